@@ -1,0 +1,28 @@
+"""Refold: CQRS and event sourcing for Python. Events are the truth; every state is a fold over them, and can be folded again."""
+
+from refold.errors import Conflict, Overloaded, RefoldError, Rejected, StaleRead
+from refold.folds.aggregate import Aggregate
+from refold.folds.dispatch import decide, evolve
+from refold.folds.read_model import Deleted, ReadModel
+from refold.messages.event import Command, Event
+from refold.messages.metadata import Metadata
+from refold.messages.recorded import Recorded
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Aggregate",
+    "Command",
+    "Conflict",
+    "Deleted",
+    "Event",
+    "Metadata",
+    "Overloaded",
+    "ReadModel",
+    "Recorded",
+    "RefoldError",
+    "Rejected",
+    "StaleRead",
+    "decide",
+    "evolve",
+]

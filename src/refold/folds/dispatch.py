@@ -1,0 +1,207 @@
+"""`@decide` and `@evolve`: which method handles which message, found from the annotation of its second parameter."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from refold.errors import DefinitionError
+from refold.messages.event import Command, Event
+
+__all__ = [
+    "DecideHandler",
+    "EvolveHandler",
+    "KeyRule",
+    "OwnHandlers",
+    "collect",
+    "decide",
+    "evolve",
+    "fingerprint_of",
+    "inherited",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+KeyRule = str | Callable[..., Any]
+"""The name of an event's field, or a function of (event) or (event, recorded) that gives one key, a list of keys, or None."""
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    verb: str
+    key: KeyRule | None = None
+
+
+class DecideHandler(msgspec.Struct, frozen=True):
+    """A `@decide` method: the command that it takes, and the events that its annotation promises."""
+
+    name: str
+    function: Callable[..., Any]
+    command: type[Command]
+    events: tuple[type[Event], ...]
+
+
+class EvolveHandler(msgspec.Struct, frozen=True):
+    """An `@evolve` method for one event type. `wants_recorded`: it takes the recorded event as its third parameter."""
+
+    name: str
+    function: Callable[..., Any]
+    event: type[Event]
+    wants_recorded: bool
+    key: KeyRule | None
+
+
+def decide(method: F) -> F:
+    """Marks a method `(self, command: C) -> events`: it checks the command against the state and returns what happened.
+
+    It returns one event, several (a list, a tuple, or by `yield`), or None for nothing, and raises `Rejected` to refuse. It must not
+    change the state.
+    """
+    method.__refold__ = _Mark("decide")  # type: ignore[attr-defined]  # functions take attributes
+    return method
+
+
+@overload
+def evolve(method: F) -> F: ...
+@overload
+def evolve(*, key: KeyRule) -> Callable[[F], F]: ...
+def evolve(method: F | None = None, *, key: KeyRule | None = None) -> F | Callable[[F], F]:
+    """Marks a method `(self, event: E[, recorded: Recorded[E]]) -> None`: it changes the state by what happened.
+
+    It may return a new state instead of changing `self`; a read model returns `Deleted` to remove its row. On a read model, `key` says which
+    row the event belongs to when that is not the stream's id: a field of the event, or a function of (event) or (event, recorded) that
+    gives one key, a list of keys, or None for no row.
+    """
+    if method is None:
+        return lambda later: _mark_evolve(later, key)
+    return _mark_evolve(method, None)
+
+
+def _mark_evolve(method: F, key: KeyRule | None) -> F:
+    method.__refold__ = _Mark("evolve", key)  # type: ignore[attr-defined]  # functions take attributes
+    return method
+
+
+class OwnHandlers(msgspec.Struct, frozen=True):
+    """The handlers that one class body defines."""
+
+    decides: Mapping[type[Command], DecideHandler]
+    evolves: Mapping[type[Event], EvolveHandler]
+
+
+def collect(owner: type, names_in_scope: Mapping[str, Any]) -> OwnHandlers:
+    """The handlers that a class body defines.
+
+    `names_in_scope` are the local names where the class is being defined: classes of a function's own (a test, a notebook cell) are
+    found there. Raises `DefinitionError`, naming class and method, for a handler that cannot work.
+    """
+    decides: dict[type[Command], DecideHandler] = {}
+    evolves: dict[type[Event], EvolveHandler] = {}
+    for name, function in vars(owner).items():
+        mark = getattr(function, "__refold__", None)
+        if not isinstance(mark, _Mark):
+            continue
+        where = f"{owner.__module__}.{owner.__qualname__}.{name}"
+        hints, parameters = _signature(function, where, {owner.__name__: owner, **names_in_scope})
+        messages = _message_types(hints.get(parameters[1]), where, parameters[1])
+        handled: dict[Any, Any] = decides if mark.verb == "decide" else evolves
+        for message in messages:
+            if message in handled:
+                raise DefinitionError(f"{where}: {message.__name__} is handled by {handled[message].name!r} already")
+            if mark.verb == "decide":
+                decides[message] = _decide_handler(name, function, message, hints, where)
+            else:
+                evolves[message] = _evolve_handler(name, function, message, len(parameters) > 2, mark.key, where)
+    return OwnHandlers(decides, evolves)
+
+
+def inherited(cls: type) -> OwnHandlers:
+    """The handlers of a class and its bases, the nearest winning."""
+    own = [vars(base).get("__own_handlers__") for base in reversed(cls.__mro__)]
+    decides = {command: handler for each in own if each for command, handler in each.decides.items()}
+    evolves = {event: handler for each in own if each for event, handler in each.evolves.items()}
+    return OwnHandlers(decides, evolves)
+
+
+def _signature(function: Any, where: str, names_in_scope: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) not in (2, 3):
+        raise DefinitionError(f"{where}: a handler takes (self, message) or (self, event, recorded), not {parameters}")
+    try:
+        hints = typing.get_type_hints(function, localns=names_in_scope)
+    except NameError as problem:
+        raise DefinitionError(f"{where}: its annotation names something unknown here: {problem}") from problem
+    if parameters[1] not in hints:
+        raise DefinitionError(f"{where}: annotate parameter {parameters[1]!r}; its type says what this method handles")
+    return hints, parameters
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(part for inner in typing.get_args(annotation) for part in _alternatives(inner))
+    return (annotation,)
+
+
+def _message_types(annotation: Any, where: str, parameter: str) -> tuple[Any, ...]:
+    kinds = _alternatives(annotation)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, (Event, Command))) or kind in (Event, Command):
+            raise DefinitionError(
+                f"{where}: parameter {parameter!r} is annotated {kind!r}, which is not an event or a command class"
+            )
+    return kinds
+
+
+def _decide_handler(name: str, function: Any, command: type, hints: dict[str, Any], where: str) -> DecideHandler:
+    if not issubclass(command, Command):
+        raise DefinitionError(f"{where}: @decide takes a command, and {command.__name__} is not one")
+    return DecideHandler(name, function, command, _event_types_in(hints.get("return")))
+
+
+def _evolve_handler(
+    name: str, function: Any, event: type, wants_recorded: bool, key: KeyRule | None, where: str
+) -> EvolveHandler:
+    if not issubclass(event, Event):
+        raise DefinitionError(f"{where}: @evolve takes an event, and {event.__name__} is not one")
+    if isinstance(key, str) and key not in event.__struct_fields__:
+        raise DefinitionError(
+            f"{where}: key={key!r} is not a field of {event.__name__}, which has {list(event.__struct_fields__)}"
+        )
+    return EvolveHandler(name, function, event, wants_recorded, key)
+
+
+def _event_types_in(annotation: Any) -> tuple[type[Event], ...]:
+    """The event classes that a return annotation mentions, at any depth: `list[A | B]`, `A | None`, `Iterator[A]`."""
+    found: dict[type[Event], None] = {}
+    for part in _alternatives(annotation):
+        if isinstance(part, type) and issubclass(part, Event) and part is not Event:
+            found[part] = None
+        for inner in typing.get_args(part):
+            found.update(dict.fromkeys(_event_types_in(inner)))
+    return tuple(found)
+
+
+def fingerprint_of(parts: list[str], functions: list[Callable[..., Any]]) -> str:
+    """A hash of a definition: its declared parts and its methods' code, blind to comments, formatting and docstrings."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in [*parts, *(_code_of(function) for function in functions)]:
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")
+    return digest.hexdigest()
+
+
+def _code_of(function: Callable[..., Any]) -> str:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # no source: an interactive session, a frozen application
+        code = function.__code__
+        return f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,113 @@
+"""The one fold engine. Loading, snapshots, temporal queries, read models and rebuilds are each a few lines on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from refold.errors import DecodeError, UnknownEvent
+from refold.folds.aggregate import Aggregate, AggregateDefinition
+from refold.folds.read_model import Deleted, ReadModel, ReadModelDefinition, RowKey
+from refold.messages.event import Event
+from refold.messages.event_types import EventTypes
+from refold.messages.recorded import Recorded, StoredEvent
+
+__all__ = ["AggregateFold", "RowFold"]
+
+A = TypeVar("A", bound=Aggregate)
+_Apply = tuple[Callable[..., Any], bool]
+
+
+def _failed(stored: StoredEvent, problem: Exception) -> DecodeError:
+    return DecodeError(
+        f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r}) does not fit its class: {problem}"
+    )
+
+
+class AggregateFold(Generic[A]):
+    """Folds a stream into the state of its aggregate."""
+
+    def __init__(self, definition: AggregateDefinition, types: EventTypes) -> None:
+        self._types = types
+        self._by_class: dict[type[Event], _Apply] = {
+            event: (handler.function, handler.wants_recorded) for event, handler in definition.evolves.items()
+        }
+        self._by_name: dict[str, tuple[Callable[[bytes], Any], Callable[..., Any], bool]] = {
+            event.__message_name__: (msgspec.json.Decoder(event).decode, handler.function, handler.wants_recorded)
+            for event, handler in definition.evolves.items()
+        }
+
+    def fold(self, state: A, events: Iterable[StoredEvent]) -> A:
+        """The state after these events; `state` may be changed in place. Raises `UnknownEvent`, `DecodeError`."""
+        by_name = self._by_name
+        for stored in events:
+            known = by_name.get(stored.type)
+            if known is None:
+                # An event that the app knows and this aggregate has no method for changes nothing.
+                if stored.type not in self._types:
+                    raise UnknownEvent(stored.type, stored.position, stored.stream)
+                continue
+            decode, function, wants_recorded = known
+            try:
+                event = decode(stored.payload)
+            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+                raise _failed(stored, problem) from problem
+            after = function(state, event, Recorded(event, stored)) if wants_recorded else function(state, event)
+            if after is not None:
+                state = after
+        return state
+
+    def apply(self, state: A, event: Event, recorded: Recorded[Any]) -> A:
+        """The state after one typed event."""
+        known = self._by_class.get(type(event))
+        if known is None:
+            return state
+        function, wants_recorded = known
+        after = function(state, event, recorded) if wants_recorded else function(state, event)
+        return state if after is None else after
+
+
+class RowFold:
+    """Folds recorded events into the rows of a read model. Holds no rows itself: the caller gives and keeps them."""
+
+    def __init__(self, definition: ReadModelDefinition) -> None:
+        self.definition = definition
+        self._by_class = {
+            event: (handler.function, handler.wants_recorded, definition.routes[event])
+            for event, handler in definition.evolves.items()
+        }
+
+    def keys(self, events: Iterable[Recorded[Any]]) -> dict[RowKey, None]:
+        """The keys of the rows that these events change, in the order in which they are first met."""
+        by_class = self._by_class
+        found: dict[RowKey, None] = {}
+        for recorded in events:
+            known = by_class.get(type(recorded.event))
+            if known is not None:
+                for key in known[2](recorded):
+                    found[key] = None
+        return found
+
+    def fold(self, rows: dict[RowKey, ReadModel | None], events: Iterable[Recorded[Any]]) -> set[RowKey]:
+        """Changes `rows` (key → row, or None for no row) by the events, in order, and gives the keys that were touched.
+
+        A row that is not in `rows` is taken to be absent; it begins as the definition's new row.
+        """
+        by_class = self._by_class
+        new_row = self.definition.new_row
+        touched: set[RowKey] = set()
+        for recorded in events:
+            known = by_class.get(type(recorded.event))
+            if known is None:
+                continue
+            function, wants_recorded, route = known
+            for key in route(recorded):
+                row = rows.get(key)
+                if row is None:
+                    row = new_row(key)
+                after = function(row, recorded.event, recorded) if wants_recorded else function(row, recorded.event)
+                rows[key] = None if after is Deleted else row if after is None else after
+                touched.add(key)
+        return touched

@@ -1,0 +1,212 @@
+"""ReadModel: a state folded from the whole log, routed to one row per key."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import msgspec
+
+from refold.errors import DefinitionError
+from refold.folds.dispatch import (
+    EvolveHandler,
+    OwnHandlers,
+    collect,
+    fingerprint_of,
+    inherited,
+)
+from refold.messages.event import Event
+from refold.messages.recorded import Recorded
+
+__all__ = ["Deleted", "ReadModel", "ReadModelDefinition", "RowKey", "read_model_of"]
+
+RowKey = tuple[Any, ...]
+"""The values of a row's key fields, in their declared order."""
+
+
+class _DeletedType(enum.Enum):
+    DELETED = "Deleted"
+
+    def __repr__(self) -> str:
+        return "Deleted"
+
+
+Deleted = _DeletedType.DELETED
+"""Returned by an evolve method of a read model: the row is to be removed."""
+
+
+class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a read model class declares. `name` names its table, its checkpoint and its projection."""
+
+    cls: type[ReadModel]
+    name: str
+    key: tuple[str, ...]
+    key_types: tuple[Any, ...]
+    evolves: Mapping[type[Event], EvolveHandler]
+    routes: Mapping[type[Event], Callable[[Recorded[Any]], list[RowKey]]]
+    inline: bool
+    fingerprint: str
+
+    def new_row(self, key: RowKey) -> ReadModel:
+        """The row of that key before any event."""
+        return self.cls(**dict(zip(self.key, key, strict=True)))
+
+    def key_of(self, row: ReadModel) -> RowKey:
+        """The key of a row."""
+        return tuple(getattr(row, field) for field in self.key)
+
+    def as_key(self, given: object) -> RowKey:
+        """A key as a caller gives it (one value, or a tuple for several fields), in the types of the key fields."""
+        parts = given if isinstance(given, tuple) else (given,)
+        if len(parts) != len(self.key):
+            raise DefinitionError(f"{self.cls.__qualname__}: a key has the fields {self.key}, {given!r} does not")
+        return tuple(
+            part if type(part) is wanted else msgspec.convert(part, wanted, strict=False)
+            for part, wanted in zip(parts, self.key_types, strict=True)
+        )
+
+
+class _ReadModelMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass has no static name
+    def __new__(
+        mcls,
+        cls_name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        key: str | tuple[str, ...] | None = None,
+        name: str | None = None,
+        inline: bool = False,
+        fold_version: int = 1,
+        **options: Any,
+    ) -> type:
+        options.setdefault("kw_only", True)
+        cls = cast("type[ReadModel]", super().__new__(mcls, cls_name, bases, namespace, **options))
+        cls.__own_handlers__ = collect(cls, sys._getframe(1).f_locals)
+        if bases != (msgspec.Struct,):
+            cls.__read_model__ = _define(cls, key, name, inline, fold_version)
+        return cls
+
+
+class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
+    """One row per key, folded from the log. Every field but the key's needs a default: the row before any event.
+
+    Class arguments: `key` is the field (or the tuple of fields) that identifies a row; events go to the row of their stream's id unless an
+    evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary` for AccountSummary), `inline=True` changes
+    it in the appending transaction, `fold_version` is a number to raise when the fold's meaning changed in code that its methods only call.
+    Raises `DefinitionError` at definition time, naming class and method.
+    """
+
+    __read_model__: ClassVar[ReadModelDefinition]
+    __own_handlers__: ClassVar[OwnHandlers]
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(
+            cls,
+            *,
+            key: str | tuple[str, ...],
+            name: str | None = None,
+            inline: bool = False,
+            fold_version: int = 1,
+            **options: Any,
+        ) -> None: ...
+
+
+def read_model_of(cls: type[ReadModel]) -> ReadModelDefinition:
+    """What a read model class declares. Raises `DefinitionError` for anything else."""
+    definition = getattr(cls, "__read_model__", None)
+    if not isinstance(definition, ReadModelDefinition):
+        raise DefinitionError(
+            f"{cls!r} is not a read model; derive it as in class AccountSummary(ReadModel, key='account_id')"
+        )
+    return definition
+
+
+def _define(
+    cls: type[ReadModel], key: str | tuple[str, ...] | None, name: str | None, inline: bool, fold_version: int
+) -> ReadModelDefinition:
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    keys = (key,) if isinstance(key, str) else tuple(key or ())
+    fields = {field.name: field for field in msgspec.structs.fields(cls)}
+    if not keys:
+        raise DefinitionError(
+            f"{where}: a read model needs a key: class {cls.__name__}(ReadModel, key='…'), the field that identifies a row"
+        )
+    absent = [field for field in keys if field not in fields]
+    if absent:
+        raise DefinitionError(f"{where}: key={key!r} names no field of it; its fields are {list(fields)}")
+    missing = [field.name for field in fields.values() if field.required and field.name not in keys]
+    if missing:
+        raise DefinitionError(f"{where}: give {missing} a default; it is the row before any event")
+    table = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", table) or table.startswith("refold_"):
+        raise DefinitionError(
+            f"{where}: name={table!r} must be 1 to 48 of a-z, 0-9 and _, begin with a letter, and not with refold_"
+        )
+    handlers = inherited(cls)
+    if handlers.decides:
+        raise DefinitionError(f"{where}: a read model has no @decide; that is an aggregate's")
+    if not handlers.evolves:
+        raise DefinitionError(f"{where}: no @evolve method, so it would stay empty")
+    key_types = tuple(fields[field].type for field in keys)
+    if len(keys) > 1:
+        unrouted = [handler.name for handler in handlers.evolves.values() if handler.key is None]
+        if unrouted:
+            raise DefinitionError(
+                f"{where}: with a key of several fields, each evolve method needs a key function; {unrouted} have none"
+            )
+    try:
+        schema = msgspec.json.encode(msgspec.json.schema(cls), order="deterministic").decode()
+    except (TypeError, NameError) as problem:
+        raise DefinitionError(f"{where}: its fields cannot be kept as columns: {problem}") from problem
+    functions = [handler.function for handler in handlers.evolves.values()]
+    functions += [handler.key for handler in handlers.evolves.values() if callable(handler.key)]
+    routing = [
+        f"{event.__message_name__} {handler.key if isinstance(handler.key, str) else ''}"
+        for event, handler in handlers.evolves.items()
+    ]
+    return ReadModelDefinition(
+        cls=cls,
+        name=table,
+        key=keys,
+        key_types=key_types,
+        evolves=handlers.evolves,
+        routes={event: _route(handler, key_types, where) for event, handler in handlers.evolves.items()},
+        inline=inline,
+        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *routing], functions),
+    )
+
+
+def _route(handler: EvolveHandler, key_types: tuple[Any, ...], where: str) -> Callable[[Recorded[Any]], list[RowKey]]:
+    """How one event type finds its rows: a function from the recorded event to the keys of the rows that it changes."""
+
+    def typed(given: Any) -> RowKey:
+        parts = given if isinstance(given, tuple) else (given,)
+        if len(parts) != len(key_types):
+            raise DefinitionError(f"{where}.{handler.name}: its key has {len(key_types)} fields, it gave {given!r}")
+        return tuple(
+            part if type(part) is wanted else msgspec.convert(part, wanted, strict=False)
+            for part, wanted in zip(parts, key_types, strict=True)
+        )
+
+    def several(given: Any) -> list[RowKey]:
+        if given is None:
+            return []
+        if isinstance(given, (list, set, frozenset)) or inspect.isgenerator(given):
+            return list(dict.fromkeys(typed(each) for each in given))
+        return [typed(given)]
+
+    rule = handler.key
+    if rule is None:
+        if key_types == (str,):
+            return lambda recorded: [(recorded.stored.stream.partition("-")[2],)]
+        return lambda recorded: [typed(recorded.stored.stream.partition("-")[2])]
+    if isinstance(rule, str):
+        return lambda recorded: several(getattr(recorded.event, rule))
+    if len(inspect.signature(rule).parameters) >= 2:
+        return lambda recorded: several(rule(recorded.event, recorded))
+    return lambda recorded: several(rule(recorded.event))

@@ -1,0 +1,98 @@
+"""Event and Command: what is said. Both are msgspec structs, so that one definition validates, stores and documents itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import msgspec
+
+from refold.errors import DefinitionError
+
+__all__ = ["Command", "Event", "event_name", "event_tags", "schema_version"]
+
+
+class _MessageMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass has no static name
+    """Takes the class arguments of Refold's own that `msgspec.StructMeta` would refuse."""
+
+    def __new__(
+        mcls,
+        cls_name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        name: str | None = None,
+        version: int = 1,
+        tags: tuple[str, ...] | str = (),
+        **options: Any,
+    ) -> type:
+        namespace["__message_name__"] = name or cls_name
+        namespace["__schema_version__"] = version
+        namespace["__tag_fields__"] = (tags,) if isinstance(tags, str) else tuple(tags)
+        options.setdefault("frozen", True)
+        options.setdefault("kw_only", True)
+        cls = cast("type", super().__new__(mcls, cls_name, bases, namespace, **options))
+        _check_definition(cls, name, version)
+        return cls
+
+
+def _check_definition(cls: Any, name: str | None, version: int) -> None:
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    if name is not None and (not name or not name.isprintable() or len(name) > 200):
+        raise DefinitionError(f"{where}: name={name!r} is not a name; use 1 to 200 printable characters")
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= 32_767:
+        raise DefinitionError(f"{where}: version={version!r} must be a whole number from 1 to 32767")
+    unknown = [field for field in cls.__tag_fields__ if field not in cls.__struct_fields__]
+    if unknown:
+        raise DefinitionError(
+            f"{where}: tags={unknown!r} names no field of it; its fields are {list(cls.__struct_fields__)}"
+        )
+
+
+class Event(msgspec.Struct, metaclass=_MessageMeta):
+    """Something that happened. Subclass it with typed fields; instances are immutable and take keyword arguments only.
+
+    Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you rename the class),
+    `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append conditions and filtered reads.
+    Raises `DefinitionError` at definition time when one of them cannot work.
+    """
+
+    __message_name__: ClassVar[str]
+    __schema_version__: ClassVar[int]
+    __tag_fields__: ClassVar[tuple[str, ...]]
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(
+            cls, *, name: str | None = None, version: int = 1, tags: tuple[str, ...] | str = (), **options: Any
+        ) -> None: ...
+
+
+class Command(msgspec.Struct, metaclass=_MessageMeta, forbid_unknown_fields=True):
+    """Something that somebody wants to happen. Subclass it with typed fields; it is validated before any aggregate sees it."""
+
+    __message_name__: ClassVar[str]
+    __schema_version__: ClassVar[int]
+    __tag_fields__: ClassVar[tuple[str, ...]]
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **options: Any) -> None: ...
+
+
+def event_name(event: type[Event | Command]) -> str:
+    """The name under which the log keeps this class."""
+    return event.__message_name__
+
+
+def schema_version(event: type[Event]) -> int:
+    """The schema version of this class's payload."""
+    return event.__schema_version__
+
+
+def event_tags(event: Event) -> tuple[str, ...]:
+    """The tags of one event: `"field:value"` for each field that its class names in `tags=`; a field that is None gives none."""
+    fields = type(event).__tag_fields__
+    if not fields:
+        return ()
+    values = ((field, getattr(event, field)) for field in fields)
+    return tuple(f"{field}:{value}" for field, value in values if value is not None)

@@ -1,0 +1,141 @@
+"""The event types of one app: by which class a name in the log is read, and how an event becomes JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from refold.errors import (
+    DecodeError,
+    DefinitionError,
+    InvalidAppend,
+    PayloadTooLarge,
+    UnknownEvent,
+)
+from refold.messages.event import Event, event_tags
+from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
+
+__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_json", "refuse_nul"]
+
+DEFAULT_PAYLOAD_LIMIT = 1_048_576 * 8
+"""Bytes of one event's payload and metadata together, unless the app says otherwise: 8 MiB."""
+
+_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+
+
+def encode_json(value: Any) -> bytes:
+    """Compact JSON; decimals as strings, so that no digit is lost."""
+    return _encoder.encode(value)
+
+
+def refuse_nul(encoded: bytes, what: str) -> None:
+    """Raises `InvalidAppend` for U+0000 in a JSON string: Postgres cannot keep it in a text column of any read model."""
+    at = encoded.find(b"\\u0000")
+    while at >= 0:
+        # After an odd run of backslashes this one is itself escaped, and what follows is plain text.
+        before = encoded[:at]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+            raise InvalidAppend(
+                f"{what} holds a NUL character (U+0000), which databases cannot keep in text; remove it"
+            )
+        at = encoded.find(b"\\u0000", at + 1)
+
+
+class EventTypes:
+    """Maps names in the log to event classes and back. Built once from the classes of an app; knows nothing of any store."""
+
+    def __init__(self, classes: Iterable[type[Event]] = (), *, payload_limit: int = DEFAULT_PAYLOAD_LIMIT) -> None:
+        self._classes: dict[str, type[Event]] = {}
+        self._decoders: dict[str, Callable[[bytes], Event]] = {}
+        self.payload_limit = payload_limit
+        for cls in classes:
+            self.add(cls)
+
+    def __iter__(self) -> Iterator[type[Event]]:
+        return iter(self._classes.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
+    def add(self, cls: type[Event]) -> None:
+        """Registers one class. Raises `DefinitionError` when another class has its name already."""
+        if not (isinstance(cls, type) and issubclass(cls, Event)) or cls is Event:
+            raise DefinitionError(f"{cls!r} is not an event: derive it from refold.Event")
+        name = cls.__message_name__
+        known = self._classes.get(name)
+        if known is cls:
+            return
+        if known is not None:
+            raise DefinitionError(
+                f"two event classes are named {name!r}: {known.__module__}.{known.__qualname__} and "
+                f"{cls.__module__}.{cls.__qualname__}; give one of them another name=…"
+            )
+        self._classes[name] = cls
+        self._decoders[name] = msgspec.json.Decoder(cls).decode
+
+    def named(self, name: str) -> type[Event]:
+        """The class of that name. Raises `KeyError`."""
+        return self._classes[name]
+
+    def decode_event(self, stored: StoredEvent) -> Event:
+        """The typed event of a stored one. Raises `UnknownEvent`, `DecodeError`."""
+        decode = self._decoders.get(stored.type)
+        if decode is None:
+            raise UnknownEvent(stored.type, stored.position, stored.stream)
+        try:
+            return decode(stored.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            raise DecodeError(
+                f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r}) "
+                f"does not fit its class: {problem}"
+            ) from problem
+
+    def decode(self, stored: StoredEvent) -> Recorded[Any]:
+        """The recorded event with its typed event. Raises `UnknownEvent`, `DecodeError`."""
+        return Recorded(self.decode_event(stored), stored)
+
+    def prepare(
+        self, event: Event, *, metadata: bytes = b"{}", occurred_at: datetime | None = None
+    ) -> tuple[NewEvent, Event]:
+        """An event ready to be appended, and the event exactly as every later reader will get it.
+
+        Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a naive
+        `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the app's limit.
+        """
+        cls = type(event)
+        name = cls.__message_name__
+        if self._classes.get(name) is not cls:
+            raise InvalidAppend(
+                f"{cls.__module__}.{cls.__qualname__} is not an event of this app; "
+                "return it from a @decide method by annotation, or list it in App(events=[…])"
+            )
+        try:
+            payload = encode_json(event)
+            as_read = self._decoders[name](payload)
+        except (TypeError, ValueError, UnicodeEncodeError) as problem:
+            raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
+        refuse_nul(payload, f"event {name!r}")
+        if len(payload) + len(metadata) > self.payload_limit:
+            raise PayloadTooLarge(
+                f"event {name!r} has {len(payload) + len(metadata):,} bytes, the limit is {self.payload_limit:,}; "
+                "store large content elsewhere and keep its address, or raise payload_limit"
+            )
+        moment = None
+        if occurred_at is not None:
+            if occurred_at.tzinfo is None:
+                raise InvalidAppend(
+                    f"occurred_at={occurred_at!r} has no time zone; give one, as in datetime(…, tzinfo=UTC)"
+                )
+            moment = to_microseconds(occurred_at)
+        stored = NewEvent(
+            type=name,
+            payload=payload,
+            metadata=metadata,
+            schema_version=cls.__schema_version__,
+            occurred_at=moment,
+            tags=event_tags(event),
+        )
+        return stored, as_read

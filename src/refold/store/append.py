@@ -1,0 +1,171 @@
+"""What is asked of the log (an append, its expected versions, its condition) and what the log answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from refold.errors import InvalidAppend, PayloadTooLarge
+from refold.messages.ids import new_id
+from refold.messages.recorded import NewEvent, from_microseconds
+
+__all__ = [
+    "ANY",
+    "EXISTS",
+    "MAX_EVENTS",
+    "NO_STREAM",
+    "Append",
+    "AppendCondition",
+    "AppendResult",
+    "Matching",
+    "StreamAppend",
+    "expected_in_words",
+    "validate_append",
+    "validate_stream_id",
+]
+
+ANY = -1
+"""Expected version: whatever the stream's version is."""
+EXISTS = -2
+"""Expected version: the stream has at least one event."""
+NO_STREAM = 0
+"""Expected version: the stream has no event yet."""
+
+MAX_EVENTS = 10_000
+"""Events in one append, at most: a longer one would hold the log's lock too long for everybody else."""
+_MAX_VERSION = 2**53
+_MAX_NAME = 250
+
+
+class StreamAppend(msgspec.Struct, frozen=True):
+    """Events for one stream, and the version (or `ANY`, `EXISTS`, `NO_STREAM`) at which the stream is expected to be."""
+
+    stream: str
+    expected: int
+    events: tuple[NewEvent, ...]
+
+
+class Matching(msgspec.Struct, frozen=True):
+    """Matches an event whose type is one of `types` (none: any type) and that carries all of `tags`."""
+
+    types: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+class AppendCondition(msgspec.Struct, frozen=True):
+    """A dynamic consistency boundary: no event that matches one of `matching` may be in the log after position `after`.
+
+    Take `after` from the log's head *before* (or in the same read as) reading the events that the decision rests on: a head taken
+    later would hide what was appended in between. Source: Pellegrini's "Dynamic Consistency Boundary", dcb.events.
+    """
+
+    matching: tuple[Matching, ...]
+    after: int
+
+
+class Append(msgspec.Struct, frozen=True):
+    """All or nothing: events of one or several streams. The same `id` twice is stored once and gives the first result."""
+
+    streams: tuple[StreamAppend, ...]
+    id: UUID = msgspec.field(default_factory=new_id)
+    condition: AppendCondition | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of its events."""
+        return sum(len(part.events) for part in self.streams)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of its payloads and metadata."""
+        return sum(len(event.payload) + len(event.metadata) for part in self.streams for event in part.events)
+
+
+class AppendResult(msgspec.Struct, frozen=True):
+    """Where an append stands in the log: positions `first` to `last`, without gaps; `versions` is each stream's version after it.
+
+    Its events take the positions in the order of the append's streams and of the events in them. `recorded_at` is in microseconds.
+    """
+
+    id: UUID
+    first: int
+    last: int
+    versions: dict[str, int]
+    recorded_at: int
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was recorded: the database's clock, UTC."""
+        return from_microseconds(self.recorded_at)
+
+
+def expected_in_words(expected: int) -> int | str:
+    """An expected version as errors show it."""
+    return {ANY: "any", EXISTS: "exists", NO_STREAM: "no stream"}.get(expected, expected)
+
+
+def _check_name(name: object, what: str) -> None:
+    if not isinstance(name, str) or not name:
+        raise InvalidAppend(f"{what} {name!r} is empty or not text")
+    if len(name) > _MAX_NAME:
+        raise InvalidAppend(f"{what} {name[:40]!r}… has {len(name)} characters, at most {_MAX_NAME} are allowed")
+    if not name.isprintable():
+        # isprintable() is also false for lone surrogates, which no UTF-8 database can keep.
+        raise InvalidAppend(f"{what} {name!r} contains control or unprintable characters")
+
+
+def validate_stream_id(stream: object) -> None:
+    """Raises `InvalidAppend` for a stream id that is empty, longer than 250 characters, or has control characters."""
+    _check_name(stream, "stream id")
+
+
+def validate_append(append: Append, *, payload_limit: int) -> None:
+    """Raises `InvalidAppend` or `PayloadTooLarge` for what cannot be stored in whatever state the log is."""
+    if not append.streams:
+        raise InvalidAppend("an append needs at least one stream with events")
+    seen = set()
+    for part in append.streams:
+        _check_name(part.stream, "stream id")
+        if part.stream in seen:
+            raise InvalidAppend(f"stream {part.stream!r} stands twice in one append; put its events into one part")
+        seen.add(part.stream)
+        expected = part.expected
+        if isinstance(expected, bool) or not isinstance(expected, int) or not EXISTS <= expected <= _MAX_VERSION:
+            raise InvalidAppend(
+                f"stream {part.stream!r}: expected version {expected!r} is not a version; "
+                "use 1, 2, 3 …, or ANY, EXISTS, NO_STREAM"
+            )
+        if not part.events:
+            raise InvalidAppend(f"stream {part.stream!r}: no events to append")
+        for event in part.events:
+            _check_event(event, part.stream, payload_limit)
+    if append.size > MAX_EVENTS:
+        raise InvalidAppend(
+            f"{append.size:,} events in one append, at most {MAX_EVENTS:,} are allowed; append them in several"
+        )
+    if append.condition is not None:
+        _check_condition(append.condition)
+
+
+def _check_event(event: NewEvent, stream: str, payload_limit: int) -> None:
+    _check_name(event.type, f"stream {stream!r}: event type")
+    size = len(event.payload) + len(event.metadata)
+    if size > payload_limit:
+        raise PayloadTooLarge(
+            f"stream {stream!r}: event {event.type!r} has {size:,} bytes, the limit is {payload_limit:,}; "
+            "store large content elsewhere and keep its address, or raise payload_limit"
+        )
+    for tag in event.tags:
+        _check_name(tag, f"stream {stream!r}: tag")
+
+
+def _check_condition(condition: AppendCondition) -> None:
+    if not condition.matching:
+        raise InvalidAppend("an append condition needs at least one Matching(types=…, tags=…)")
+    if isinstance(condition.after, bool) or not isinstance(condition.after, int) or condition.after < 0:
+        raise InvalidAppend(f"an append condition's position {condition.after!r} must be 0 or more")
+    for item in condition.matching:
+        for name in (*item.types, *item.tags):
+            _check_name(name, "append condition: type or tag")
