@@ -1,0 +1,111 @@
+"""Fixtures for all tests: real servers, each started once per session when the first test asks for it."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from tests.servers import PgBouncer, PostgresServer, Unavailable, find_pgbouncer, find_postgres
+from tests.servers.installations import POSTGRES_NAMES
+from tests.servers.postgres import FAST_AND_UNSAFE
+
+_missing: dict[str, str] = {}
+_database_numbers = itertools.count(1)
+
+
+def pytest_report_header() -> list[str]:
+    """Say with which servers the tests run."""
+    lines = []
+    for name in POSTGRES_NAMES:
+        try:
+            installation = find_postgres(name)
+            lines.append(f"{name}: {installation} ({installation.folder})")
+        except Unavailable as reason:
+            lines.append(f"{name}: NOT FOUND, {reason}")
+    try:
+        lines.append(f"pgbouncer: {find_pgbouncer()}")
+    except Unavailable as reason:
+        lines.append(f"pgbouncer: NOT FOUND, {reason}")
+    return lines
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly, at the end, what could not be tested for want of a server."""
+    for name, reason in _missing.items():
+        terminalreporter.write_sep("!", f"NOT TESTED WITH {name.upper()}", red=True, bold=True)
+        terminalreporter.write_line(reason, red=True)
+
+
+def _without(name: str, reason: Unavailable) -> NoReturn:
+    """Give a test up for want of a server: a failure in CI, where a gap must not look like a success, and a loud skip elsewhere."""
+    _missing[name] = str(reason)
+    if os.environ.get("CI"):
+        pytest.fail(f"{name} is needed in CI: {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[dict[str, PostgresServer]]:
+    servers: dict[str, PostgresServer] = {}
+    yield servers
+    for server in servers.values():
+        server.remove()
+
+
+@pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.postgres) for name in POSTGRES_NAMES])
+def postgres_server(request: pytest.FixtureRequest, _servers: dict[str, PostgresServer]) -> PostgresServer:
+    """A running Postgres, shared by the whole session, once per version, with fsync off.
+
+    For crashes, restarts and durability take a server of your own: `own_postgres`.
+    """
+    name: str = request.param
+    if name not in _servers:
+        try:
+            server = PostgresServer.create(name, settings=FAST_AND_UNSAFE)
+        except Unavailable as reason:
+            _without(name, reason)
+        server.start()
+        _servers[name] = server
+    return _servers[name]
+
+
+@pytest.fixture
+def fresh_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a new, empty database, dropped after the test; once per Postgres version."""
+    name = f"test_{next(_database_numbers)}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.postgres) for name in POSTGRES_NAMES])
+def own_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """A running Postgres of the test's own, with fsync on, which it may stop, kill and configure; once per version."""
+    try:
+        server = PostgresServer.create(request.param)
+    except Unavailable as reason:
+        _without(request.param, reason)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _bouncers() -> Iterator[dict[int, PgBouncer]]:
+    bouncers: dict[int, PgBouncer] = {}
+    yield bouncers
+    for bouncer in bouncers.values():
+        bouncer.remove()
+
+
+@pytest.fixture
+def pgbouncer(postgres_server: PostgresServer, _bouncers: dict[int, PgBouncer]) -> PgBouncer:
+    """A running pgbouncer in transaction mode in front of `postgres_server`: `pgbouncer.url(database)`."""
+    if postgres_server.port not in _bouncers:
+        try:
+            bouncer = PgBouncer.create(postgres_server)
+        except Unavailable as reason:
+            _without("pgbouncer", reason)
+        bouncer.start()
+        _bouncers[postgres_server.port] = bouncer
+    return _bouncers[postgres_server.port]

@@ -1,0 +1,7 @@
+"""Real database servers for tests, benchmarks and developers: no Docker, no root needed, loopback only, ports that were free."""
+
+from tests.servers.installations import Installation, Unavailable, find_pgbouncer, find_postgres
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgres import PostgresServer
+
+__all__ = ["Installation", "PgBouncer", "PostgresServer", "Unavailable", "find_pgbouncer", "find_postgres"]

@@ -1,0 +1,130 @@
+"""Servers for developers and benchmarks: `python -m tests.servers start postgres18` prints a URL, and the server keeps running."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.servers.account import base_folder, new_folder
+from tests.servers.installations import POSTGRES_NAMES, Unavailable, find_pgbouncer, find_postgres
+from tests.servers.packages import install_missing
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgres import PostgresServer
+
+NAMES = (*POSTGRES_NAMES, "pgbouncer")
+
+
+def main() -> int:
+    """Run one command; the exit code is 0 when it did what was asked, 1 when something is missing."""
+    arguments = _parser().parse_args()
+    try:
+        match arguments.command:
+            case "start":
+                print(start(arguments.name, dict(arguments.settings)))
+            case "stop":
+                for name in arguments.names or NAMES[::-1]:
+                    stop(name)
+            case "status":
+                status()
+            case "install":
+                return install_missing()
+    except Unavailable as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    return 0
+
+
+def start(name: str, settings: dict[str, str]) -> str:
+    """Start a server, unless it runs already, and return its URL. pgbouncer goes in front of postgres18, which is started too."""
+    if name == "pgbouncer":
+        start("postgres18", {})
+        bouncer = kept_pgbouncer() or PgBouncer.create(_kept_server("postgres18"), folder=_keep(name))
+        _remember_port(bouncer.folder, bouncer.port)
+        if not bouncer.running:
+            bouncer.start()
+        return bouncer.url()
+    server = kept_postgres(name) or PostgresServer.create(name, settings=settings, folder=_keep(name))
+    if not server.running:
+        server.start()
+    _remember_port(server.folder, server.port)
+    return server.url()
+
+
+def stop(name: str) -> None:
+    """Stop a server that was started with `start`, and delete its data."""
+    kept = kept_pgbouncer() if name == "pgbouncer" else kept_postgres(name)
+    if kept is not None:
+        kept.remove()
+        _link(name).unlink()
+
+
+def status() -> None:
+    """Print one line for each server: what is installed, and the URL when it was started."""
+    for name in NAMES:
+        try:
+            found = str(find_pgbouncer() if name == "pgbouncer" else find_postgres(name))
+        except Unavailable as reason:
+            found = str(reason)
+        kept = kept_pgbouncer() if name == "pgbouncer" else kept_postgres(name)
+        print(f"{name:<12} {kept.url() if kept is not None and kept.running else 'not started':<72} {found}")
+
+
+def kept_postgres(name: str) -> PostgresServer | None:
+    """The server that `start` made under this name, if there is one."""
+    folder = _link(name)
+    return PostgresServer(find_postgres(name), folder.resolve(), _port(folder)) if (folder / "port").exists() else None
+
+
+def kept_pgbouncer() -> PgBouncer | None:
+    """The pgbouncer that `start` made, if there is one."""
+    folder = _link("pgbouncer")
+    return PgBouncer(_kept_server("postgres18"), folder.resolve(), _port(folder)) if (folder / "port").exists() else None
+
+
+def _kept_server(name: str) -> PostgresServer:
+    server = kept_postgres(name)
+    if server is None:
+        raise Unavailable(f"{name} was not started; run `python -m tests.servers start {name}`")
+    return server
+
+
+def _link(name: str) -> Path:
+    return base_folder() / f"kept-{name}"
+
+
+def _keep(name: str) -> Path:
+    folder = new_folder(base_folder() / "kept", f"{name}-")
+    _link(name).unlink(missing_ok=True)
+    _link(name).symlink_to(folder)
+    return folder
+
+
+def _port(folder: Path) -> int:
+    return int((folder / "port").read_text(encoding="utf-8"))
+
+
+def _remember_port(folder: Path, port: int) -> None:
+    (folder / "port").write_text(str(port), encoding="utf-8")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
+    return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.servers", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    starting = commands.add_parser("start", help="start a server and print its URL; it keeps running until `stop`")
+    starting.add_argument("name", choices=NAMES)
+    starting.add_argument("-c", dest="settings", metavar="NAME=VALUE", type=_setting, action="append", default=[])
+    stopping = commands.add_parser("stop", help="stop servers (all when none is named) and delete their data")
+    stopping.add_argument("names", nargs="*", metavar="NAME", choices=[*NAMES, []])
+    commands.add_parser("status", help="show what is installed and what runs")
+    commands.add_parser("install", help="on Debian: install the servers' packages that are missing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Installing the servers' packages on Debian and its relatives; on other systems saying what to install by hand."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.servers.account import running_as_root
+from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
+
+# What to install when a package of the first name is unknown to this release, in order: Debian 12 has Postgres 15, others have neighbours.
+POSTGRES_PACKAGES = ("postgresql-15", "postgresql-14", "postgresql-16", "postgresql-17")
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/refold-tests.conf")
+
+
+def install_missing() -> int:
+    """Install what is missing, say what could not be had, and return the exit code: 0 when all is there, 1 otherwise."""
+    postgres, pgbouncer = _is_missing_postgres(), _is_missing_pgbouncer()
+    if (postgres or pgbouncer) and shutil.which("apt-get"):
+        if postgres:
+            _install_first(POSTGRES_PACKAGES)
+        if pgbouncer:
+            _install_first(("pgbouncer",))
+    reasons = [reason for reason in (_is_missing_postgres(), _is_missing_pgbouncer()) if reason]
+    for reason in reasons:
+        print(f"servers: {reason}", file=sys.stderr)
+    return 1 if reasons else 0
+
+
+def _is_missing_postgres() -> str | None:
+    try:
+        find_postgres("postgres15")
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
+def _is_missing_pgbouncer() -> str | None:
+    try:
+        find_pgbouncer()
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
+def _install_first(packages: tuple[str, ...]) -> None:
+    """Install the first of these packages that this release knows."""
+    if not running_as_root() and subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode != 0:
+        print(f"servers: apt-get needs root; as root run: apt-get install {packages[0]}", file=sys.stderr)
+        return
+    if not any(_known(package) for package in packages):
+        _apt_get("update")
+    chosen = next((package for package in packages if _known(package)), None)
+    if chosen is None:
+        print(f"servers: apt-get knows none of {', '.join(packages)}", file=sys.stderr)
+        return
+    print(f"servers: installing the package {chosen}", file=sys.stderr)
+    with ExitStack() as stack:
+        if running_as_root():
+            _without_services(stack)
+        if not _apt_get("install", "-y", "--no-install-recommends", chosen):
+            _apt_get("update")  # the lists were too old to find the files that they name
+            _apt_get("install", "-y", "--no-install-recommends", chosen)
+
+
+def _known(package: str) -> bool:
+    policy = subprocess.run(["apt-cache", "policy", package], check=False, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    return "Candidate:" in policy.stdout and "Candidate: (none)" not in policy.stdout
+
+
+def _apt_get(*arguments: str) -> bool:
+    elevate = [] if running_as_root() else ["sudo", "-n"]
+    command = [*elevate, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", *arguments]
+    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode == 0
+
+
+def _without_services(stack: ExitStack) -> None:
+    """Want the programs only: no service that starts now, and no cluster that would start at the next boot."""
+    for file, text, mode in ((_POLICY, "#!/bin/sh\nexit 101\n", 0o755), (_NO_CLUSTER, "create_main_cluster = false\n", 0o644)):
+        if file.exists():
+            continue
+        folder_is_new = not file.parent.exists()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        file.chmod(mode)
+        stack.callback(file.unlink, missing_ok=True)
+        if folder_is_new:
+            stack.callback(lambda folder=file.parent: folder.rmdir() if not any(folder.iterdir()) else None)
