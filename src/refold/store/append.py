@@ -83,10 +83,11 @@ class Append(msgspec.Struct, frozen=True):
         return sum(len(event.payload) + len(event.metadata) for part in self.streams for event in part.events)
 
 
-class AppendResult(msgspec.Struct, frozen=True):
+class AppendResult(msgspec.Struct, frozen=True, eq=False):
     """Where an append stands in the log: positions `first` to `last`, without gaps; `versions` is each stream's version after it.
 
     Its events take the positions in the order of the append's streams and of the events in them. `recorded_at` is in microseconds.
+    `repeated`: the log had an append with this id already, and this is its result; it does not count when results are compared.
     """
 
     id: UUID
@@ -94,6 +95,15 @@ class AppendResult(msgspec.Struct, frozen=True):
     last: int
     versions: dict[str, int]
     recorded_at: int
+    repeated: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AppendResult):
+            return NotImplemented
+        mine = (self.id, self.first, self.last, self.versions, self.recorded_at)
+        return mine == (other.id, other.first, other.last, other.versions, other.recorded_at)
+
+    __hash__ = None  # type: ignore[assignment]  # it holds a dictionary
 
     @property
     def timestamp(self) -> datetime:

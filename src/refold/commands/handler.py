@@ -1,0 +1,195 @@
+"""Handling a command: validate, load, decide, append; on a conflict again on the fresh state, a bounded number of times."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+from uuid import UUID
+
+from refold import faults
+from refold.commands.decision import Decider, Deciders
+from refold.commands.envelope import Envelope
+from refold.commands.live import LiveAggregate, LiveAggregates
+from refold.commands.loading import Loader
+from refold.commands.receipt import Receipt
+from refold.commands.snapshots import SnapshotSaver
+from refold.errors import Conflict, Rejected
+from refold.folds.aggregate import Aggregate, AggregateDefinition
+from refold.messages.event import Command, Event
+from refold.messages.event_types import EventTypes
+from refold.messages.recorded import NewEvent
+from refold.store.append import Append, StreamAppend, validate_stream_id
+from refold.store.event_store import EventStore
+
+__all__ = ["CommandHandler"]
+
+_ATTEMPTS = 10
+"""How often a command is decided on fresh state before its `Conflict` is raised: each time another process was faster."""
+_PAUSE = 0.002
+"""Seconds; the mean pause before the third attempt, growing with each further one, so that two processes do not keep colliding."""
+
+
+class CommandHandler:
+    """Executes the commands of one app on one store."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        definitions: dict[type[Aggregate], AggregateDefinition],
+        types: EventTypes,
+        live_aggregates: int,
+    ) -> None:
+        self._store = store
+        self._types = types
+        self.deciders = Deciders(definitions.values())
+        self._loaders: dict[type[Aggregate], Loader[Any]] = {
+            cls: Loader(store, definition, types) for cls, definition in definitions.items()
+        }
+        self._live = LiveAggregates(live_aggregates)
+        self._executing: dict[UUID, asyncio.Future[Receipt]] = {}
+        self.snapshots = SnapshotSaver(store)
+
+    def loader(self, cls: type[Aggregate]) -> Loader[Any]:
+        """The loader of an aggregate of this app. Raises `KeyError`."""
+        return self._loaders[cls]
+
+    def live(self, stream: str, cls: type[Aggregate]) -> LiveAggregate[Any]:
+        """The live aggregate of a stream."""
+        return self._live.of(stream, lambda: LiveAggregate(stream, self._loaders[cls]))
+
+    async def execute(self, command: Command, envelope: Envelope, decider: Decider) -> Receipt:
+        """The receipt of a validated command. Raises `Rejected`, `Conflict` after the last attempt, and what `EventStore.append` raises."""
+        if not envelope.given:
+            return await self._execute(command, envelope, decider)
+        under_way = self._executing.get(envelope.id)
+        if under_way is not None:
+            return await asyncio.shield(under_way)
+        mine = self._executing[envelope.id] = asyncio.get_running_loop().create_future()
+        mine.add_done_callback(_look_at)
+        try:
+            receipt = await self._execute(command, envelope, decider)
+        except BaseException as problem:
+            if isinstance(problem, asyncio.CancelledError):
+                mine.cancel()
+            else:
+                mine.set_exception(problem)
+            raise
+        else:
+            mine.set_result(receipt)
+            return receipt
+        finally:
+            del self._executing[envelope.id]
+
+    async def _execute(self, command: Command, envelope: Envelope, decider: Decider) -> Receipt:
+        stream = decider.stream_of(command)
+        validate_stream_id(stream)
+        live = self.live(stream, decider.definition.cls)
+        attempt = 0
+        surely_fresh = False
+        while True:
+            await self._ready(live, surely_fresh)
+            resting_on = live.last_staged
+            if resting_on is not None and not live.can_run_ahead:
+                await asyncio.shield(resting_on.settled)
+                continue
+            state, version = live.tip()
+            try:
+                events = decider.decide(state, command)
+            except Rejected:
+                if resting_on is None and surely_fresh:
+                    first = await self._first_receipt(envelope, stream)
+                    if first is not None:
+                        return first
+                    raise
+                # Refused on a state that may be outdated, or that rests on events which are not in the log yet: make sure first.
+                if resting_on is not None and await asyncio.shield(resting_on.settled):
+                    first = await self._first_receipt(envelope, stream)
+                    if first is not None:
+                        return first
+                    raise
+                surely_fresh = True
+                continue
+            if not events:
+                if resting_on is None and surely_fresh:
+                    return await self._nothing_happened(live, envelope, stream)
+                if resting_on is not None:
+                    await asyncio.shield(resting_on.settled)
+                surely_fresh = True
+                continue
+            try:
+                return await self._append(live, envelope, version, events)
+            except Conflict as conflict:
+                attempt += 1
+                if conflict.actual < live.confirmed.version:
+                    live.start_over()
+                if attempt >= _ATTEMPTS:
+                    raise
+                if attempt > 1:
+                    await asyncio.sleep(random.uniform(0, 2 * _PAUSE * attempt))  # noqa: S311  # spreads retries, guards nothing
+
+    async def _ready(self, live: LiveAggregate[Any], surely_fresh: bool) -> None:
+        """Comes back when the live aggregate may be decided on; between that and staging nothing may be awaited."""
+        if not (live.stale or surely_fresh or live.lock.locked()):
+            return
+        async with live.lock:
+            if live.stale or (surely_fresh and live.last_staged is None):
+                live.stale = True
+                await live.refresh()
+                self.snapshots.consider(live)
+
+    async def _append(self, live: LiveAggregate[Any], envelope: Envelope, version: int, events: list[Event]) -> Receipt:
+        prepared: list[NewEvent] = []
+        as_read: list[Event] = []
+        for event in events:
+            new, read_back = self._types.prepare(event, metadata=envelope.metadata, occurred_at=envelope.occurred_at)
+            prepared.append(new)
+            as_read.append(read_back)
+        append = Append((StreamAppend(live.stream, version, tuple(prepared)),), envelope.id)
+        staged = live.stage(append, as_read)
+        try:
+            faults.at("command.before_append")
+            result = await self._store.append(append)
+            faults.at("command.after_append")
+        except BaseException:
+            live.fail(staged)
+            raise
+        if result.repeated:
+            live.fail(staged)
+            return await self._receipt_of(envelope.id, live.stream)
+        live.confirm(staged, result)
+        self.snapshots.consider(live)
+        return Receipt(
+            envelope.id, live.stream, result.versions[live.stream], result.last, result.recorded_at, tuple(as_read)
+        )
+
+    async def _first_receipt(self, envelope: Envelope, stream: str) -> Receipt | None:
+        """The receipt of an earlier execution of this command, when its caller gave the id and the log has it."""
+        if not envelope.given or await self._store.find_append(envelope.id.bytes) is None:
+            return None
+        return await self._receipt_of(envelope.id, stream)
+
+    async def _receipt_of(self, command_id: UUID, stream: str) -> Receipt:
+        recorded = [event for event in await self._store.read_append(command_id.bytes) if event.stream == stream]
+        last = recorded[-1]
+        return Receipt(
+            command_id,
+            stream,
+            last.version,
+            last.position,
+            last.recorded_at,
+            tuple(self._types.decode_event(event) for event in recorded),
+        )
+
+    async def _nothing_happened(self, live: LiveAggregate[Any], envelope: Envelope, stream: str) -> Receipt:
+        first = await self._first_receipt(envelope, stream)
+        if first is not None:
+            return first
+        head = await self._store.head()
+        return Receipt(envelope.id, stream, live.confirmed.version, live.confirmed.position, head.recorded_at, ())
+
+
+def _look_at(done: asyncio.Future[Receipt]) -> None:
+    """Marks the exception as seen: most often nobody else waits for this command, and then it is no oversight."""
+    if not done.cancelled():
+        done.exception()
