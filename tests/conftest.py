@@ -39,7 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _without(name: str, reason: Unavailable) -> NoReturn:
-    """Give a test up for want of a server: a failure in CI, where a gap must not look like a success, and a loud skip elsewhere."""
+    """Give a test up for want of a server: a loud skip, but a failure in CI, where no gap may look like success."""
     _missing[name] = str(reason)
     if os.environ.get("CI"):
         pytest.fail(f"{name} is needed in CI: {reason}", pytrace=False)
@@ -60,15 +60,24 @@ def postgres_server(request: pytest.FixtureRequest, _servers: dict[str, Postgres
 
     For crashes, restarts and durability take a server of your own: `own_postgres`.
     """
-    name: str = request.param
-    if name not in _servers:
+    return _shared(request.param, _servers)
+
+
+@pytest.fixture(scope="session")
+def postgres18(_servers: dict[str, PostgresServer]) -> PostgresServer:
+    """The same server as `postgres_server`, for tests to which the version does not matter."""
+    return _shared("postgres18", _servers)
+
+
+def _shared(name: str, servers: dict[str, PostgresServer]) -> PostgresServer:
+    if name not in servers:
         try:
             server = PostgresServer.create(name, settings=FAST_AND_UNSAFE)
         except Unavailable as reason:
             _without(name, reason)
         server.start()
-        _servers[name] = server
-    return _servers[name]
+        servers[name] = server
+    return servers[name]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real database servers for tests, benchmarks and developers: no Docker, no root needed, loopback only, ports that were free."""
+"""Real database servers for tests, benchmarks and developers: no Docker, no root, loopback only, on free ports."""
 
 from tests.servers.installations import Installation, Unavailable, find_pgbouncer, find_postgres
 from tests.servers.pgbouncer import PgBouncer

@@ -1,4 +1,4 @@
-"""Servers for developers and benchmarks: `python -m tests.servers start postgres18` prints a URL, and the server keeps running."""
+"""Servers for developers and benchmarks: `python -m tests.servers start postgres18` prints the URL of one."""
 
 import argparse
 import sys
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def start(name: str, settings: dict[str, str]) -> str:
-    """Start a server, unless it runs already, and return its URL. pgbouncer goes in front of postgres18, which is started too."""
+    """Start a server, unless it runs already, and return its URL; pgbouncer starts postgres18, behind it, too."""
     if name == "pgbouncer":
         start("postgres18", {})
         bouncer = kept_pgbouncer() or PgBouncer.create(_kept_server("postgres18"), folder=_keep(name))
@@ -77,7 +77,9 @@ def kept_postgres(name: str) -> PostgresServer | None:
 def kept_pgbouncer() -> PgBouncer | None:
     """The pgbouncer that `start` made, if there is one."""
     folder = _link("pgbouncer")
-    return PgBouncer(_kept_server("postgres18"), folder.resolve(), _port(folder)) if (folder / "port").exists() else None
+    return (
+        PgBouncer(_kept_server("postgres18"), folder.resolve(), _port(folder)) if (folder / "port").exists() else None
+    )
 
 
 def _kept_server(name: str) -> PostgresServer:

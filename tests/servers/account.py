@@ -1,7 +1,8 @@
 """The operating system's user that owns the servers, and the folder where they live.
 
-`initdb`, `postgres` and `pgbouncer` refuse to run as root. Started by root, the servers run as `nobody`; otherwise as whoever runs
-the tests. Everything they write lies in one folder under the system's temp folder, outside of root's home, which `nobody` cannot enter.
+`initdb`, `postgres` and `pgbouncer` refuse to run as root. Started by root, the servers run as `nobody`; otherwise as
+whoever runs the tests. Everything they write lies in one folder under the system's temp folder, outside of root's home,
+which `nobody` cannot enter.
 """
 
 import os
@@ -28,11 +29,12 @@ def server_uid() -> int:
 def base_folder() -> Path:
     """The folder of all servers that this user starts; created when missing.
 
-    Raises PermissionError when somebody else owns it: the temp folder is shared, and a planted folder could feed us a foreign server.
+    Raises PermissionError when somebody else owns it: the temp folder is shared, and a planted folder could feed us a
+    foreign server.
     """
     temp = Path(tempfile.gettempdir()).resolve()
     if running_as_root() and not _open_to_everybody(temp):
-        temp = Path("/tmp")  # noqa: S108  (root's own temp folder can be closed to `nobody`; ownership is checked below)
+        temp = Path("/tmp")  # root's own temp folder can be closed to `nobody`
     base = temp / f"refold-servers-{os.geteuid()}"
     base.mkdir(mode=0o711, exist_ok=True)
     if base.lstat().st_uid != os.geteuid() or base.is_symlink():
@@ -44,8 +46,7 @@ def new_folder(parent: Path, prefix: str) -> Path:
     """A new empty folder below `parent` which belongs to the servers' user and is closed to others."""
     parent.mkdir(mode=0o711, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    if running_as_root():
-        os.chown(folder, server_uid(), pwd.getpwuid(server_uid()).pw_gid)
+    _give_to_server(folder)
     return folder
 
 
@@ -53,20 +54,18 @@ def write_file(path: Path, text: str) -> None:
     """Write a file that only the servers' user (and root) can read."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
-    if running_as_root():
-        os.chown(path, server_uid(), pwd.getpwuid(server_uid()).pw_gid)
+    _give_to_server(path)
 
 
 def run_as_server(command: Sequence[str | Path], *, cwd: Path, output: Path | None = None) -> None:
     """Run a command as the servers' user and wait for it.
 
-    Its output goes to the file `output`, not to a pipe: a daemon that it leaves behind would hold the pipe open for ever.
+    Its output goes to a file, not to a pipe: a daemon that it leaves behind would hold the pipe open for ever.
     Raises RuntimeError, with the last lines of the output, when the command fails.
     """
     log = output or cwd / "commands.log"
     log.touch(mode=0o600)
-    if running_as_root():
-        os.chown(log, server_uid(), pwd.getpwuid(server_uid()).pw_gid)
+    _give_to_server(log)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(cwd), "LC_ALL": "C"}
     with log.open("ab") as stream:
         done = subprocess.run(
@@ -77,18 +76,29 @@ def run_as_server(command: Sequence[str | Path], *, cwd: Path, output: Path | No
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            **_identity(),
+            user=_user(),
+            group=_group(),
+            extra_groups=_groups(),
         )
     if done.returncode != 0:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-        raise RuntimeError(f"{Path(command[0]).name} failed with exit code {done.returncode}; the end of {log}:\n{tail}")
+        raise RuntimeError(
+            f"{Path(command[0]).name} failed with exit code {done.returncode}; the end of {log}:\n{tail}"
+        )
 
 
 def runnable_by_server(program: Path) -> bool:
     """Whether the servers' user may run this program (it cannot when a parent folder is closed to it)."""
     try:
         done = subprocess.run(
-            [str(program), "--version"], check=False, capture_output=True, cwd="/", stdin=subprocess.DEVNULL, **_identity()
+            [str(program), "--version"],
+            check=False,
+            capture_output=True,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            user=_user(),
+            group=_group(),
+            extra_groups=_groups(),
         )
     except OSError:
         return False
@@ -100,10 +110,22 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _identity() -> dict[str, object]:
-    if not running_as_root():
-        return {}
-    return {"user": server_uid(), "group": pwd.getpwuid(server_uid()).pw_gid, "extra_groups": []}
+def _user() -> int | None:
+    return server_uid() if running_as_root() else None
+
+
+def _group() -> int | None:
+    return pwd.getpwuid(server_uid()).pw_gid if running_as_root() else None
+
+
+def _groups() -> list[int] | None:
+    return [] if running_as_root() else None
+
+
+def _give_to_server(path: Path) -> None:
+    user, group = _user(), _group()
+    if user is not None and group is not None:
+        os.chown(path, user, group)
 
 
 def _open_to_everybody(folder: Path) -> bool:

@@ -11,8 +11,15 @@ from pathlib import Path
 from tests.servers.account import base_folder, new_folder, runnable_by_server
 
 POSTGRES_NAMES = ("postgres15", "postgres18")
-OLDER_MAJORS = (15, 14, 16, 17)  # in order of preference: 15 is what we test against, its neighbours stand in where it is not to be had
-INSTALL_HINT = "run `make servers` (on Debian as root it installs what is missing; elsewhere put a Postgres 14 to 17 on the PATH)"
+OLDER_MAJORS = (
+    15,
+    14,
+    16,
+    17,
+)  # in order of preference: 15 is what we test against, its neighbours stand in where it is not to be had
+INSTALL_HINT = (
+    "run `make servers` (on Debian as root it installs what is missing; elsewhere put a Postgres 14 to 17 on the PATH)"
+)
 
 
 class Unavailable(Exception):
@@ -72,7 +79,7 @@ def _from_wheel(name: str) -> Installation:
 
 
 def _reachable_copy(shipped: Path) -> Path:
-    """A copy outside of the virtual environment, for when that lies in a home folder that is closed to the servers' user."""
+    """A copy outside of the environment, for when that lies in a home folder that is closed to the servers' user."""
     version = _installation("postgres18", shipped / "bin").version
     copy = base_folder() / f"programs-{version}"
     if not copy.exists():
@@ -84,7 +91,9 @@ def _reachable_copy(shipped: Path) -> Path:
         except OSError:  # another session was faster, and its copy is as good
             shutil.rmtree(half_done)
     if not runnable_by_server(copy / "bin" / "postgres"):
-        raise Unavailable(f"the programs in {shipped / 'bin'} do not run for the servers' user, nor does a copy in {copy}")
+        raise Unavailable(
+            f"the programs in {shipped / 'bin'} do not run for the servers' user, nor does a copy in {copy}"
+        )
     return copy
 
 

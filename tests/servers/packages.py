@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.servers.account import running_as_root
 from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
 
-# What to install when a package of the first name is unknown to this release, in order: Debian 12 has Postgres 15, others have neighbours.
+# The first that this release knows is installed: Debian 12 has Postgres 15, other releases have its neighbours.
 POSTGRES_PACKAGES = ("postgresql-15", "postgresql-14", "postgresql-16", "postgresql-17")
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -18,7 +18,7 @@ _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/refold-tests.conf")
 
 
 def install_missing() -> int:
-    """Install what is missing, say what could not be had, and return the exit code: 0 when all is there, 1 otherwise."""
+    """Install what is missing, say what could not be had, and return the exit code: 0 when all is there."""
     postgres, pgbouncer = _is_missing_postgres(), _is_missing_pgbouncer()
     if (postgres or pgbouncer) and shutil.which("apt-get"):
         if postgres:
@@ -49,7 +49,10 @@ def _is_missing_pgbouncer() -> str | None:
 
 def _install_first(packages: tuple[str, ...]) -> None:
     """Install the first of these packages that this release knows."""
-    if not running_as_root() and subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode != 0:
+    if (
+        not running_as_root()
+        and subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode != 0
+    ):
         print(f"servers: apt-get needs root; as root run: apt-get install {packages[0]}", file=sys.stderr)
         return
     if not any(_known(package) for package in packages):
@@ -68,7 +71,9 @@ def _install_first(packages: tuple[str, ...]) -> None:
 
 
 def _known(package: str) -> bool:
-    policy = subprocess.run(["apt-cache", "policy", package], check=False, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    policy = subprocess.run(
+        ["apt-cache", "policy", package], check=False, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"}
+    )
     return "Candidate:" in policy.stdout and "Candidate: (none)" not in policy.stdout
 
 
@@ -80,13 +85,13 @@ def _apt_get(*arguments: str) -> bool:
 
 def _without_services(stack: ExitStack) -> None:
     """Want the programs only: no service that starts now, and no cluster that would start at the next boot."""
-    for file, text, mode in ((_POLICY, "#!/bin/sh\nexit 101\n", 0o755), (_NO_CLUSTER, "create_main_cluster = false\n", 0o644)):
+    for file, text, mode in (
+        (_POLICY, "#!/bin/sh\nexit 101\n", 0o755),
+        (_NO_CLUSTER, "create_main_cluster = false\n", 0o644),
+    ):
         if file.exists():
             continue
-        folder_is_new = not file.parent.exists()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         file.chmod(mode)
         stack.callback(file.unlink, missing_ok=True)
-        if folder_is_new:
-            stack.callback(lambda folder=file.parent: folder.rmdir() if not any(folder.iterdir()) else None)

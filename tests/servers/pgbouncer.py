@@ -13,9 +13,9 @@ from tests.servers.account import base_folder, new_folder, remove, run_as_server
 from tests.servers.installations import find_pgbouncer
 from tests.servers.ports import free_port
 from tests.servers.postgres import SUPERUSER, PostgresServer
-from tests.servers.processes import alive, kill_tree, wait_until
+from tests.servers.processes import alive, kill_tree, pid_in, wait_until
 
-# Everything that is not written here is pgbouncer's own default, as its users have it (it refuses unknown startup parameters).
+# What is not written here is pgbouncer's own default, as its users have it (it refuses unknown startup parameters).
 _CONFIGURATION = """\
 [databases]
 * = host=127.0.0.1 port={server_port}
@@ -64,11 +64,7 @@ class PgBouncer:
     @property
     def pid(self) -> int | None:
         """The process id, or None when it is not running."""
-        try:
-            pid = int((self.folder / "pgbouncer.pid").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
-        return pid if alive(pid) else None
+        return pid_in(self.folder / "pgbouncer.pid")
 
     @property
     def running(self) -> bool:
@@ -78,7 +74,9 @@ class PgBouncer:
     def start(self) -> None:
         """Start, and return when it answers. Raises RuntimeError or TimeoutError when it does not come up."""
         run_as_server([find_pgbouncer(), "-d", self.folder / "pgbouncer.ini"], cwd=self.folder)
-        wait_until(self._answers, f"pgbouncer to answer on port {self.port} (log: {self.folder / 'pgbouncer.log'})", timeout=10)
+        wait_until(
+            self._answers, f"pgbouncer to answer on port {self.port} (log: {self.folder / 'pgbouncer.log'})", timeout=10
+        )
 
     def stop(self) -> None:
         """Stop at once, cutting all connections, and wait for the end. No-op when stopped."""
@@ -113,11 +111,16 @@ class PgBouncer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Remove it."""
         self.remove()
 
     def _answers(self) -> bool:
-        with contextlib.suppress(psycopg.Error), psycopg.connect(self.url("pgbouncer"), autocommit=True, connect_timeout=5):
+        with (
+            contextlib.suppress(psycopg.Error),
+            psycopg.connect(self.url("pgbouncer"), autocommit=True, connect_timeout=5),
+        ):
             return True
         return False

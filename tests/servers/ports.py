@@ -3,8 +3,8 @@
 import random
 import socket
 
-# Below the ranges from which Linux (32768 up) and macOS (49152 up) serve outgoing connections: a server that restarts wants its
-# port again, and a client's connection must not have taken it in between.
+# Below the ranges from which Linux (32768 up) and macOS (49152 up) serve outgoing connections: a server that restarts
+# wants its port again, and a client's connection must not have taken it in between.
 CANDIDATES = range(15000, 32000)
 
 

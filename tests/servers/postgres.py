@@ -1,6 +1,5 @@
 """A Postgres server of our own, on the loopback, which tests may start, stop, crash and start again."""
 
-import contextlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from psycopg import sql
 from tests.servers.account import base_folder, new_folder, remove, run_as_server, write_file
 from tests.servers.installations import Installation, find_postgres
 from tests.servers.ports import free_port
-from tests.servers.processes import alive, kill_tree, started_by_living_process
+from tests.servers.processes import kill_tree, pid_in, started_by_living_process
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -28,8 +27,8 @@ _ALWAYS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_
 class PostgresServer:
     """One server with a data folder of its own; the port stays the same over restarts.
 
-    Passwords are checked as in production: `url()` carries the superuser's. Settings are Postgres' own
-    defaults (fsync on), but for the given ones. Make one with `create`, and `remove` it at the end (or use it in a `with`).
+    Passwords are checked as in production: `url()` carries the superuser's. Settings are Postgres' own defaults (fsync
+    on), but for the given ones. Make one with `create`, and `remove` it at the end (or use it in a `with`).
     """
 
     def __init__(self, installation: Installation, folder: Path, port: int) -> None:
@@ -43,7 +42,8 @@ class PostgresServer:
     def create(cls, name: str, *, settings: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
         """A new server, not started yet; `name` is `postgres15` or `postgres18`.
 
-        Its data is a copy of a folder that was initialised once for this version. Raises Unavailable without the programs.
+        Its data is a copy of a folder that was initialised once for this version.
+        Raises Unavailable when the programs are not on this machine.
         """
         installation = find_postgres(name)
         folder = folder or _session_folder(name)
@@ -54,7 +54,7 @@ class PostgresServer:
         return server
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Add settings; they hold from the next start on (or from `SELECT pg_reload_conf()`, for those that can change)."""
+        """Add settings; they hold from the next start on (some of them from `SELECT pg_reload_conf()` on)."""
         lines = "".join("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in settings.items())
         with (self.data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
             file.write(lines)
@@ -72,11 +72,7 @@ class PostgresServer:
     @property
     def pid(self) -> int | None:
         """The postmaster's process id, or None when the server is not running."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
-        except (FileNotFoundError, IndexError):
-            return None
-        return pid if alive(pid) else None
+        return pid_in(self.data / "postmaster.pid")
 
     @property
     def running(self) -> bool:
@@ -84,7 +80,7 @@ class PostgresServer:
         return self.pid is not None
 
     def start(self) -> None:
-        """Start, and return when the server takes connections. Raises RuntimeError with the log's end when it does not come up."""
+        """Start, and return when connections are taken; raises RuntimeError with the log's end when it fails."""
         for attempt in range(5):
             try:
                 self._pg_ctl("start", "-l", self.log, "-o", f"-p {self.port}")
@@ -101,7 +97,10 @@ class PostgresServer:
     _was_started = False
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop and wait for the end. `immediate` is a crash with a clean exit: recovery runs at the next start. No-op when stopped."""
+        """Stop and wait for the end; no-op when stopped.
+
+        `immediate` ends it without a checkpoint, as a crash would: the next start runs recovery.
+        """
         if self.running:
             self._pg_ctl("stop", "-m", mode)
 
@@ -171,16 +170,21 @@ class PostgresServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Remove it."""
         self.remove()
 
     def _pg_ctl(self, action: str, *arguments: str | Path) -> None:
-        run_as_server([self.installation.program("pg_ctl"), action, "-D", self.data, "-w", "-t", "60", *arguments], cwd=self.folder)
+        run_as_server(
+            [self.installation.program("pg_ctl"), action, "-D", self.data, "-w", "-t", "60", *arguments],
+            cwd=self.folder,
+        )
 
 
 def _session_folder(name: str) -> Path:
-    """A folder that is named by the process which made it, so that a later session can clear up behind one that was killed."""
+    """A folder named by the process that made it, so that a later session can clear up behind one that was killed."""
     runs = base_folder() / "runs"
     clear_abandoned(runs)
     return new_folder(runs, f"{os.getpid()}-{name}-")
@@ -192,8 +196,9 @@ def clear_abandoned(runs: Path) -> None:
         if started_by_living_process(folder.name):
             continue
         for pid_file in (folder / "data" / "postmaster.pid", folder / "pgbouncer.pid"):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                kill_tree(int(pid_file.read_text(encoding="utf-8").splitlines()[0]))
+            pid = pid_in(pid_file)
+            if pid is not None:
+                kill_tree(pid)
         remove(folder)
 
 

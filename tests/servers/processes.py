@@ -3,16 +3,31 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs. One that ended but was never collected counts as dead: in a container nobody may collect it."""
+    """Whether a process runs. One that ended and was not collected (a container may have nobody to) is dead."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def pid_in(pid_file: Path) -> int | None:
+    """The process id in a server's pid file, or None when that server does not run.
+
+    A file can outlive its server, and its number be given to a stranger: only a process whose command names the
+    folder counts.
+    """
+    try:
+        process = psutil.Process(int(pid_file.read_text(encoding="utf-8").splitlines()[0]))
+        named = any(str(pid_file.parent) in argument for argument in process.cmdline())
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        return None
+    return process.pid if named and alive(process.pid) else None
 
 
 def kill_tree(pid: int, *, timeout: float = 30.0) -> None:
@@ -31,11 +46,13 @@ def kill_tree(pid: int, *, timeout: float = 30.0) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    wait_until(lambda: not any(alive(process.pid) for process in family), f"processes below {pid} to end", timeout=timeout)
+    wait_until(
+        lambda: not any(alive(process.pid) for process in family), f"processes below {pid} to end", timeout=timeout
+    )
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout: float) -> None:
-    """Ask again and again until the condition holds; raises TimeoutError, saying `what` was waited for, after `timeout` seconds."""
+    """Ask again and again until the condition holds; raises TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

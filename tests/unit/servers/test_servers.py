@@ -1,10 +1,17 @@
 """The servers that other tests stand on: they start, crash, come back on the same port, and leave nothing behind."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from tests.servers import PgBouncer, PostgresServer
-from tests.servers.processes import alive
+from tests.servers.postgres import clear_abandoned
+from tests.servers.processes import alive, wait_until
 
 
 def numbers(url: str) -> list[int]:
@@ -72,7 +79,9 @@ def test_removing_ends_the_process_and_deletes_the_data(own_postgres: PostgresSe
     assert not own_postgres.folder.exists()
 
 
-def test_pgbouncer_changes_the_server_connection_between_transactions(fresh_database: str, pgbouncer: PgBouncer) -> None:
+def test_pgbouncer_changes_the_server_connection_between_transactions(
+    fresh_database: str, pgbouncer: PgBouncer
+) -> None:
     name = fresh_database.rsplit("/", 1)[1]
     with (
         psycopg.connect(pgbouncer.url(name), prepare_threshold=None, autocommit=True) as first,
@@ -90,3 +99,27 @@ def test_pgbouncer_comes_back_on_its_port(pgbouncer: PgBouncer) -> None:
     pgbouncer.restart()
     with psycopg.connect(pgbouncer.url()) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+ABANDON = """
+import time
+from tests.servers import PostgresServer
+server = PostgresServer.create("postgres18")
+server.start()
+print(server.pid, server.folder, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.postgres
+def test_what_a_killed_session_left_behind_is_cleared_by_the_next(postgres18: PostgresServer) -> None:
+    with subprocess.Popen([sys.executable, "-c", ABANDON], stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdout is not None
+        pid, folder = session.stdout.readline().split()
+        clear_abandoned(Path(folder).parent)
+        assert alive(int(pid)), "the session lives, its server is left alone"
+        os.kill(session.pid, signal.SIGKILL)
+    clear_abandoned(Path(folder).parent)
+    wait_until(lambda: not alive(int(pid)), "the abandoned server to end", timeout=10)
+    assert not Path(folder).exists()
+    assert postgres18.running, "this session's servers are left alone"
