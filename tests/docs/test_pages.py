@@ -21,7 +21,8 @@ def _needs_postgres(page: Path) -> bool:
 
 
 def _named(pages: list[Path]) -> list[object]:
-    return [pytest.param(page, id=str(page.relative_to(PROJECT))) for page in pages]
+    marks = {page: [pytest.mark.postgres] if _needs_postgres(page) else [] for page in pages}
+    return [pytest.param(page, id=str(page.relative_to(PROJECT)), marks=marks[page]) for page in pages]
 
 
 def run_page(page: Path, *options: str) -> None:
@@ -30,15 +31,13 @@ def run_page(page: Path, *options: str) -> None:
     assert done.returncode == 0, f"{page} does not run:\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", _named([page for page in PAGES if not _needs_postgres(page)]))
-def test_the_code_of_a_page_runs(page: Path) -> None:
-    run_page(page)
-
-
-@pytest.mark.postgres
-@pytest.mark.parametrize("page", _named([page for page in PAGES if _needs_postgres(page)]))
-def test_the_code_of_a_page_runs_on_postgres(page: Path, postgres18: PostgresServer) -> None:
-    run_page(page, "--postgres", postgres18.url())
+@pytest.mark.parametrize("page", _named(PAGES))
+def test_the_code_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> None:
+    if _needs_postgres(page):
+        server: PostgresServer = request.getfixturevalue("postgres18")
+        run_page(page, "--postgres", server.url())
+    else:
+        run_page(page)
 
 
 @pytest.mark.parametrize("page", _named(PAGES))
