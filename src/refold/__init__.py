@@ -1,4 +1,7 @@
-"""Refold: CQRS and event sourcing for Python. Events are the truth; every state is a fold over them, and can be folded again."""
+"""Refold: CQRS and event sourcing for Python. 
+
+Events are the truth; every state is a fold over them, and can be folded again.
+"""
 
 from refold.errors import Conflict, Overloaded, RefoldError, Rejected, StaleRead
 from refold.folds.aggregate import Aggregate

@@ -41,7 +41,9 @@ class RefoldError(Exception):
 
 
 class DefinitionError(RefoldError):
-    """A class of the user's cannot work (two events with one name, a read model without a key, …). Raised at definition time."""
+    """A class of the user's cannot work (two events with one name, a read model without a key, …). Raised at definition
+    time.
+    """
 
 
 class ConfigurationError(RefoldError):
@@ -86,7 +88,8 @@ class PayloadTooLarge(InvalidAppend):
 class Conflict(RefoldError):
     """The stream is not at the version that the append expected. Nothing of the append is stored.
 
-    `expected` is in words of the store (`"no stream"`, `"exists"` or a number), `actual` is the stream's version (0: no stream).
+    `expected` is in words of the store (`"no stream"`, `"exists"` or a number), `actual` is the stream's version (0: no
+    stream).
     """
 
     def __init__(self, stream: str, expected: int | str, actual: int) -> None:
@@ -128,7 +131,8 @@ class Overloaded(RefoldError):
 class OutcomeUnknown(RefoldError):
     """The store went away while it committed and did not come back in time: the append may or may not be stored.
 
-    Append again with the same `append_id` (for a command: the same `command_id`): the first result is returned if it was stored.
+    Append again with the same `append_id` (for a command: the same `command_id`): the first result is returned if it
+    was stored.
     """
 
     def __init__(self, append_id: UUID, cause: str) -> None:
@@ -171,7 +175,9 @@ class InvalidQuery(RefoldError):
 
 
 class StaleRead(RefoldError):
-    """A read model did not reach the asked-for position in time. Nothing is lost: it can be read later, or with `fresh=True`."""
+    """A read model did not reach the asked-for position in time. Nothing is lost: it can be read later, or with
+    `fresh=True`.
+    """
 
     def __init__(self, read_model: str, wanted: int, reached: int, seconds: float, why: str = "") -> None:
         self.read_model = read_model
@@ -194,7 +200,9 @@ class ProjectionStopped(RefoldError):
 
 
 class LogRegression(RefoldError):
-    """A checkpoint or snapshot is ahead of the log's head: the log was restored from an older backup. It is refused, not believed."""
+    """A checkpoint or snapshot is ahead of the log's head: the log was restored from an older backup. It is refused,
+    not believed.
+    """
 
 
 # --- the store itself -------------------------------------------------------------------------------------------------

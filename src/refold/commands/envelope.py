@@ -17,7 +17,9 @@ __all__ = ["Envelope", "sealed"]
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The id of one command or append and the metadata of its events, encoded. `given`: the caller chose the id, so it may be a repetition."""
+    """The id of one command or append and the metadata of its events, encoded. `given`: the caller chose the id, so it
+    may be a repetition.
+    """
 
     id: UUID
     given: bool
@@ -36,7 +38,9 @@ def sealed(
     data: Mapping[str, Any] | None,
     occurred_at: datetime | None,
 ) -> Envelope:
-    """An envelope. Correlation and causation default to the command's own id. Raises `InvalidAppend` for data that is not JSON."""
+    """An envelope. Correlation and causation default to the command's own id. Raises `InvalidAppend` for data that is
+    not JSON.
+    """
     own = new_id() if command_id is None else as_uuid(command_id)
     name = str(own) if command_id is None or isinstance(command_id, UUID) else command_id
     metadata = encode_metadata(

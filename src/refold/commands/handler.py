@@ -1,4 +1,6 @@
-"""Handling a command: validate, load, decide, append; on a conflict again on the fresh state, a bounded number of times."""
+"""Handling a command: validate, load, decide, append; on a conflict again on the fresh state, a bounded number of
+times.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,12 @@ from refold.store.event_store import EventStore
 __all__ = ["CommandHandler"]
 
 _ATTEMPTS = 10
-"""How often a command is decided on fresh state before its `Conflict` is raised: each time another process was faster."""
+"""How often a command is decided on fresh state before its `Conflict` is raised: each time another process was faster.
+"""
 _PAUSE = 0.002
-"""Seconds; the mean pause before the third attempt, growing with each further one, so that two processes do not keep colliding."""
+"""Seconds; the mean pause before the third attempt, growing with each further one, so that two processes do not keep
+colliding.
+"""
 
 
 class CommandHandler:
@@ -59,7 +64,9 @@ class CommandHandler:
         return self._live.of(stream, lambda: LiveAggregate(stream, self._loaders[cls]))
 
     async def execute(self, command: Command, envelope: Envelope, decider: Decider) -> Receipt:
-        """The receipt of a validated command. Raises `Rejected`, `Conflict` after the last attempt, and what `EventStore.append` raises."""
+        """The receipt of a validated command. Raises `Rejected`, `Conflict` after the last attempt, and what
+        `EventStore.append` raises.
+        """
         if not envelope.given:
             return await self._execute(command, envelope, decider)
         under_way = self._executing.get(envelope.id)
@@ -102,7 +109,8 @@ class CommandHandler:
                     if first is not None:
                         return first
                     raise
-                # Refused on a state that may be outdated, or that rests on events which are not in the log yet: make sure first.
+                # Refused on a state that may be outdated, or that rests on events which are not in the log yet: make
+                # sure first.
                 if resting_on is not None and await asyncio.shield(resting_on.settled):
                     first = await self._first_receipt(envelope, stream)
                     if first is not None:

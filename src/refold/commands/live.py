@@ -1,6 +1,8 @@
-"""Live aggregates: the states that this process decided on lately. A cache is a baseline only: newer events are read, or proven absent by the append.
+"""Live aggregates: the states that this process decided on lately. A cache is a baseline only: newer events are read,
+or proven absent by the append.
 
-One live aggregate serves all commands of its stream that wait together: they are decided one after the other, each on the state that the
+One live aggregate serves all commands of its stream that wait together: they are decided one after the other, each on
+the state that the
 ones before it will leave, and go into the same commit.
 """
 
@@ -26,7 +28,9 @@ A = TypeVar("A", bound=Aggregate)
 
 
 class Staged(msgspec.Struct, eq=False):
-    """Events that were decided and are on their way into the log. `epoch` tells whether what they were decided on still holds."""
+    """Events that were decided and are on their way into the log. `epoch` tells whether what they were decided on still
+    holds.
+    """
 
     append: Append
     events: list[Event]
@@ -104,7 +108,9 @@ class LiveAggregate(Generic[A]):
             self._drop_tip()
 
     def fail(self, staged: Staged) -> None:
-        """The append of these events did not succeed, or its outcome is not known: what was decided on top of it is void."""
+        """The append of these events did not succeed, or its outcome is not known: what was decided on top of it is
+        void.
+        """
         if not staged.settled.done():
             staged.settled.set_result(False)
         if staged.epoch != self._epoch:
@@ -164,7 +170,8 @@ def _recorded(
     return Recorded(event, stored)
 
 
-_NOT_RECORDED: Recorded[Any] = Recorded(None, StoredEvent(0, "", 0, "", 1, b"", b"{}", 0, None, b"", 0))  # type: ignore[arg-type]  # never seen by a handler: see can_run_ahead
+# Stands in for what is not recorded yet; no handler sees it, see can_run_ahead.
+_NOT_RECORDED: Recorded[Any] = Recorded(None, StoredEvent(0, "", 0, "", 1, b"", b"{}", 0, None, b"", 0))
 
 
 class LiveAggregates:

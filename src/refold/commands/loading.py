@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -33,7 +33,8 @@ class Loaded(msgspec.Struct, Generic[A]):
 class Until(msgspec.Struct, frozen=True):
     """Where a temporal query stops. Only events that satisfy every given bound are folded; times are microseconds.
 
-    Recorded time, version and position grow along a stream, so the fold stops at the first event past them; the time at which things
+    Recorded time, version and position grow along a stream, so the fold stops at the first event past them; the time at
+    which things
     occurred does not, so every event is looked at.
     """
 
@@ -68,7 +69,7 @@ class Loader(Generic[A]):
 
     def new(self) -> Loaded[A]:
         """The state before any event."""
-        return Loaded(self.definition.cls())  # type: ignore[arg-type]  # the definition is A's
+        return Loaded(cast("A", self.definition.cls()))
 
     async def load(self, stream: str, until: Until | None = None) -> Loaded[A]:
         """The state of a stream, now or as the bounds say. Raises `UnknownEvent`, `DecodeError`, `InvalidQuery`."""
@@ -111,7 +112,8 @@ class Loader(Generic[A]):
         if snapshot is None or snapshot.fingerprint != self.definition.fingerprint:
             return self.new()
         at_version = await self._store.read_stream(stream, after=snapshot.version - 1, limit=1)
-        # After a restore from an older backup the stream may be shorter, or hold another history under the same version.
+        # After a restore from an older backup the stream may be shorter, or hold another history under the same
+        # version.
         if not at_version or (at_version[0].position, at_version[0].append_id) != (
             snapshot.position,
             snapshot.append_id,
@@ -131,7 +133,7 @@ class Loader(Generic[A]):
             _log.warning("dropped the snapshot of %s at version %d: %s", stream, snapshot.version, problem)
             await self._store.drop_snapshot(stream)
             return self.new()
-        return Loaded(state, snapshot.version, snapshot.position, snapshot.append_id)
+        return Loaded(cast("A", state), snapshot.version, snapshot.position, snapshot.append_id)
 
     def snapshot(self, stream: str, loaded: Loaded[A]) -> Snapshot:
         """A snapshot of this state."""

@@ -24,7 +24,9 @@ class SnapshotSaver:
         self._task: asyncio.Task[None] | None = None
 
     def consider(self, live: LiveAggregate[Any]) -> None:
-        """Takes a snapshot of the confirmed state when it has passed the next multiple of its aggregate's `snapshot_every`."""
+        """Takes a snapshot of the confirmed state when it has passed the next multiple of its aggregate's
+        `snapshot_every`.
+        """
         every = live.loader.definition.snapshot_every
         if every is None or live.confirmed.version // every <= live.snapshot_version // every:
             return

@@ -23,7 +23,9 @@ __all__ = ["Aggregate", "AggregateDefinition", "definition_of"]
 
 
 class AggregateDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """What an aggregate class declares. `fingerprint` changes with its fields, its `fold_version` and its evolve methods."""
+    """What an aggregate class declares. `fingerprint` changes with its fields, its `fold_version` and its evolve
+    methods.
+    """
 
     cls: type[Aggregate]
     category: str
@@ -66,10 +68,13 @@ class _AggregateMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's m
 
 
 class Aggregate(msgspec.Struct, metaclass=_AggregateMeta):
-    """The state of one consistency boundary, folded from its stream. Every field needs a default: the state before any event.
+    """The state of one consistency boundary, folded from its stream. Every field needs a default: the state before any
+    event.
 
-    Class arguments: `stream` is the category of its streams (`account` → `account-42`), `id` the field of its commands that says which one,
-    `snapshot_every` the number of events between snapshots (None: no snapshots), `fold_version` a number to raise when the fold's
+    Class arguments: `stream` is the category of its streams (`account` → `account-42`), `id` the field of its commands
+    that says which one,
+    `snapshot_every` the number of events between snapshots (None: no snapshots), `fold_version` a number to raise when
+    the fold's
     meaning changed in code that its own methods only call, so that older snapshots are ignored.
     Raises `DefinitionError` at definition time, naming class and method.
     """
@@ -102,7 +107,7 @@ def _define(
         raise DefinitionError(f"{where}: stream={stream!r} must be 1 to 100 printable characters without a dash")
     if not id_field:
         raise DefinitionError(f"{where}: id=… must name the field of its commands that says which {stream} is meant")
-    if snapshot_every is not None and (not isinstance(snapshot_every, int) or snapshot_every < 1):
+    if snapshot_every is not None and (type(snapshot_every) is not int or snapshot_every < 1):
         raise DefinitionError(f"{where}: snapshot_every={snapshot_every!r} must be a number of events, 1 or more")
     missing = [field.name for field in msgspec.structs.fields(cls) if field.required]
     if missing:

@@ -30,7 +30,9 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 KeyRule = str | Callable[..., Any]
-"""The name of an event's field, or a function of (event) or (event, recorded) that gives one key, a list of keys, or None."""
+"""The name of an event's field, or a function of (event) or (event, recorded) that gives one key, a list of keys, or
+None.
+"""
 
 
 class _Mark(msgspec.Struct, frozen=True):
@@ -60,7 +62,8 @@ class EvolveHandler(msgspec.Struct, frozen=True):
 def decide(method: F) -> F:
     """Marks a method `(self, command: C) -> events`: it checks the command against the state and returns what happened.
 
-    It returns one event, several (a list, a tuple, or by `yield`), or None for nothing, and raises `Rejected` to refuse. It must not
+    It returns one event, several (a list, a tuple, or by `yield`), or None for nothing, and raises `Rejected` to
+    refuse. It must not
     change the state.
     """
     method.__refold__ = _Mark("decide")  # type: ignore[attr-defined]  # functions take attributes
@@ -74,8 +77,10 @@ def evolve(*, key: KeyRule) -> Callable[[F], F]: ...
 def evolve(method: F | None = None, *, key: KeyRule | None = None) -> F | Callable[[F], F]:
     """Marks a method `(self, event: E[, recorded: Recorded[E]]) -> None`: it changes the state by what happened.
 
-    It may return a new state instead of changing `self`; a read model returns `Deleted` to remove its row. On a read model, `key` says which
-    row the event belongs to when that is not the stream's id: a field of the event, or a function of (event) or (event, recorded) that
+    It may return a new state instead of changing `self`; a read model returns `Deleted` to remove its row. On a read
+    model, `key` says which
+    row the event belongs to when that is not the stream's id: a field of the event, or a function of (event) or (event,
+    recorded) that
     gives one key, a list of keys, or None for no row.
     """
     if method is None:
@@ -98,7 +103,8 @@ class OwnHandlers(msgspec.Struct, frozen=True):
 def collect(owner: type, names_in_scope: Mapping[str, Any]) -> OwnHandlers:
     """The handlers that a class body defines.
 
-    `names_in_scope` are the local names where the class is being defined: classes of a function's own (a test, a notebook cell) are
+    `names_in_scope` are the local names where the class is being defined: classes of a function's own (a test, a
+    notebook cell) are
     found there. Raises `DefinitionError`, naming class and method, for a handler that cannot work.
     """
     decides: dict[type[Command], DecideHandler] = {}

@@ -1,4 +1,6 @@
-"""The one fold engine. Loading, snapshots, temporal queries, read models and rebuilds are each a few lines on top of it."""
+"""The one fold engine. Loading, snapshots, temporal queries, read models and rebuilds are each a few lines on top of
+it.
+"""
 
 from __future__ import annotations
 

@@ -94,9 +94,12 @@ class _ReadModelMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's m
 class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     """One row per key, folded from the log. Every field but the key's needs a default: the row before any event.
 
-    Class arguments: `key` is the field (or the tuple of fields) that identifies a row; events go to the row of their stream's id unless an
-    evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary` for AccountSummary), `inline=True` changes
-    it in the appending transaction, `fold_version` is a number to raise when the fold's meaning changed in code that its methods only call.
+    Class arguments: `key` is the field (or the tuple of fields) that identifies a row; events go to the row of their
+    stream's id unless an
+    evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary` for AccountSummary),
+    `inline=True` changes
+    it in the appending transaction, `fold_version` is a number to raise when the fold's meaning changed in code that
+    its methods only call.
     Raises `DefinitionError` at definition time, naming class and method.
     """
 

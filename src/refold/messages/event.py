@@ -1,4 +1,6 @@
-"""Event and Command: what is said. Both are msgspec structs, so that one definition validates, stores and documents itself."""
+"""Event and Command: what is said. Both are msgspec structs, so that one definition validates, stores and documents
+itself.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def _check_definition(cls: Any, name: str | None, version: int) -> None:
     where = f"{cls.__module__}.{cls.__qualname__}"
     if name is not None and (not name or not name.isprintable() or len(name) > 200):
         raise DefinitionError(f"{where}: name={name!r} is not a name; use 1 to 200 printable characters")
-    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= 32_767:
+    if type(version) is not int or not 1 <= version <= 32_767:
         raise DefinitionError(f"{where}: version={version!r} must be a whole number from 1 to 32767")
     unknown = [field for field in cls.__tag_fields__ if field not in cls.__struct_fields__]
     if unknown:
@@ -51,8 +53,10 @@ def _check_definition(cls: Any, name: str | None, version: int) -> None:
 class Event(msgspec.Struct, metaclass=_MessageMeta):
     """Something that happened. Subclass it with typed fields; instances are immutable and take keyword arguments only.
 
-    Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you rename the class),
-    `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append conditions and filtered reads.
+    Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you
+    rename the class),
+    `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append conditions and
+    filtered reads.
     Raises `DefinitionError` at definition time when one of them cannot work.
     """
 
@@ -68,7 +72,9 @@ class Event(msgspec.Struct, metaclass=_MessageMeta):
 
 
 class Command(msgspec.Struct, metaclass=_MessageMeta, forbid_unknown_fields=True):
-    """Something that somebody wants to happen. Subclass it with typed fields; it is validated before any aggregate sees it."""
+    """Something that somebody wants to happen. Subclass it with typed fields; it is validated before any aggregate sees
+    it.
+    """
 
     __message_name__: ClassVar[str]
     __schema_version__: ClassVar[int]
@@ -90,7 +96,9 @@ def schema_version(event: type[Event]) -> int:
 
 
 def event_tags(event: Event) -> tuple[str, ...]:
-    """The tags of one event: `"field:value"` for each field that its class names in `tags=`; a field that is None gives none."""
+    """The tags of one event: `"field:value"` for each field that its class names in `tags=`; a field that is None gives
+    none.
+    """
     fields = type(event).__tag_fields__
     if not fields:
         return ()

@@ -45,7 +45,9 @@ def refuse_nul(encoded: bytes, what: str) -> None:
 
 
 class EventTypes:
-    """Maps names in the log to event classes and back. Built once from the classes of an app; knows nothing of any store."""
+    """Maps names in the log to event classes and back. Built once from the classes of an app; knows nothing of any
+    store.
+    """
 
     def __init__(self, classes: Iterable[type[Event]] = (), *, payload_limit: int = DEFAULT_PAYLOAD_LIMIT) -> None:
         self._classes: dict[str, type[Event]] = {}
@@ -62,7 +64,8 @@ class EventTypes:
 
     def add(self, cls: type[Event]) -> None:
         """Registers one class. Raises `DefinitionError` when another class has its name already."""
-        if not (isinstance(cls, type) and issubclass(cls, Event)) or cls is Event:
+        given: object = cls
+        if not (isinstance(given, type) and issubclass(given, Event)) or given is Event:
             raise DefinitionError(f"{cls!r} is not an event: derive it from refold.Event")
         name = cls.__message_name__
         known = self._classes.get(name)
@@ -102,7 +105,8 @@ class EventTypes:
     ) -> tuple[NewEvent, Event]:
         """An event ready to be appended, and the event exactly as every later reader will get it.
 
-        Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a naive
+        Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a
+        naive
         `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the app's limit.
         """
         cls = type(event)

@@ -20,7 +20,9 @@ def new_id() -> UUID:
 
 
 def as_uuid(given: str | UUID) -> UUID:
-    """The UUID that a caller's id stands for: itself, or UUID 5 of any other text (an order number, an idempotency key)."""
+    """The UUID that a caller's id stands for: itself, or UUID 5 of any other text (an order number, an idempotency
+    key).
+    """
     if isinstance(given, UUID):
         return given
     try:

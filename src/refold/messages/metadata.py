@@ -14,7 +14,8 @@ __all__ = ["Metadata", "decode_metadata", "encode_metadata"]
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The metadata of a recorded event, stored as one JSON object.
 
-    `correlation_id` names the whole conversation, `causation_id` the message that directly caused this one: the command's id, unless
+    `correlation_id` names the whole conversation, `causation_id` the message that directly caused this one: the
+    command's id, unless
     the caller gave another. `data` is the user's own.
     """
 

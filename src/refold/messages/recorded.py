@@ -1,4 +1,6 @@
-"""Events on their way into the log (`NewEvent`), as the log keeps them (`StoredEvent`), and as a handler sees them (`Recorded`)."""
+"""Events on their way into the log (`NewEvent`), as the log keeps them (`StoredEvent`), and as a handler sees them
+(`Recorded`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC. Raises `InvalidQuery` for a naive datetime: it does not say which moment it means."""
+    """Microseconds since 1970 in UTC. Raises `InvalidQuery` for a naive datetime: it does not say which moment it
+    means.
+    """
     if moment.tzinfo is None:
         raise InvalidQuery(
             f"{moment!r} has no time zone, so it names no moment; give one, as in datetime(…, tzinfo=UTC)"
@@ -51,7 +55,9 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event as the log keeps it, undecoded. Times are microseconds since 1970, UTC; `append_id` is the 16 bytes of a UUID."""
+    """An event as the log keeps it, undecoded. Times are microseconds since 1970, UTC; `append_id` is the 16 bytes of a
+    UUID.
+    """
 
     position: int
     stream: str

@@ -57,7 +57,8 @@ class Matching(msgspec.Struct, frozen=True):
 class AppendCondition(msgspec.Struct, frozen=True):
     """A dynamic consistency boundary: no event that matches one of `matching` may be in the log after position `after`.
 
-    Take `after` from the log's head *before* (or in the same read as) reading the events that the decision rests on: a head taken
+    Take `after` from the log's head *before* (or in the same read as) reading the events that the decision rests on: a
+    head taken
     later would hide what was appended in between. Source: Pellegrini's "Dynamic Consistency Boundary", dcb.events.
     """
 
@@ -84,10 +85,13 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class AppendResult(msgspec.Struct, frozen=True, eq=False):
-    """Where an append stands in the log: positions `first` to `last`, without gaps; `versions` is each stream's version after it.
+    """Where an append stands in the log: positions `first` to `last`, without gaps; `versions` is each stream's version
+    after it.
 
-    Its events take the positions in the order of the append's streams and of the events in them. `recorded_at` is in microseconds.
-    `repeated`: the log had an append with this id already, and this is its result; it does not count when results are compared.
+    Its events take the positions in the order of the append's streams and of the events in them. `recorded_at` is in
+    microseconds.
+    `repeated`: the log had an append with this id already, and this is its result; it does not count when results are
+    compared.
     """
 
     id: UUID
@@ -142,7 +146,7 @@ def validate_append(append: Append, *, payload_limit: int) -> None:
             raise InvalidAppend(f"stream {part.stream!r} stands twice in one append; put its events into one part")
         seen.add(part.stream)
         expected = part.expected
-        if isinstance(expected, bool) or not isinstance(expected, int) or not EXISTS <= expected <= _MAX_VERSION:
+        if type(expected) is not int or not EXISTS <= expected <= _MAX_VERSION:
             raise InvalidAppend(
                 f"stream {part.stream!r}: expected version {expected!r} is not a version; "
                 "use 1, 2, 3 …, or ANY, EXISTS, NO_STREAM"
@@ -174,7 +178,7 @@ def _check_event(event: NewEvent, stream: str, payload_limit: int) -> None:
 def _check_condition(condition: AppendCondition) -> None:
     if not condition.matching:
         raise InvalidAppend("an append condition needs at least one Matching(types=…, tags=…)")
-    if isinstance(condition.after, bool) or not isinstance(condition.after, int) or condition.after < 0:
+    if type(condition.after) is not int or condition.after < 0:
         raise InvalidAppend(f"an append condition's position {condition.after!r} must be 0 or more")
     for item in condition.matching:
         for name in (*item.types, *item.tags):

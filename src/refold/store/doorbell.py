@@ -1,4 +1,6 @@
-"""The doorbell: tells waiting tasks of this process that the log may have grown. A hint only; delivery never depends on it."""
+"""The doorbell: tells waiting tasks of this process that the log may have grown. A hint only; delivery never depends on
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The event store's interface. Every store is one class that does this, and passes the contract suite of `refold.testing.contract`."""
+"""The event store's interface. Every store is one class that does this, and passes the contract suite of
+`refold.testing.contract`.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,10 @@ class Head(msgspec.Struct, frozen=True):
 class LogPage(msgspec.Struct, frozen=True):
     """A page of the log, in order of position (descending when read backward).
 
-    `scanned_to`: no event of the filter between the asked-for position and this one is missing from the page; go on from here. It moves even
-    when nothing matched. `head` is the log's last position as the same statement saw it: `scanned_to == head` means caught up.
+    `scanned_to`: no event of the filter between the asked-for position and this one is missing from the page; go on
+    from here. It moves even
+    when nothing matched. `head` is the log's last position as the same statement saw it: `scanned_to == head` means
+    caught up.
     """
 
     events: list[StoredEvent]
@@ -73,7 +77,8 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A saved fold of a stream up to `version`. `append_id` and `position` are those of the event at that version: they tell whether the log
+    """A saved fold of a stream up to `version`. `append_id` and `position` are those of the event at that version: they
+    tell whether the log
     still holds the history that this was folded from. `fingerprint` is the aggregate definition's.
     """
 
@@ -89,7 +94,9 @@ class LogReader(Protocol):
     """A reader of the log with a connection of its own, for projections and long reads. One read at a time."""
 
     async def read(self, after: int, limit: int, where: EventFilter = ...) -> LogPage:
-        """The next events after a position, at most `limit`. Scans a bounded part of the log, so it returns soon whatever matches."""
+        """The next events after a position, at most `limit`. Scans a bounded part of the log, so it returns soon
+        whatever matches.
+        """
         ...
 
     async def close(self) -> None:
@@ -98,7 +105,9 @@ class LogReader(Protocol):
 
 
 class StoreTransaction(Protocol):
-    """A database transaction of the user's: own tables and appends, all or nothing. Appends are done last, right before the commit."""
+    """A database transaction of the user's: own tables and appends, all or nothing. Appends are done last, right before
+    the commit.
+    """
 
     @property
     def connection(self) -> Any:
@@ -117,7 +126,8 @@ class StoreTransaction(Protocol):
 
 
 class EventStore(Protocol):
-    """One log of events in one database. All methods may be called by many tasks at once. Open it once, close it at the end.
+    """One log of events in one database. All methods may be called by many tasks at once. Open it once, close it at the
+    end.
 
     Every method raises `StoreUnavailable` when the database cannot be reached.
     """
@@ -130,7 +140,8 @@ class EventStore(Protocol):
     async def append(self, append: Append) -> AppendResult:
         """Appends all or nothing, durably: when this returns, the events survive a crash.
 
-        Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`, `Overloaded` (nothing stored), or `OutcomeUnknown`.
+        Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`, `Overloaded` (nothing stored), or
+        `OutcomeUnknown`.
         """
         ...
 
@@ -141,7 +152,8 @@ class EventStore(Protocol):
     async def read_stream(
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:
-        """Events of a stream: forward those with a version above `after`; backward, descending, those with a version below `after`
+        """Events of a stream: forward those with a version above `after`; backward, descending, those with a version
+        below `after`
         (0: from the end). At most `limit`.
         """
         ...
@@ -149,7 +161,9 @@ class EventStore(Protocol):
     async def read_log(
         self, *, after: int = 0, limit: int = 1000, where: EventFilter = ..., backward: bool = False
     ) -> LogPage:
-        """Events of the log: forward those after position `after`; backward, descending, those before it (0: from the end)."""
+        """Events of the log: forward those after position `after`; backward, descending, those before it (0: from the
+        end).
+        """
         ...
 
     async def read_append(self, append_id: bytes) -> list[StoredEvent]:
@@ -173,9 +187,11 @@ class EventStore(Protocol):
         ...
 
     async def wait_beyond(self, position: int, timeout: float) -> bool:
-        """Waits until the log may have grown beyond a position: rung by this process's own appends and by the store's doorbell.
+        """Waits until the log may have grown beyond a position: rung by this process's own appends and by the store's
+        doorbell.
 
-        True when it was rung, False at the time-out (seconds). Only a hint: it may ring early and it may miss; read to know.
+        True when it was rung, False at the time-out (seconds). Only a hint: it may ring early and it may miss; read to
+        know.
         """
         ...
 

@@ -1,6 +1,7 @@
 """Group commit: callers enqueue, one writer takes whatever waits and commits it all at once.
 
-The latency of one commit is the window in which the next batch gathers; there is no timer. Each append has its own result, so a conflict
+The latency of one commit is the window in which the next batch gathers; there is no timer. Each append has its own
+result, so a conflict
 fails its own append and not its neighbours.
 """
 
@@ -50,7 +51,9 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class GroupCommit:
-    """The queue before one store's writer. `commit` gets a batch and gives one outcome for each of its appends, in order."""
+    """The queue before one store's writer. `commit` gets a batch and gives one outcome for each of its appends, in
+    order.
+    """
 
     def __init__(self, commit: CommitBatch, limits: Limits, committed: Callable[[int], None]) -> None:
         self._commit = commit
@@ -71,7 +74,8 @@ class GroupCommit:
     async def append(self, append: Append) -> AppendResult:
         """Enqueues an append and waits for its result. Raises what `EventStore.append` raises.
 
-        A caller that is cancelled while its append waits takes it back; once the commit is under way, it will be stored.
+        A caller that is cancelled while its append waits takes it back; once the commit is under way, it will be
+        stored.
         """
         validate_append(append, payload_limit=self._limits.payload)
         if self._closing:

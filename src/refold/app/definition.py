@@ -1,0 +1,142 @@
+"""App: what a bounded context is made of. Connecting it to a store gives the context that a user works with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+from refold.commands.decision import Deciders
+from refold.app.context import Context
+from refold.errors import ConfigurationError, DefinitionError
+from refold.folds.aggregate import Aggregate, AggregateDefinition, definition_of
+from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
+from refold.messages.event import Event
+from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
+from refold.app.stores import open_sink, open_store
+from refold.store.event_store import EventStore
+from refold.store.group_commit import Limits
+from refold.app.sync import SyncContext, running_loop_in_thread
+
+__all__ = ["App"]
+
+
+class App:
+    """The aggregates, read models and events of one bounded context.
+
+    `events` lists event classes that no aggregate or read model names: those of an old version, or appended directly.
+    `payload_limit` is the most bytes of one event's payload and metadata. Raises `DefinitionError` for classes that do
+    not go together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        aggregates: Sequence[type[Aggregate]] = (),
+        read_models: Sequence[type[ReadModel]] = (),
+        events: Iterable[type[Event]] = (),
+        payload_limit: int = DEFAULT_PAYLOAD_LIMIT,
+    ) -> None:
+        self.name = name
+        self.payload_limit = payload_limit
+        self.aggregates: dict[type[Aggregate], AggregateDefinition] = {cls: definition_of(cls) for cls in aggregates}
+        self.read_models: dict[type[ReadModel], ReadModelDefinition] = {cls: read_model_of(cls) for cls in read_models}
+        _refuse_shared(
+            ((definition.category, cls) for cls, definition in self.aggregates.items()), "the stream category"
+        )
+        _refuse_shared(((definition.name, cls) for cls, definition in self.read_models.items()), "the name")
+        said = [event for definition in self.aggregates.values() for event in definition.events]
+        seen = [event for model in self.read_models.values() for event in model.evolves]
+        self.types = EventTypes([*said, *seen, *events], payload_limit=payload_limit)
+        Deciders(self.aggregates.values())
+
+    def aggregate_of(self, category: str) -> type[Aggregate]:
+        """The aggregate whose streams have this category. Raises `ConfigurationError`."""
+        for cls, definition in self.aggregates.items():
+            if definition.category == category:
+                return cls
+        known = ", ".join(sorted(definition.category for definition in self.aggregates.values())) or "none"
+        raise ConfigurationError(
+            f"no aggregate of app {self.name!r} has streams of category {category!r}; it has: {known}"
+        )
+
+    def read_model_named(self, name: str) -> type[ReadModel]:
+        """The read model of that name. Raises `ConfigurationError`."""
+        for cls, definition in self.read_models.items():
+            if definition.name == name:
+                return cls
+        known = ", ".join(sorted(definition.name for definition in self.read_models.values())) or "none"
+        raise ConfigurationError(f"app {self.name!r} has no read model {name!r}; it has: {known}")
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        store: str | EventStore,
+        *,
+        projections: bool = True,
+        limits: Limits | None = None,
+        listen_url: str | None = None,
+        live_aggregates: int = 10_000,
+        read_only: bool = False,
+    ) -> AsyncIterator[Context]:
+        """A context on a store: `sqlite:///file`, `sqlite:///:memory:`, `postgresql://…`, or an open store of your own.
+
+        `projections`: whether this process also keeps the read models current (with several processes on Postgres, one
+        of them does, and
+        the others stand by). `limits` bounds the append queue, `listen_url` is a direct address for LISTEN when the URL
+        leads
+        to pgbouncer, `live_aggregates` bounds the state cache, `read_only` opens a SQLite file beside its writer.
+        Raises `ConfigurationError`, `MissingExtra`, `StoreUnavailable`, `StoreLocked`, `SchemaMismatch`,
+        `StoreCorrupt`.
+        """
+        bounds = limits or Limits(payload=self.payload_limit)
+        opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
+        try:
+            sink = await open_sink(opened, read_only=read_only)
+            context = Context(self, opened, sink, live_aggregates=live_aggregates)
+            try:
+                await context.start(projections=projections and not read_only)
+                yield context
+            finally:
+                await context.stop()
+        finally:
+            if opened is not store:
+                await opened.close()
+
+    @contextmanager
+    def connect_sync(
+        self,
+        store: str | EventStore,
+        *,
+        projections: bool = True,
+        limits: Limits | None = None,
+        listen_url: str | None = None,
+        live_aggregates: int = 10_000,
+        read_only: bool = False,
+    ) -> Iterator[SyncContext]:
+        """The same for code without `async`: an event loop runs in a thread of its own, and each call waits for its
+        answer.
+
+        The context may be used from many threads at once; their appends share commits.
+        """
+        with running_loop_in_thread() as loop:
+            connection = self.connect(
+                store,
+                projections=projections,
+                limits=limits,
+                listen_url=listen_url,
+                live_aggregates=live_aggregates,
+                read_only=read_only,
+            )
+            with loop.entered(connection) as context:
+                yield SyncContext(context, loop)
+
+
+def _refuse_shared(named: Iterable[tuple[str, type]], what: str) -> None:
+    owners: dict[str, type] = {}
+    for name, cls in named:
+        if name in owners:
+            raise DefinitionError(
+                f"{owners[name].__qualname__} and {cls.__qualname__} share {what} {name!r}; give one another"
+            )
+        owners[name] = cls

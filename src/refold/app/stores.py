@@ -1,0 +1,57 @@
+"""Which stores exist, and by which URL each is opened. The only place that knows."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from refold.errors import ConfigurationError
+from refold.store.event_store import EventStore
+from refold.store.group_commit import Limits
+
+__all__ = ["migrate", "open_store", "scheme_of"]
+
+_SQLITE = ("sqlite",)
+_POSTGRES = ("postgresql", "postgres")
+_EXPECTED = "use sqlite:///file.db, sqlite:///:memory: or postgresql://user@host/database"
+
+
+def scheme_of(url: str) -> str:
+    """`sqlite` or `postgresql`. Raises `ConfigurationError` for any other URL, without showing what may be a secret in
+    it.
+    """
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as problem:
+        raise ConfigurationError(f"the store's URL cannot be read ({problem}); {_EXPECTED}") from None
+    if scheme in _SQLITE:
+        return "sqlite"
+    if scheme in _POSTGRES:
+        return "postgresql"
+    raise ConfigurationError(
+        f"no store is known for a URL that begins with {scheme + ':' if scheme else 'no scheme'!r}; {_EXPECTED}"
+    )
+
+
+async def open_store(store: str | EventStore, *, limits: Limits, listen_url: str | None, read_only: bool) -> EventStore:
+    """Opens the store of a URL; an open store is given back as it is."""
+    if not isinstance(store, str):
+        return store
+    if scheme_of(store) == "sqlite":
+        from refold.store.sqlite import open_sqlite
+
+        return await open_sqlite(store, limits=limits, read_only=read_only)
+    # Imported here: psycopg is an optional extra, and the module says so when it is missing.
+    from refold.store.postgres import open_postgres
+
+    return await open_postgres(store, limits=limits, listen_url=listen_url)
+
+
+async def migrate(url: str) -> tuple[int, int]:
+    """Brings the schema of a store to this version of Refold; gives the versions before and after."""
+    if scheme_of(url) == "sqlite":
+        from refold.store.sqlite import migrate_sqlite
+
+        return await migrate_sqlite(url)
+    from refold.store.postgres import migrate_postgres
+
+    return await migrate_postgres(url)

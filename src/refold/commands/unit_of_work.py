@@ -1,0 +1,130 @@
+"""A unit of work: the user's own tables and the events of several aggregates change together, or not at all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from refold.commands.envelope import sealed
+from refold.commands.handler import CommandHandler
+from refold.folds.aggregate import Aggregate
+from refold.messages.event import Command, Event
+from refold.messages.event_types import EventTypes
+from refold.messages.recorded import Recorded, StoredEvent
+from refold.store.append import ANY, Append, AppendCondition, StreamAppend
+from refold.store.event_store import StoreTransaction
+
+__all__ = ["UnitOfWork"]
+
+
+class UnitOfWork:
+    """One database transaction. SQL runs at once; events are appended last, right before the commit, so that the log is
+    locked briefly.
+
+    A conflict of any append rolls all of it back and is raised where the block ends; run the whole block again then.
+    """
+
+    def __init__(
+        self, transaction: StoreTransaction, commands: CommandHandler, types: EventTypes, *, actor: str | None
+    ) -> None:
+        self._transaction = transaction
+        self._commands = commands
+        self._types = types
+        self._actor = actor
+        self._states: dict[str, tuple[Aggregate, int]] = {}
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection, inside the transaction: `sqlite3.Connection` or `psycopg.AsyncConnection`."""
+        return self._transaction.connection
+
+    async def execute(
+        self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Runs one SQL statement (text with the driver's placeholders, or SQLAlchemy Core) and gives its rows."""
+        return await self._transaction.execute(statement, parameters)
+
+    async def command(
+        self,
+        command: Command,
+        *,
+        actor: str | None = None,
+        command_id: str | UUID | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> tuple[Event, ...]:
+        """Decides a command now and stages its events. Commands for one stream see what was decided before them in this
+        unit.
+
+        Raises `Rejected`, `InvalidCommand`, `UnknownCommand`; leave the block by the exception to roll back.
+        """
+        decider = self._commands.deciders.of(command)
+        valid = decider.validated(command)
+        stream = decider.stream_of(valid)
+        loader = self._commands.loader(decider.definition.cls)
+        if stream not in self._states:
+            loaded = await loader.load(stream)
+            self._states[stream] = (loaded.state, loaded.version)
+        state, version = self._states[stream]
+        decided = decider.decide(state, valid)
+        if not decided:
+            return ()
+        envelope = sealed(
+            command=type(valid).__message_name__,
+            command_id=command_id,
+            actor=self._actor if actor is None else actor,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            traceparent=None,
+            data=data,
+            occurred_at=occurred_at,
+        )
+        prepared = [
+            self._types.prepare(event, metadata=envelope.metadata, occurred_at=envelope.occurred_at)
+            for event in decided
+        ]
+        self._transaction.append(
+            Append((StreamAppend(stream, version, tuple(new for new, _ in prepared)),), envelope.id)
+        )
+        state = copy.deepcopy(state)
+        for offset, (new, event) in enumerate(prepared, start=1):
+            # Position and time are not known before the commit; a handler that reads them sees zeros here.
+            stored = StoredEvent(
+                0, stream, version + offset, new.type, new.schema_version, new.payload, new.metadata, 0, None, b"", 0
+            )
+            state = loader.fold.apply(state, event, Recorded(event, stored))
+        self._states[stream] = (state, version + len(prepared))
+        return tuple(event for _, event in prepared)
+
+    def append(
+        self,
+        stream: str,
+        events: Iterable[Event],
+        *,
+        expected: int = ANY,
+        condition: AppendCondition | None = None,
+        actor: str | None = None,
+        append_id: str | UUID | None = None,
+        occurred_at: datetime | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Stages events for a stream without a command. Raises `InvalidAppend`, `PayloadTooLarge`."""
+        envelope = sealed(
+            command=None,
+            command_id=append_id,
+            actor=self._actor if actor is None else actor,
+            correlation_id=None,
+            causation_id=None,
+            traceparent=None,
+            data=data,
+            occurred_at=occurred_at,
+        )
+        new = tuple(
+            self._types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in events
+        )
+        self._transaction.append(Append((StreamAppend(stream, expected, new),), envelope.id, condition))
