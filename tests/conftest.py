@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NoReturn
 
 import pytest
@@ -31,8 +31,10 @@ def pytest_report_header() -> list[str]:
     return lines
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly, at the end, what could not be tested for want of a server."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """Say loudly, below everything else, what could not be tested for want of a server."""
+    yield
     for name, reason in _missing.items():
         terminalreporter.write_sep("!", f"NOT TESTED WITH {name.upper()}", red=True, bold=True)
         terminalreporter.write_line(reason, red=True)
@@ -42,8 +44,8 @@ def _without(name: str, reason: Unavailable) -> NoReturn:
     """Give a test up for want of a server: a loud skip, but a failure in CI, where no gap may look like success."""
     _missing[name] = str(reason)
     if os.environ.get("CI"):
-        pytest.fail(f"{name} is needed in CI: {reason}", pytrace=False)
-    pytest.skip(f"{name}: {reason}")
+        pytest.fail(f"{name} is needed in CI, and is not on this machine", pytrace=False)
+    pytest.skip(f"{name} is not on this machine")
 
 
 @pytest.fixture(scope="session")
