@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 import msgspec
 
@@ -46,7 +46,7 @@ class AggregateDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.category}-{aggregate_id}"
 
 
-class _AggregateMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass has no static name
+class _AggregateMeta(msgspec.StructMeta):
     def __new__(
         mcls,
         cls_name: str,
@@ -67,6 +67,7 @@ class _AggregateMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's m
         return cls
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
 class Aggregate(msgspec.Struct, metaclass=_AggregateMeta):
     """The state of one consistency boundary, folded from its stream. Every field needs a default: the state before any
     event.

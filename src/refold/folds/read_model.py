@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 import msgspec
 
@@ -70,7 +70,7 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _ReadModelMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass has no static name
+class _ReadModelMeta(msgspec.StructMeta):
     def __new__(
         mcls,
         cls_name: str,
@@ -91,6 +91,7 @@ class _ReadModelMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's m
         return cls
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
 class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     """One row per key, folded from the log. Every field but the key's needs a default: the row before any event.
 

@@ -4,7 +4,7 @@ itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 import msgspec
 
@@ -13,7 +13,7 @@ from refold.errors import DefinitionError
 __all__ = ["Command", "Event", "event_name", "event_tags", "schema_version"]
 
 
-class _MessageMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass has no static name
+class _MessageMeta(msgspec.StructMeta):
     """Takes the class arguments of Refold's own that `msgspec.StructMeta` would refuse."""
 
     def __new__(
@@ -50,7 +50,8 @@ def _check_definition(cls: Any, name: str | None, version: int) -> None:
         )
 
 
-class Event(msgspec.Struct, metaclass=_MessageMeta):
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Event(msgspec.Struct, metaclass=_MessageMeta, frozen=True):
     """Something that happened. Subclass it with typed fields; instances are immutable and take keyword arguments only.
 
     Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you
@@ -71,7 +72,8 @@ class Event(msgspec.Struct, metaclass=_MessageMeta):
         ) -> None: ...
 
 
-class Command(msgspec.Struct, metaclass=_MessageMeta, forbid_unknown_fields=True):
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Command(msgspec.Struct, metaclass=_MessageMeta, frozen=True, forbid_unknown_fields=True):
     """Something that somebody wants to happen. Subclass it with typed fields; it is validated before any aggregate sees
     it.
     """
