@@ -1,8 +1,9 @@
-"""Refold: CQRS and event sourcing for Python. 
+"""Refold: CQRS and event sourcing for Python.
 
 Events are the truth; every state is a fold over them, and can be folded again.
 """
 
+from refold.app import App
 from refold.errors import Conflict, Overloaded, RefoldError, Rejected, StaleRead
 from refold.folds.aggregate import Aggregate
 from refold.folds.dispatch import decide, evolve
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Aggregate",
+    "App",
     "Command",
     "Conflict",
     "Deleted",

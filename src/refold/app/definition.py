@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
-from refold.commands.decision import Deciders
 from refold.app.context import Context
+from refold.app.stores import open_store
+from refold.app.sync import SyncContext, running_loop_in_thread
+from refold.commands.decision import Deciders
 from refold.errors import ConfigurationError, DefinitionError
 from refold.folds.aggregate import Aggregate, AggregateDefinition, definition_of
 from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.messages.event import Event
 from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
-from refold.app.stores import open_sink, open_store
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
-from refold.app.sync import SyncContext, running_loop_in_thread
 
 __all__ = ["App"]
 
@@ -92,8 +92,7 @@ class App:
         bounds = limits or Limits(payload=self.payload_limit)
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
-            sink = await open_sink(opened, read_only=read_only)
-            context = Context(self, opened, sink, live_aggregates=live_aggregates)
+            context = Context(self, opened, live_aggregates=live_aggregates)
             try:
                 await context.start(projections=projections and not read_only)
                 yield context

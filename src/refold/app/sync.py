@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -17,7 +17,7 @@ from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel
 from refold.messages.event import Command, Event
 from refold.messages.recorded import Recorded
-from refold.store.append import ANY, AppendCondition
+from refold.store.append import ANY, AppendCondition, AppendResult
 from refold.store.event_store import EventStore
 
 if TYPE_CHECKING:
@@ -96,3 +96,99 @@ class SyncUnitOfWork:
     def append(self, stream: str, events: Iterable[Event], **options: Any) -> None:
         """Stages events for a stream without a command; see `UnitOfWork.append`."""
         self._unit.append(stream, events, **options)
+
+
+class SyncContext:
+    """An app connected to a store, without `async`. Each method does what its namesake of `Context` does."""
+
+    def __init__(self, context: Context, loop: LoopThread) -> None:
+        self._context = context
+        self._loop = loop
+
+    @property
+    def store(self) -> EventStore:
+        """The event store; its methods are asynchronous and belong to the loop's thread."""
+        return self._context.store
+
+    def execute(
+        self,
+        command: Command,
+        *,
+        actor: str | None = None,
+        command_id: str | UUID | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        traceparent: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> Receipt:
+        """Decides a command and appends what happened; see `Context.execute`."""
+        return self._loop.run(
+            self._context.execute(
+                command,
+                actor=actor,
+                command_id=command_id,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=traceparent,
+                data=data,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def execute_many(self, commands: Iterable[Command], **envelope: Any) -> list[Receipt | RefoldError]:
+        """Executes many commands, sharing commits; see `Context.execute_many`."""
+        return self._loop.run(self._context.execute_many(commands, **envelope))
+
+    def append(
+        self,
+        stream: str,
+        events: Iterable[Event],
+        *,
+        expected: int = ANY,
+        condition: AppendCondition | None = None,
+        append_id: str | UUID | None = None,
+        actor: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> AppendResult:
+        """Appends events as they are; see `Context.append`."""
+        return self._loop.run(
+            self._context.append(
+                stream,
+                events,
+                expected=expected,
+                condition=condition,
+                append_id=append_id,
+                actor=actor,
+                data=data,
+                occurred_at=occurred_at,
+            )
+        )
+
+    @contextmanager
+    def transaction(self, *, actor: str | None = None) -> Iterator[SyncUnitOfWork]:
+        """A unit of work; see `Context.transaction`."""
+        with self._loop.entered(self._context.transaction(actor=actor)) as unit:
+            yield SyncUnitOfWork(unit, self._loop)
+
+    def load(
+        self,
+        aggregate: type[A],
+        id: object,  # the word of the domain
+        *,
+        as_of: datetime | None = None,
+        time: Literal["recorded", "occurred"] = "recorded",
+        at_version: int | None = None,
+        at_position: int | None = None,
+    ) -> A:
+        """The state of one aggregate, now or as it was; see `Context.load`."""
+        return self._loop.run(
+            self._context.load(aggregate, id, as_of=as_of, time=time, at_version=at_version, at_position=at_position)
+        )
+
+    def history(
+        self, stream: str, *, after: int = 0, limit: int | None = None, backward: bool = False
+    ) -> list[Recorded[Any]]:
+        """The recorded events of a stream; see `Context.history`."""
+        return self._loop.run(self._context.history(stream, after=after, limit=limit, backward=backward))

@@ -1,0 +1,216 @@
+"""Context: an app connected to a store. What a user holds in their hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from uuid import UUID
+
+from refold.commands.envelope import sealed
+from refold.commands.handler import CommandHandler
+from refold.commands.loading import Loaded, Until
+from refold.commands.receipt import Receipt
+from refold.commands.unit_of_work import UnitOfWork
+from refold.errors import ConfigurationError, InvalidQuery, RefoldError
+from refold.folds.aggregate import Aggregate
+from refold.messages.event import Command, Event
+from refold.messages.event_types import EventTypes
+from refold.messages.recorded import Recorded, to_microseconds
+from refold.store.append import ANY, Append, AppendCondition, AppendResult, StreamAppend
+from refold.store.event_store import EventStore
+
+if TYPE_CHECKING:
+    from refold.app import App
+
+__all__ = ["Context"]
+
+A = TypeVar("A", bound=Aggregate)
+
+_AT_ONCE = 2_000
+"""Commands of one `execute_many` that wait for their commit at the same time."""
+
+
+class Context:
+    """An app connected to a store. Made by `App.connect`; may be used by many tasks at once."""
+
+    def __init__(self, app: App, store: EventStore, *, live_aggregates: int) -> None:
+        self.app = app
+        self.store = store
+        self.types: EventTypes = app.types
+        self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        command: Command,
+        *,
+        actor: str | None = None,
+        command_id: str | UUID | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        traceparent: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> Receipt:
+        """Decides a command on the fresh state of its aggregate and appends what happened, durably.
+
+        `command_id` (a UUID or any text) makes it idempotent: the same id again gives the first receipt. `actor`,
+        `correlation_id`,
+        `causation_id`, `traceparent` and `data` go into the metadata of its events; `occurred_at` says when it happened
+        if not now.
+        Raises `Rejected` (the domain refuses), `InvalidCommand`, `UnknownCommand`, `Conflict` (other writers were
+        faster ten times),
+        `Overloaded`, `OutcomeUnknown`, `StoreUnavailable`.
+        """
+        decider = self._commands.deciders.of(command)
+        envelope = sealed(
+            command=type(command).__message_name__,
+            command_id=command_id,
+            actor=actor,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            traceparent=traceparent,
+            data=data,
+            occurred_at=occurred_at,
+        )
+        return await self._commands.execute(decider.validated(command), envelope, decider)
+
+    async def execute_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        actor: str | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> list[Receipt | RefoldError]:
+        """Executes many commands, sharing commits. One result for each, in order: its receipt, or the error that it
+        met.
+
+        Commands for one stream are decided in their order; one that fails does not stop the others.
+        """
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(command: Command) -> Receipt | RefoldError:
+            async with limit:
+                try:
+                    return await self.execute(
+                        command, actor=actor, correlation_id=correlation_id, causation_id=causation_id, data=data
+                    )
+                except RefoldError as problem:
+                    return problem
+
+        return await asyncio.gather(*(one(command) for command in commands))
+
+    @asynccontextmanager
+    async def transaction(self, *, actor: str | None = None) -> AsyncIterator[UnitOfWork]:
+        """A unit of work: SQL on the user's own tables, commands and appends in one database transaction.
+
+        Leaving the block commits; an exception rolls everything back. Raises `Conflict` on leaving when another writer
+        was faster:
+        nothing is stored then, run the block again.
+        """
+        async with self.store.transaction() as transaction:
+            yield UnitOfWork(transaction, self._commands, self.types, actor=actor)
+
+    # --- appending without a command ----------------------------------------------------------------------------------
+
+    async def append(
+        self,
+        stream: str,
+        events: Iterable[Event],
+        *,
+        expected: int = ANY,
+        condition: AppendCondition | None = None,
+        append_id: str | UUID | None = None,
+        actor: str | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> AppendResult:
+        """Appends events to a stream as they are, without deciding: an import, an integration, an event from elsewhere.
+
+        `expected` is the version at which the stream must be (or `ANY`, `NO_STREAM`, `EXISTS`); the same `append_id`
+        again gives the first
+        result. Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`, `Overloaded`,
+        `OutcomeUnknown`.
+        """
+        envelope = sealed(
+            command=None,
+            command_id=append_id,
+            actor=actor,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            traceparent=None,
+            data=data,
+            occurred_at=occurred_at,
+        )
+        new = tuple(
+            self.types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in events
+        )
+        return await self.store.append(Append((StreamAppend(stream, expected, new),), envelope.id, condition))
+
+    # --- states -------------------------------------------------------------------------------------------------------
+
+    async def load(
+        self,
+        aggregate: type[A],
+        id: object,  # the word of the domain
+        *,
+        as_of: datetime | None = None,
+        time: Literal["recorded", "occurred"] = "recorded",
+        at_version: int | None = None,
+        at_position: int | None = None,
+    ) -> A:
+        """The state of one aggregate: a fold of its stream, now or as it was. The state before any event when there is
+        none.
+
+        `as_of` folds what was recorded (or, with `time="occurred"`, what had happened) up to and including that moment,
+        `at_version` the
+        first events of the stream, `at_position` what the log held at that position.
+        Raises `InvalidQuery` (naive datetime, negative bound), `UnknownEvent`, `DecodeError`.
+        """
+        definition = self.app.aggregates.get(aggregate)
+        if definition is None:
+            raise ConfigurationError(f"{aggregate.__qualname__} is not an aggregate of app {self.app.name!r}")
+        if time not in ("recorded", "occurred"):
+            raise InvalidQuery(f"time={time!r} must be 'recorded' or 'occurred'")
+        stream = definition.stream_of(id)
+        loader = self._commands.loader(aggregate)
+        loaded: Loaded[A]
+        if as_of is None and at_version is None and at_position is None:
+            loaded = await loader.load(stream)
+            return loaded.state
+        moment = None if as_of is None else to_microseconds(as_of)
+        loaded = await loader.load(stream, Until(at_version, at_position, moment, time))
+        return loaded.state
+
+    async def history(
+        self, stream: str, *, after: int = 0, limit: int | None = None, backward: bool = False
+    ) -> list[Recorded[Any]]:
+        """The recorded events of a stream: forward those with a version above `after`, backward those below it (0: from
+        the end).
+        """
+        found: list[Recorded[Any]] = []
+        while limit is None or len(found) < limit:
+            size = 1_000 if limit is None else min(1_000, limit - len(found))
+            page = await self.store.read_stream(stream, after=after, limit=size, backward=backward)
+            found += [self.types.decode(event) for event in page]
+            if len(page) < size or (backward and page[-1].version == 1):
+                break
+            after = page[-1].version
+        return found
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self, *, projections: bool) -> None:
+        """Begins what runs in the background. Called by `App.connect`."""
+
+    async def stop(self) -> None:
+        """Ends what runs in the background. Called by `App.connect`."""
+        await self._commands.snapshots.settled()

@@ -1,0 +1,112 @@
+"""What cannot be kept, or could not be read back, is refused before it is stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from refold import Event
+from refold.errors import DecodeError, InvalidAppend, InvalidQuery, PayloadTooLarge, UnknownEvent
+from refold.messages.event_types import EventTypes
+from refold.messages.ids import as_uuid, new_id
+from refold.messages.recorded import StoredEvent, from_microseconds, to_microseconds
+
+
+class Noted(Event, tags="subject"):
+    text: str
+    amount: Decimal = Decimal(0)
+    subject: str | None = None
+    anything: Any = None
+
+
+types = EventTypes([Noted], payload_limit=10_000)
+
+
+def stored(payload: bytes, *, name: str = "Noted") -> StoredEvent:
+    return StoredEvent(7, "note-1", 3, name, 1, payload, b"{}", 0, None, bytes(16), 0)
+
+
+def test_an_event_is_what_its_reader_will_get():
+    new, as_read = types.prepare(Noted(text="x", amount=100))  # type: ignore[arg-type]  # a whole number for a decimal
+    assert as_read == Noted(text="x", amount=Decimal(100))
+    assert types.decode_event(stored(new.payload)) == as_read
+
+
+def test_a_field_of_the_wrong_type_is_refused():
+    with pytest.raises(InvalidAppend, match=r"event 'Noted' cannot be stored: Expected `str`, got `int`.*\$\.text"):
+        types.prepare(Noted(text=5))  # type: ignore[arg-type]  # that is the mistake
+
+
+def test_lone_surrogates_are_refused():
+    with pytest.raises(InvalidAppend, match="cannot be stored"):
+        types.prepare(Noted(text="\ud800"))
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00", "\\\x00", "\\\\\x00"])
+def test_nul_is_refused(text: str):
+    with pytest.raises(InvalidAppend, match="NUL character"):
+        types.prepare(Noted(text=text))
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "u0000", "\\\\\\u0000"])
+def test_what_only_looks_like_nul_is_kept(text: str):
+    assert types.prepare(Noted(text=text))[1] == Noted(text=text)
+
+
+def test_a_payload_past_the_limit_is_refused():
+    with pytest.raises(PayloadTooLarge, match="the limit is 10,000"):
+        types.prepare(Noted(text="x" * 10_000))
+
+
+def test_an_event_of_another_app_is_refused():
+    class Noted(Event):
+        text: str
+
+    with pytest.raises(InvalidAppend, match="is not an event of this app"):
+        types.prepare(Noted(text="x"))
+
+
+def test_a_naive_time_is_refused():
+    with pytest.raises(InvalidAppend, match="has no time zone"):
+        types.prepare(Noted(text="x"), occurred_at=datetime(2026, 1, 15))
+    with pytest.raises(InvalidQuery, match="has no time zone"):
+        to_microseconds(datetime(2026, 1, 15))
+
+
+def test_microseconds_survive():
+    moment = datetime(2026, 1, 15, 12, 30, 15, 123457, tzinfo=UTC)
+    assert from_microseconds(to_microseconds(moment)) == moment
+
+
+def test_tags_come_from_fields_and_none_gives_none():
+    assert types.prepare(Noted(text="x", subject="42"))[0].tags == ("subject:42",)
+    assert types.prepare(Noted(text="x"))[0].tags == ()
+
+
+def test_an_unknown_type_is_named_with_its_position():
+    with pytest.raises(UnknownEvent, match=r"'Gone' \(position 7, stream 'note-1'\)"):
+        types.decode_event(stored(b"{}", name="Gone"))
+
+
+def test_a_payload_that_does_not_fit_is_named_with_its_position():
+    with pytest.raises(DecodeError, match=r"'Noted' at position 7 \(stream 'note-1'\).*text"):
+        types.decode_event(stored(b"{}"))
+
+
+def test_fields_that_a_class_does_not_know_are_ignored():
+    assert types.decode_event(stored(b'{"text":"x","new":1}')) == Noted(text="x")
+
+
+def test_ids_grow_and_are_version_7():
+    ids = [new_id() for _ in range(100)]
+    assert {each.version for each in ids} == {7}
+    assert len(set(ids)) == 100
+    assert sorted(each.int >> 80 for each in ids) == [each.int >> 80 for each in ids]
+
+
+def test_any_text_stands_for_one_id():
+    assert as_uuid("order-17") == as_uuid("order-17") != as_uuid("order-18")
+    assert as_uuid("0190b5f2-9e63-7000-8000-000000000000").hex == "0190b5f29e6370008000000000000000"
