@@ -21,6 +21,8 @@ def install_missing() -> int:
     """Install what is missing, say what could not be had, and return the exit code: 0 when all is there."""
     postgres, pgbouncer = _is_missing_postgres(), _is_missing_pgbouncer()
     if (postgres or pgbouncer) and shutil.which("apt-get"):
+        if not running_as_root():
+            return _install_missing_with_sudo()
         if postgres:
             _install_first(POSTGRES_PACKAGES)
         if pgbouncer:
@@ -29,6 +31,14 @@ def install_missing() -> int:
     for reason in reasons:
         print(f"servers: {reason}", file=sys.stderr)
     return 1 if reasons else 0
+
+
+def _install_missing_with_sudo() -> int:
+    if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
+        print("servers: something is missing; as root run: apt-get install postgresql-15 pgbouncer", file=sys.stderr)
+        return 1
+    command = ["sudo", "-n", sys.executable, "-B", "-m", "tests.servers", "install"]
+    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
 
 
 def _is_missing_postgres() -> str | None:
@@ -49,12 +59,6 @@ def _is_missing_pgbouncer() -> str | None:
 
 def _install_first(packages: tuple[str, ...]) -> None:
     """Install the first of these packages that this release knows."""
-    if (
-        not running_as_root()
-        and subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode != 0
-    ):
-        print(f"servers: apt-get needs root; as root run: apt-get install {packages[0]}", file=sys.stderr)
-        return
     if not any(_known(package) for package in packages):
         _apt_get("update")
     chosen = next((package for package in packages if _known(package)), None)
@@ -63,8 +67,7 @@ def _install_first(packages: tuple[str, ...]) -> None:
         return
     print(f"servers: installing the package {chosen}", file=sys.stderr)
     with ExitStack() as stack:
-        if running_as_root():
-            _without_services(stack)
+        _without_services(stack)
         if not _apt_get("install", "-y", "--no-install-recommends", chosen):
             _apt_get("update")  # the lists were too old to find the files that they name
             _apt_get("install", "-y", "--no-install-recommends", chosen)
@@ -78,9 +81,20 @@ def _known(package: str) -> bool:
 
 
 def _apt_get(*arguments: str) -> bool:
-    elevate = [] if running_as_root() else ["sudo", "-n"]
-    command = [*elevate, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", *arguments]
-    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode == 0
+    """Run apt-get; its output is shown only when it failed."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        ["apt-get", "-qq", *arguments],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    if done.returncode != 0:
+        print(f"servers: apt-get {' '.join(arguments)} failed:\n{done.stdout}", file=sys.stderr)
+    return done.returncode == 0
 
 
 def _without_services(stack: ExitStack) -> None:
