@@ -1,1 +1,9 @@
-"""."""
+"""The testing kit: a domain is tested without a database, by what was given, what is done, and what follows.
+
+The hypothesis strategies are in `refold.testing.strategies`, which needs `pip install "refold[testing]"`.
+"""
+
+from refold.testing.past import on
+from refold.testing.scenario import Decision, Given, Scenario
+
+__all__ = ["Decision", "Given", "Scenario", "on"]
