@@ -36,7 +36,8 @@ IN_LOCK_FILES = {"an address in a lock file": [r"https?:/{2}", r"file:", r" @ "]
 
 def committed_files() -> list[Path]:
     """The files that git knows, and those that it would add."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # CI may check a tree out as another user than the one that looks at it, which git refuses to read by default.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
     return [path for name in names.split("\0") if name and (path := PROJECT / name).is_file()]
 
