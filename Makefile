@@ -32,7 +32,7 @@ check: lint ## the fast loop: lint, and all tests that need no server
 
 lint: $(READY) ## format, lint, types, imports between rooms, nothing committed that belongs to one machine
 	$(PYTHON_IN) -m ruff format --check --quiet .
-	$(PYTHON_IN) -m ruff check --quiet .
+	$(PYTHON_IN) -m ruff check --quiet --output-format concise .
 	$(PYTHON_IN) -m mypy
 	.venv/bin/lint-imports --no-logo
 	$(PYTHON_IN) scripts/check_tree.py
