@@ -41,12 +41,8 @@ format: $(READY) ## put the code into the project's format, and mend what the li
 	$(PYTHON_IN) -m ruff format .
 	$(PYTHON_IN) -m ruff check --fix .
 
-bench: $(READY) .venv/.bench-ready ## run the benchmarks, or one: NAME=…
+bench: $(READY) ## run the benchmarks, or one: NAME=…
 	$(PYTHON_IN) -m benchmarks $(NAME)
-
-.venv/.bench-ready: requirements/bench.lock $(READY)
-	$(PYTHON_IN) -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/bench.lock
-	@touch $@
 
 lock: $(READY) ## write requirements/*.lock anew; UPGRADE=1 takes the newest versions
 	scripts/lock $(if $(UPGRADE),--upgrade)
@@ -59,5 +55,5 @@ wheel: $(READY) ## build dist/*.whl and check that it installs and works without
 
 clean: ## stop the servers, remove the environment, caches and what was built
 	@[ ! -x $(PYTHON_IN) ] || $(PYTHON_IN) -m tests.servers stop
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
