@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT_UID = 0
+PASSABLE = 0o711  # set after mkdir, because root's umask may close what it makes to everybody else
 
 
 def running_as_root() -> bool:
@@ -36,15 +37,17 @@ def base_folder() -> Path:
     if running_as_root() and not _open_to_everybody(temp):
         temp = Path("/tmp")  # root's own temp folder can be closed to `nobody`
     base = temp / f"refold-servers-{os.geteuid()}"
-    base.mkdir(mode=0o711, exist_ok=True)
+    base.mkdir(exist_ok=True)
     if base.lstat().st_uid != os.geteuid() or base.is_symlink():
         raise PermissionError(f"{base} belongs to another user; remove it, or set TMPDIR to a folder of your own")
+    base.chmod(PASSABLE)
     return base
 
 
 def new_folder(parent: Path, prefix: str) -> Path:
     """A new empty folder below `parent` which belongs to the servers' user and is closed to others."""
-    parent.mkdir(mode=0o711, exist_ok=True)
+    parent.mkdir(exist_ok=True)
+    parent.chmod(PASSABLE)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     _give_to_server(folder)
     return folder

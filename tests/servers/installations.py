@@ -85,7 +85,9 @@ def _reachable_copy(shipped: Path) -> Path:
     if not copy.exists():
         half_done = new_folder(base_folder(), "programs-new-")
         shutil.copytree(shipped, half_done, dirs_exist_ok=True)
-        half_done.chmod(0o755)
+        for path in (half_done, *half_done.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         try:
             half_done.rename(copy)
         except OSError:  # another session was faster, and its copy is as good
