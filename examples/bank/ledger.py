@@ -63,7 +63,7 @@ class LedgerAccount:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A transaction. `change` is what it did to the balance, `balance` the bank's own record of the balance after it."""
+    """A transaction. `change` is what it did to the balance, `balance` the bank's own record of it afterwards."""
 
     id: int
     account: int
@@ -74,7 +74,7 @@ class LedgerEntry:
 
 
 def account_id(number: int) -> str:
-    """The id under which this bank keeps an account of the ledger: `cz-42`, for it may have an account 42 of its own."""
+    """The id by which this bank knows an account of the ledger: `cz-42`, for it may have an account 42 of its own."""
     return f"cz-{number}"
 
 
