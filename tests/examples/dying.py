@@ -1,4 +1,4 @@
-"""The bank's command line in a process that kills itself: `python -m tests.examples.dying NTH-FAULT-POINT ARGUMENTS …`."""
+"""The bank's command line in a process that kills itself: `… dying NTH-FAULT-POINT ARGUMENTS …`."""
 
 import os
 import signal
