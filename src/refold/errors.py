@@ -21,6 +21,7 @@ __all__ = [
     "PayloadTooLarge",
     "ProjectionStopped",
     "RefoldError",
+    "Refused",
     "Rejected",
     "SchemaMismatch",
     "StaleRead",
@@ -255,3 +256,7 @@ class TransferError(RefoldError):
         self.line = line
         self.details = dict(details or {})
         super().__init__(f"line {line}: {message}" if line is not None else message)
+
+
+class Refused(RefoldError):
+    """What was asked would overwrite or mix up what is there: a file that exists, the import of another log."""

@@ -1,0 +1,91 @@
+"""The `refold` command: its options, and how every error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from refold.cli.command import Group
+from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
+from refold.cli.init import init
+from refold.cli.show import show
+from refold.cli.streams import history, streams
+from refold.cli.transfer import export, import_
+from refold.cli.version import version
+from refold.errors import RefoldError
+
+__all__ = ["cli", "main", "run"]
+
+_EXIT_CODES = "\n".join(f"  {code:<4} {text}" for code, text in TEXT.items())
+_HELP = f"""Look after an event-sourced application: its store, its projections, its history.
+
+Every command works on a store, and some on an app too. Say which by options, by the environment variables
+REFOLD_URL, REFOLD_APP and REFOLD_LISTEN_URL, or once and for all in refold.toml in your project's folder:
+
+\b
+  app = "bank.app:app"          # module:attribute
+  url = "sqlite:///bank.db"     # or postgresql://user@host/database
+
+An option is stronger than the environment, and that is stronger than the file. Options may stand before or after the
+command. Passwords are best left out of all three: Postgres finds them in PGPASSWORD or ~/.pgpass.
+
+Tables are for people; --json prints the same for programs. Errors are one line on stderr, and the exit code says more:
+
+\b
+{_EXIT_CODES}
+"""
+
+
+def _without_command(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+cli = Group(
+    "refold",
+    help=_HELP,
+    callback=click.pass_context(_without_command),
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+cli.add_section("Begin", init, version)
+cli.add_section("Look", streams, history, show)
+cli.add_section("Move", export, import_)
+
+
+def main() -> None:
+    """The entry point of the `refold` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; gives its exit code. An error is printed as one line, unless --debug asks for more."""
+    try:
+        code = cli.main(args=list(arguments), prog_name="refold", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as problem:
+        command = problem.ctx.command_path if problem.ctx is not None else "refold"
+        return _fail(f"{problem.format_message().rstrip('.')}; see `{command} --help`", USAGE)
+    except click.ClickException as problem:
+        return _fail(problem.format_message(), USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has seen enough; what is left must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as problem:
+        if "--debug" in arguments:
+            raise
+        if isinstance(problem, RefoldError):
+            return _fail(str(problem), exit_code_of(problem))
+        return _fail(f"unexpected {type(problem).__name__}: {problem}; --debug shows where", BUG)
+    return code if isinstance(code, int) else OK
+
+
+def _fail(message: str, code: int) -> int:
+    click.secho(f"refold: {' '.join(message.split())}", fg="red", err=True)
+    return code

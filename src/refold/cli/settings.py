@@ -1,0 +1,93 @@
+"""Which app and which store are meant: options, then the environment, then `refold.toml`."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from refold.errors import ConfigurationError
+
+__all__ = ["FILE_NAME", "Settings", "settings_from"]
+
+FILE_NAME = "refold.toml"
+_KEYS = ("app", "url", "listen_url")
+_SQLITE = "sqlite:///"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a command works on. The app's module is looked for in `folder`: beside the file that names it."""
+
+    app: str | None
+    url: str | None
+    listen_url: str | None
+    folder: Path
+
+    @property
+    def needed_app(self) -> str:
+        """The app's `module:attribute`. Raises `ConfigurationError` when nothing says it."""
+        if self.app is None:
+            raise ConfigurationError(_missing("app", "which app is meant", "bank:app"))
+        return self.app
+
+    @property
+    def needed_url(self) -> str:
+        """The store's URL. Raises `ConfigurationError` when nothing says it."""
+        if self.url is None:
+            raise ConfigurationError(_missing("url", "which store is meant", "sqlite:///bank.db"))
+        return self.url
+
+
+def _missing(key: str, what: str, example: str) -> str:
+    return f"{what} is not said: give --{key} {example}, set REFOLD_{key.upper()}, or write {key} = … in {FILE_NAME}"
+
+
+def settings_from(options: Mapping[str, str | None], environment: Mapping[str, str], cwd: Path) -> Settings:
+    """The settings of a command that is run in `cwd`. Raises `ConfigurationError` for a file that is wrong."""
+    path = _nearest_file(cwd)
+    from_file = _read(path) if path is not None else {}
+    chosen: dict[str, str | None] = {}
+    for key in _KEYS:
+        given = options.get(key) or environment.get(f"REFOLD_{key.upper()}")
+        chosen[key] = given or from_file.get(key)
+        if not given and path is not None and key == "url" and key in from_file:
+            chosen[key] = _beside(path, from_file[key])
+    app_from_file = path is not None and chosen["app"] is not None and chosen["app"] == from_file.get("app")
+    folder = path.parent if path is not None and app_from_file else cwd
+    return Settings(chosen["app"], chosen["url"], chosen["listen_url"], folder)
+
+
+def _nearest_file(cwd: Path) -> Path | None:
+    return next((folder / FILE_NAME for folder in (cwd, *cwd.parents) if (folder / FILE_NAME).is_file()), None)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as stream:
+            content = tomllib.load(stream)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{_shown(path)} cannot be read: {problem}") from problem
+    for key, value in content.items():
+        if key not in _KEYS:
+            raise ConfigurationError(f"{_shown(path)}: {key!r} is not a setting; there are {', '.join(_KEYS)}")
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f'{_shown(path)}: {key} must be text in quotes, as in {key} = "…"')
+    return content
+
+
+def _beside(path: Path, url: str) -> str:
+    """A relative SQLite file is meant from where the settings are, whatever folder the command is run in."""
+    name = url.removeprefix(_SQLITE)
+    if name == url or name.startswith((":memory:", "/", "?")) or not name:
+        return url
+    return f"{_SQLITE}{path.parent / name}"
+
+
+def _shown(path: Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)

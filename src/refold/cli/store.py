@@ -1,0 +1,31 @@
+"""Opening the store that a command works on, for the time of one coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from refold.app.stores import open_store
+from refold.cli.command import settings
+from refold.store.event_store import EventStore
+from refold.store.group_commit import Limits
+
+__all__ = ["on_store"]
+
+T = TypeVar("T")
+
+
+def on_store(work: Callable[[EventStore], Awaitable[T]], *, read_only: bool = True) -> T:
+    """Opens the store of the settings, does the work, closes the store."""
+    chosen = settings()
+    url = chosen.needed_url
+
+    async def run() -> T:
+        store = await open_store(url, limits=Limits(), listen_url=chosen.listen_url, read_only=read_only)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
