@@ -1,0 +1,1 @@
+"""The library eventsourcing 9.5 (synchronous; callers are threads)."""

@@ -1,0 +1,27 @@
+"""The runners' side of the protocol: JSON arguments on standard input, one line of JSON with the figures on standard
+output.
+"""
+
+import asyncio
+import inspect
+import json
+import resource
+import sys
+from collections.abc import Callable
+from typing import Any
+
+MEGABYTE = 1_000_000
+
+
+def serve(measure: Callable[[dict[str, Any]], Any]) -> None:
+    """Run one measurement (a function or a coroutine function of the arguments) and print what it returns."""
+    arguments = json.load(sys.stdin)
+    outcome = measure(arguments)
+    answer = asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
+    print(json.dumps(answer, default=str), flush=True)
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has had (resident)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MEGABYTE if sys.platform == "darwin" else peak * 1024 / MEGABYTE
