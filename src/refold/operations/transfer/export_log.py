@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from refold.errors import StoreFull, TransferError, Refused
+from refold.errors import Refused, StoreFull, TransferError
 from refold.messages.recorded import StoredEvent
 from refold.operations.progress import Progress, unheard
 from refold.operations.transfer.lines import event_of, header_line, header_of, is_summary, line_of, summary_line

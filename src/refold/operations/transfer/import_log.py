@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from refold.errors import TransferError, Refused
+from refold.errors import Refused, TransferError
 from refold.messages.recorded import StoredEvent
 from refold.operations.progress import Progress, unheard
 from refold.operations.transfer.check import check_export
