@@ -1,0 +1,215 @@
+"""A command is decided on fresh state, its events are appended once, and its caller is told exactly what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
+from refold.app import Context
+from refold.errors import InvalidAppend, InvalidCommand, UnknownCommand
+from refold.testing.memory import MemoryStore
+from tests.domain import (
+    Account,
+    AccountOpened,
+    CloseAccount,
+    DepositMoney,
+    MoneyDeposited,
+    OpenAccount,
+    WithdrawMoney,
+    bank,
+)
+
+
+def deposit(amount: int, account: str = "42") -> DepositMoney:
+    return DepositMoney(account_id=account, amount=Decimal(amount))
+
+
+async def test_a_receipt_says_where_the_events_are(context: Context):
+    opened = await context.execute(OpenAccount(account_id="42", owner="alice"), actor="alice")
+    deposited = await context.execute(deposit(100))
+
+    assert (opened.stream, opened.version, opened.position, opened.events) == (
+        "account-42",
+        1,
+        1,
+        (AccountOpened(owner="alice"),),
+    )
+    assert (deposited.version, deposited.position) == (2, 2)
+    assert deposited.timestamp >= opened.timestamp
+    assert (await context.load(Account, "42")).balance == 100
+
+
+async def test_metadata_says_who_and_why(context: Context):
+    cause = uuid4()
+    await context.execute(
+        deposit(1),
+        actor="alice",
+        correlation_id="case-7",
+        causation_id=cause,
+        traceparent="00-1-2-01",
+        data={"ip": "::1"},
+    )
+    plain = await context.execute(deposit(2))
+
+    first, second = [recorded.metadata for recorded in await context.history("account-42")]
+    assert (first.actor, first.correlation_id, first.causation_id) == ("alice", "case-7", str(cause))
+    assert (first.command, first.traceparent, first.data) == ("DepositMoney", "00-1-2-01", {"ip": "::1"})
+    assert second.command_id == second.correlation_id == second.causation_id == str(plain.command_id)
+
+
+async def test_a_refusal_gives_the_reason_and_stores_nothing(context: Context):
+    with pytest.raises(Rejected, match="only 0 is there"):
+        await context.execute(WithdrawMoney(account_id="42", amount=Decimal(1)))
+    assert (await context.store.head()).position == 0
+
+
+async def test_nothing_to_do_is_not_an_error(context: Context):
+    closed = await context.execute(CloseAccount(account_id="42"))
+    again = await context.execute(CloseAccount(account_id="42"))
+    assert again.events == ()
+    assert (again.version, again.position) == (closed.version, closed.position)
+
+
+async def test_the_same_command_twice_gives_the_first_receipt(context: Context):
+    first = await context.execute(OpenAccount(account_id="42", owner="alice"), command_id="request-1")
+    await context.execute(deposit(100))
+    again = await context.execute(OpenAccount(account_id="42", owner="alice"), command_id="request-1")
+    assert again == first
+    assert (await context.store.head()).position == 2
+
+
+async def test_the_same_accepted_command_twice_is_stored_once(context: Context):
+    first = await context.execute(deposit(100), command_id=UUID(int=5))
+    await context.execute(deposit(1))
+    assert await context.execute(deposit(100), command_id=UUID(int=5)) == first
+    assert (await context.load(Account, "42")).balance == 101
+    # The live state must not have kept what was decided for the repetition.
+    await context.execute(WithdrawMoney(account_id="42", amount=Decimal(101)))
+    with pytest.raises(Rejected):
+        await context.execute(WithdrawMoney(account_id="42", amount=Decimal(1)))
+
+
+async def test_the_same_command_at_the_same_time_is_stored_once(context: Context):
+    receipts = await asyncio.gather(*(context.execute(deposit(7), command_id="once") for _ in range(20)))
+    assert len(set(map(repr, receipts))) == 1
+    assert (await context.load(Account, "42")).balance == 7
+
+
+async def test_commands_that_wait_together_are_decided_on_each_other(context: Context):
+    await context.execute(deposit(10))
+    results = await context.execute_many(WithdrawMoney(account_id="42", amount=Decimal(3)) for _ in range(8))
+    refused = [result for result in results if isinstance(result, Rejected)]
+    assert len(refused) == 5
+    assert (await context.load(Account, "42")).balance == 1
+    assert [recorded.version for recorded in await context.history("account-42")] == [1, 2, 3, 4]
+
+
+async def test_many_callers_on_many_streams_lose_nothing(context: Context):
+    await asyncio.gather(*(context.execute(deposit(1, str(n % 5))) for n in range(200)))
+    balances = [(await context.load(Account, str(n))).balance for n in range(5)]
+    assert balances == [40] * 5
+
+
+async def test_another_writer_is_noticed_and_the_command_decided_again(context: Context):
+    await context.execute(deposit(10))
+    await context.append("account-42", [MoneyDeposited(amount=Decimal(5))])  # behind the live state's back
+    receipt = await context.execute(WithdrawMoney(account_id="42", amount=Decimal(15)))
+    assert receipt.version == 3
+    assert (await context.load(Account, "42")).balance == 0
+
+
+async def test_a_conflict_is_raised_after_bounded_attempts(context: Context):
+    class Meddler:
+        """A store in which somebody else is always faster."""
+
+        def __init__(self, store: Any) -> None:
+            self._store = store
+            self.attempts = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def append(self, append: Any) -> Any:
+            self.attempts += 1
+            await context.append("account-42", [MoneyDeposited(amount=Decimal(1))])
+            return await self._store.append(append)
+
+    meddler = Meddler(context.store)
+    async with bank.connect(meddler, projections=False) as other:  # type: ignore[arg-type]  # passes all else through
+        with pytest.raises(Conflict) as conflict:
+            await other.execute(deposit(100))
+    assert meddler.attempts == 10
+    assert (conflict.value.stream, conflict.value.expected, conflict.value.actual) == ("account-42", 9, 10)
+    assert (await context.load(Account, "42")).balance == 10
+
+
+async def test_unknown_commands_and_wrong_fields_are_named(context: Context):
+    class Unknown(Command):
+        account_id: str
+
+    with pytest.raises(UnknownCommand, match="no aggregate of this app decides Unknown; it knows: .*DepositMoney"):
+        await context.execute(Unknown(account_id="42"))
+    with pytest.raises(InvalidCommand, match=r"DepositMoney: .*\$\.amount"):
+        await context.execute(DepositMoney(account_id="42", amount="much"))  # type: ignore[arg-type]  # that is the mistake
+    with pytest.raises(InvalidCommand, match=r"OpenAccount: .*\$\.owner"):
+        await context.execute(OpenAccount(account_id="42", owner=5))  # type: ignore[arg-type]  # that is the mistake
+    assert (await context.store.head()).position == 0
+
+
+@pytest.mark.parametrize("account", ["a\x00b", "tab\t", "x" * 300, "\ud800"])
+async def test_ids_that_make_no_stream_are_refused(context: Context, account: str):
+    with pytest.raises((InvalidAppend, InvalidCommand)):
+        await context.execute(DepositMoney(account_id=account, amount=Decimal(1)))
+    assert (await context.store.head()).position == 0
+
+
+async def test_metadata_that_cannot_be_kept_is_refused(context: Context):
+    for actor in ("\x00", "\ud800"):
+        with pytest.raises(InvalidAppend, match="metadata"):
+            await context.execute(deposit(1), actor=actor)
+    assert (await context.store.head()).position == 0
+
+
+async def test_a_fold_that_reads_positions_sees_the_real_ones():
+    class Touch(Command):
+        thing_id: str
+
+    class Touched(Event):
+        pass
+
+    class Thing(Aggregate, stream="thing", id="thing_id"):
+        positions: list[int] = []
+
+        @decide
+        def touch(self, command: Touch) -> Touched:
+            return Touched()
+
+        @evolve
+        def touched(self, event: Touched, recorded: Recorded[Touched]) -> None:
+            self.positions.append(recorded.position)
+
+    async with App("things", aggregates=[Thing]).connect(MemoryStore()) as things:
+        await asyncio.gather(*(things.execute(Touch(thing_id="1")) for _ in range(10)))
+        commands = things._commands
+        assert commands.live("thing-1", Thing).confirmed.state.positions == list(range(1, 11))
+        assert (await things.load(Thing, "1")).positions == list(range(1, 11))
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others(context: Context):
+    await context.execute(deposit(100))
+    tasks = [asyncio.create_task(context.execute(deposit(1))) for _ in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::3]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    acknowledged = sum(not isinstance(outcome, BaseException) for outcome in outcomes)
+    history = await context.history("account-42")
+    assert acknowledged == 13
+    assert 13 <= len(history) - 1 <= 20
+    assert (await context.load(Account, "42")).balance == 100 + len(history) - 1
+    assert (await context.execute(deposit(1))).version == len(history) + 1

@@ -1,0 +1,43 @@
+"""The same without `async`, from one thread or many."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from refold import Rejected
+from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
+
+
+def test_commands_and_states(tmp_path: Path):
+    with bank.connect_sync(f"sqlite:///{tmp_path}/bank.db") as context:
+        context.execute(OpenAccount(account_id="42", owner="alice"), actor="alice")
+        receipt = context.execute(DepositMoney(account_id="42", amount=Decimal(100)))
+        assert context.load(Account, "42", at_version=receipt.version).balance == 100
+        with pytest.raises(Rejected, match="only 100 is there"):
+            context.execute(WithdrawMoney(account_id="42", amount=Decimal(101)))
+        assert [each.metadata.actor for each in context.history("account-42")] == ["alice", None]
+    with bank.connect_sync(f"sqlite:///{tmp_path}/bank.db") as context:
+        assert context.load(Account, "42").balance == 100
+
+
+def test_many_threads_share_one_context():
+    with bank.connect_sync("sqlite:///:memory:") as context, ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda _: context.execute(DepositMoney(account_id="42", amount=Decimal(1))), range(200)))
+        assert context.load(Account, "42").balance == 200
+
+
+def test_a_unit_of_work(tmp_path: Path):
+    with bank.connect_sync(f"sqlite:///{tmp_path}/bank.db") as context:
+        with context.transaction() as unit:
+            unit.execute("create table customers (name text)")
+            unit.execute("insert into customers values (?)", ("alice",))
+            unit.command(OpenAccount(account_id="42", owner="alice"))
+        with pytest.raises(Rejected), context.transaction() as unit:
+            unit.execute("insert into customers values (?)", ("bob",))
+            unit.command(OpenAccount(account_id="42", owner="bob"))
+        with context.transaction() as unit:
+            assert unit.execute("select name from customers") == [("alice",)]

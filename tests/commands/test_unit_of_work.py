@@ -1,0 +1,68 @@
+"""A unit of work changes the user's own tables and the log together, or not at all."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from refold import Conflict, Rejected
+from refold.app import Context
+from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney
+
+INSERT = "insert into customers values ('alice')"
+SELECT = "select name from customers"
+
+
+async def names(context: Context) -> list[str]:
+    async with context.transaction() as unit:
+        return [name for (name,) in await unit.execute(SELECT)]
+
+
+async def test_rows_and_events_are_committed_together(sql: Context):
+    async with sql.transaction(actor="alice") as unit:
+        await unit.execute(INSERT)
+        await unit.command(OpenAccount(account_id="42", owner="alice"))
+        await unit.command(DepositMoney(account_id="42", amount=Decimal(10)))
+        await unit.command(WithdrawMoney(account_id="42", amount=Decimal(4)))
+        unit.append("account-43", [MoneyDeposited(amount=Decimal(4))])
+    assert await names(sql) == ["alice"]
+    assert (await sql.load(Account, "42")).balance == 6
+    assert (await sql.load(Account, "43")).balance == 4
+    assert [each.version for each in await sql.history("account-42")] == [1, 2, 3]
+    assert {each.metadata.actor for each in await sql.history("account-42")} == {"alice"}
+
+
+async def test_an_exception_rolls_both_back(sql: Context):
+    with pytest.raises(ZeroDivisionError):
+        async with sql.transaction() as unit:
+            await unit.execute(INSERT)
+            await unit.command(OpenAccount(account_id="42", owner="alice"))
+            raise ZeroDivisionError
+    assert await names(sql) == []
+    assert (await sql.store.head()).position == 0
+
+
+async def test_a_refused_command_rolls_both_back(sql: Context):
+    with pytest.raises(Rejected):
+        async with sql.transaction() as unit:
+            await unit.execute(INSERT)
+            await unit.command(WithdrawMoney(account_id="42", amount=Decimal(4)))
+    assert await names(sql) == []
+
+
+async def test_a_conflict_rolls_both_back(sql: Context):
+    with pytest.raises(Conflict, match="account-42"):
+        async with sql.transaction() as unit:
+            await unit.execute(INSERT)
+            unit.append("account-42", [MoneyDeposited(amount=Decimal(1))], expected=7)
+    assert await names(sql) == []
+    assert (await sql.store.head()).position == 0
+
+
+async def test_commands_beside_a_unit_of_work_see_what_it_did(sql: Context):
+    await sql.execute(DepositMoney(account_id="42", amount=Decimal(1)))
+    async with sql.transaction() as unit:
+        await unit.command(WithdrawMoney(account_id="42", amount=Decimal(1)))
+    with pytest.raises(Rejected):
+        await sql.execute(WithdrawMoney(account_id="42", amount=Decimal(1)))
