@@ -84,5 +84,6 @@ def _same(machine: dict[str, Any]) -> dict[str, Any]:
 def _sentence(machine: dict[str, Any]) -> str:
     return (
         f"{machine['processor']}, {machine['memory']}, {machine['system']};"
-        f" Python {machine['python']}, {machine['postgres']}, SQLite {machine['sqlite']}; a durable write of 8 kB (fdatasync) takes {machine['fdatasync_ms']:g} ms."
+        f" Python {machine['python']}, {machine['postgres']}, SQLite {machine['sqlite']};"
+        f" a durable write of 8 kB (fdatasync) takes {machine['fdatasync_ms']:g} ms."
     )

@@ -29,7 +29,7 @@ def _runs(scale: Scale, callers: int) -> Sequence[Run]:
     where = "benchmarks.contenders"
     return [
         Run(name, "pgbench", f"{where}.handwritten.pgbench", "project", clients, checks=[_count("bench_events")]),
-        Run(name, REFOLD, f"{where}.refold.append", "project", arguments, checks=[_count("refold_events")]),
+        Run(name, REFOLD, f"{where}.refold.append", "project", arguments, checks=[_count("refold.events")]),
         Run(name, "handwritten", f"{where}.handwritten.append", "peers", arguments, checks=events),
         Run(name, "eventsourcing", f"{where}.eventsourcing.append", "peers", arguments, checks=[_count("bank_events")]),
         Run(name, "eventsource", f"{where}.eventsource.append", "eventsource", arguments, checks=events),

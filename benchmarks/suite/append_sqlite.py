@@ -8,7 +8,7 @@ from benchmarks.suite.peers import EVENTSOURCE, EVENTSOURCING, REFOLD_CONTENDER
 CASE = "32 callers"
 RAW = Contender("raw", "sqlite3, raw", "one thread, 100 rows in a transaction: not durable event by event")
 CONTENDERS: Sequence[tuple[str, str, Environment, str]] = (
-    (REFOLD, "refold.append_sqlite", "project", "refold_events"),
+    (REFOLD, "refold.append_sqlite", "project", "events"),
     ("eventsourcing", "eventsourcing.append_sqlite", "peers", "stored_events"),
     ("eventsource", "eventsource.append_sqlite", "eventsource", "events"),
     ("raw", "handwritten.sqlite_rows", "peers", "events"),

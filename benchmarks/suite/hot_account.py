@@ -9,7 +9,7 @@ CALLERS = 32
 MANY = 3200
 CASES = {"one account": 1, "many accounts": MANY}
 CONTENDERS: Sequence[tuple[str, str, Environment, str]] = (
-    (REFOLD, "refold.hot_account", "project", "refold_events"),
+    (REFOLD, "refold.hot_account", "project", "refold.events"),
     ("eventsourcing", "eventsourcing.hot_account", "peers", "bank_events"),
     ("eventsource", "eventsource.hot_account", "eventsource", "events"),
 )

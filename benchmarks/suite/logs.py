@@ -21,7 +21,7 @@ def log(contender: str, accounts: int, events: int) -> Seed:
 
 
 EVENTS_TABLE = {
-    "refold": "refold_events",
+    "refold": "refold.events",
     "handwritten": "events",
     "eventsourcing": "bank_events",
     "eventsource": "events",
