@@ -35,7 +35,7 @@ def find_app(named: str, folder: Path) -> App:
         raise ConfigurationError(_failed(module_name, problem, folder)) from problem
     except DefinitionError:
         raise
-    except Exception as problem:  # the user's code may raise anything
+    except (Exception, SystemExit) as problem:  # the user's code may raise anything
         raise ConfigurationError(_failed(module_name, problem, folder)) from problem
     found: object = module
     for part in attribute.split("."):
@@ -54,7 +54,7 @@ def _apps_of(module: object, module_name: str) -> str:
     return f"its apps are {', '.join(f'{module_name}:{name}' for name in names)}"
 
 
-def _failed(module_name: str, problem: Exception, folder: Path) -> str:
+def _failed(module_name: str, problem: BaseException, folder: Path) -> str:
     where = ""
     if isinstance(problem, SyntaxError) and problem.filename:
         where = f" ({_shown(Path(problem.filename), folder)}:{problem.lineno})"
