@@ -19,6 +19,8 @@ def at(point: str) -> None:
 
 
 def install(hook: Callable[[str], None] | None) -> None:
-    """Installs the hook that is called at each point (None: removes it). It may raise, kill the process, or cut a connection."""
+    """Installs the hook that is called at each point (None: removes it). It may raise, kill the process, or cut a
+    connection.
+    """
     global _hook  # one process, one fault plan
     _hook = hook

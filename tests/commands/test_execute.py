@@ -1,4 +1,4 @@
-"""A command is decided on fresh state, its events are appended once, and its caller is told exactly what became of it."""
+"""A command is decided on fresh state, its events are appended once, and its caller is told what became of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
@@ -152,7 +153,7 @@ async def test_unknown_commands_and_wrong_fields_are_named(context: Context):
     class Unknown(Command):
         account_id: str
 
-    with pytest.raises(UnknownCommand, match="no aggregate of this app decides Unknown; it knows: .*DepositMoney"):
+    with pytest.raises(UnknownCommand, match=r"no aggregate of this app decides Unknown; it knows: .*DepositMoney"):
         await context.execute(Unknown(account_id="42"))
     with pytest.raises(InvalidCommand, match=r"DepositMoney: .*\$\.amount"):
         await context.execute(DepositMoney(account_id="42", amount="much"))  # type: ignore[arg-type]  # that is the mistake
@@ -183,7 +184,7 @@ async def test_a_fold_that_reads_positions_sees_the_real_ones():
         pass
 
     class Thing(Aggregate, stream="thing", id="thing_id"):
-        positions: list[int] = []
+        positions: list[int] = msgspec.field(default_factory=list)
 
         @decide
         def touch(self, command: Touch) -> Touched:

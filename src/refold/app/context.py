@@ -59,12 +59,9 @@ class Context:
         """Decides a command on the fresh state of its aggregate and appends what happened, durably.
 
         `command_id` (a UUID or any text) makes it idempotent: the same id again gives the first receipt. `actor`,
-        `correlation_id`,
-        `causation_id`, `traceparent` and `data` go into the metadata of its events; `occurred_at` says when it happened
-        if not now.
-        Raises `Rejected` (the domain refuses), `InvalidCommand`, `UnknownCommand`, `Conflict` (other writers were
-        faster ten times),
-        `Overloaded`, `OutcomeUnknown`, `StoreUnavailable`.
+        `correlation_id`, `causation_id`, `traceparent` and `data` go into the metadata of its events; `occurred_at`
+        says when it happened if not now. Raises `Rejected` (the domain refuses), `InvalidCommand`, `UnknownCommand`,
+        `Conflict` (other writers were faster ten times), `Overloaded`, `OutcomeUnknown`, `StoreUnavailable`.
         """
         decider = self._commands.deciders.of(command)
         envelope = sealed(
@@ -111,8 +108,7 @@ class Context:
         """A unit of work: SQL on the user's own tables, commands and appends in one database transaction.
 
         Leaving the block commits; an exception rolls everything back. Raises `Conflict` on leaving when another writer
-        was faster:
-        nothing is stored then, run the block again.
+        was faster: nothing is stored then, run the block again.
         """
         async with self.store.transaction() as transaction:
             yield UnitOfWork(transaction, self._commands, self.types, actor=actor)
@@ -136,9 +132,8 @@ class Context:
         """Appends events to a stream as they are, without deciding: an import, an integration, an event from elsewhere.
 
         `expected` is the version at which the stream must be (or `ANY`, `NO_STREAM`, `EXISTS`); the same `append_id`
-        again gives the first
-        result. Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`, `Overloaded`,
-        `OutcomeUnknown`.
+        again gives the first result. Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`,
+        `Overloaded`, `OutcomeUnknown`.
         """
         envelope = sealed(
             command=None,
@@ -171,9 +166,8 @@ class Context:
         none.
 
         `as_of` folds what was recorded (or, with `time="occurred"`, what had happened) up to and including that moment,
-        `at_version` the
-        first events of the stream, `at_position` what the log held at that position.
-        Raises `InvalidQuery` (naive datetime, negative bound), `UnknownEvent`, `DecodeError`.
+        `at_version` the first events of the stream, `at_position` what the log held at that position. Raises
+        `InvalidQuery` (naive datetime, negative bound), `UnknownEvent`, `DecodeError`.
         """
         definition = self.app.aggregates.get(aggregate)
         if definition is None:

@@ -82,12 +82,10 @@ class App:
         """A context on a store: `sqlite:///file`, `sqlite:///:memory:`, `postgresql://…`, or an open store of your own.
 
         `projections`: whether this process also keeps the read models current (with several processes on Postgres, one
-        of them does, and
-        the others stand by). `limits` bounds the append queue, `listen_url` is a direct address for LISTEN when the URL
-        leads
-        to pgbouncer, `live_aggregates` bounds the state cache, `read_only` opens a SQLite file beside its writer.
-        Raises `ConfigurationError`, `MissingExtra`, `StoreUnavailable`, `StoreLocked`, `SchemaMismatch`,
-        `StoreCorrupt`.
+        of them does, and the others stand by). `limits` bounds the append queue, `listen_url` is a direct address for
+        LISTEN when the URL leads to pgbouncer, `live_aggregates` bounds the state cache, `read_only` opens a SQLite
+        file beside its writer. Raises `ConfigurationError`, `MissingExtra`, `StoreUnavailable`, `StoreLocked`,
+        `SchemaMismatch`, `StoreCorrupt`.
         """
         bounds = limits or Limits(payload=self.payload_limit)
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)

@@ -2,8 +2,7 @@
 or proven absent by the append.
 
 One live aggregate serves all commands of its stream that wait together: they are decided one after the other, each on
-the state that the
-ones before it will leave, and go into the same commit.
+the state that the ones before it will leave, and go into the same commit.
 """
 
 from __future__ import annotations

@@ -34,8 +34,7 @@ class Until(msgspec.Struct, frozen=True):
     """Where a temporal query stops. Only events that satisfy every given bound are folded; times are microseconds.
 
     Recorded time, version and position grow along a stream, so the fold stops at the first event past them; the time at
-    which things
-    occurred does not, so every event is looked at.
+    which things occurred does not, so every event is looked at.
     """
 
     version: int | None = None

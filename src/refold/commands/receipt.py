@@ -17,10 +17,8 @@ class Receipt(msgspec.Struct, frozen=True):
     """What became of a command: its events are recorded, durably.
 
     `version` is the stream's version after it and `position` its last event's place in the log; give the receipt as
-    `after=` to read a model
-    that has seen it. A command for which nothing had to happen has no events, and the version and position of the state
-    it was decided on.
-    Executing the same command id again gives the first receipt.
+    `after=` to read a model that has seen it. A command for which nothing had to happen has no events, and the version
+    and position of the state it was decided on. Executing the same command id again gives the first receipt.
     """
 
     command_id: UUID

@@ -73,11 +73,9 @@ class Aggregate(msgspec.Struct, metaclass=_AggregateMeta):
     event.
 
     Class arguments: `stream` is the category of its streams (`account` → `account-42`), `id` the field of its commands
-    that says which one,
-    `snapshot_every` the number of events between snapshots (None: no snapshots), `fold_version` a number to raise when
-    the fold's
-    meaning changed in code that its own methods only call, so that older snapshots are ignored.
-    Raises `DefinitionError` at definition time, naming class and method.
+    that says which one, `snapshot_every` the number of events between snapshots (None: no snapshots), `fold_version` a
+    number to raise when the fold's meaning changed in code that its own methods only call, so that older snapshots are
+    ignored. Raises `DefinitionError` at definition time, naming class and method.
     """
 
     __aggregate__: ClassVar[AggregateDefinition]

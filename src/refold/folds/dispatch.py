@@ -63,8 +63,7 @@ def decide(method: F) -> F:
     """Marks a method `(self, command: C) -> events`: it checks the command against the state and returns what happened.
 
     It returns one event, several (a list, a tuple, or by `yield`), or None for nothing, and raises `Rejected` to
-    refuse. It must not
-    change the state.
+    refuse. It must not change the state.
     """
     method.__refold__ = _Mark("decide")  # type: ignore[attr-defined]  # functions take attributes
     return method
@@ -78,10 +77,8 @@ def evolve(method: F | None = None, *, key: KeyRule | None = None) -> F | Callab
     """Marks a method `(self, event: E[, recorded: Recorded[E]]) -> None`: it changes the state by what happened.
 
     It may return a new state instead of changing `self`; a read model returns `Deleted` to remove its row. On a read
-    model, `key` says which
-    row the event belongs to when that is not the stream's id: a field of the event, or a function of (event) or (event,
-    recorded) that
-    gives one key, a list of keys, or None for no row.
+    model, `key` says which row the event belongs to when that is not the stream's id: a field of the event, or a
+    function of (event) or (event, recorded) that gives one key, a list of keys, or None for no row.
     """
     if method is None:
         return lambda later: _mark_evolve(later, key)
@@ -104,8 +101,7 @@ def collect(owner: type, names_in_scope: Mapping[str, Any]) -> OwnHandlers:
     """The handlers that a class body defines.
 
     `names_in_scope` are the local names where the class is being defined: classes of a function's own (a test, a
-    notebook cell) are
-    found there. Raises `DefinitionError`, naming class and method, for a handler that cannot work.
+    notebook cell) are found there. Raises `DefinitionError`, naming class and method, for a handler that cannot work.
     """
     decides: dict[type[Command], DecideHandler] = {}
     evolves: dict[type[Event], EvolveHandler] = {}
@@ -194,7 +190,7 @@ def _event_types_in(annotation: Any) -> tuple[type[Event], ...]:
 
 
 def fingerprint_of(parts: list[str], functions: list[Callable[..., Any]]) -> str:
-    """A hash of a definition: its declared parts and its methods' code, blind to comments, formatting and docstrings."""
+    """A hash of a definition: its declared parts and its methods' code, blind to comments, layout and docstrings."""
     digest = hashlib.blake2b(digest_size=16)
     for part in [*parts, *(_code_of(function) for function in functions)]:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")

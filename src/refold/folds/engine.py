@@ -24,7 +24,8 @@ _Apply = tuple[Callable[..., Any], bool]
 
 def _failed(stored: StoredEvent, problem: Exception) -> DecodeError:
     return DecodeError(
-        f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r}) does not fit its class: {problem}"
+        f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r}) "
+        f"does not fit its class: {problem}"
     )
 
 

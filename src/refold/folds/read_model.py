@@ -96,12 +96,10 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     """One row per key, folded from the log. Every field but the key's needs a default: the row before any event.
 
     Class arguments: `key` is the field (or the tuple of fields) that identifies a row; events go to the row of their
-    stream's id unless an
-    evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary` for AccountSummary),
-    `inline=True` changes
-    it in the appending transaction, `fold_version` is a number to raise when the fold's meaning changed in code that
-    its methods only call.
-    Raises `DefinitionError` at definition time, naming class and method.
+    stream's id unless an evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary`
+    for AccountSummary), `inline=True` changes it in the appending transaction, `fold_version` is a number to raise when
+    the fold's meaning changed in code that its methods only call. Raises `DefinitionError` at definition time, naming
+    class and method.
     """
 
     __read_model__: ClassVar[ReadModelDefinition]
@@ -138,7 +136,7 @@ def _define(
     fields = {field.name: field for field in msgspec.structs.fields(cls)}
     if not keys:
         raise DefinitionError(
-            f"{where}: a read model needs a key: class {cls.__name__}(ReadModel, key='…'), the field that identifies a row"
+            f"{where}: a read model needs a key, the field that identifies a row: class {cls.__name__}(ReadModel, key='…')"
         )
     absent = [field for field in keys if field not in fields]
     if absent:

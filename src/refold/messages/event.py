@@ -55,10 +55,8 @@ class Event(msgspec.Struct, metaclass=_MessageMeta, frozen=True):
     """Something that happened. Subclass it with typed fields; instances are immutable and take keyword arguments only.
 
     Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you
-    rename the class),
-    `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append conditions and
-    filtered reads.
-    Raises `DefinitionError` at definition time when one of them cannot work.
+    rename the class), `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append
+    conditions and filtered reads. Raises `DefinitionError` at definition time when one of them cannot work.
     """
 
     __message_name__: ClassVar[str]

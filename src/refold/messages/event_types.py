@@ -32,7 +32,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def refuse_nul(encoded: bytes, what: str) -> None:
-    """Raises `InvalidAppend` for U+0000 in a JSON string: Postgres cannot keep it in a text column of any read model."""
+    """Raises `InvalidAppend` for U+0000 in a JSON string: no text column of a read model on Postgres could keep it."""
     at = encoded.find(b"\\u0000")
     while at >= 0:
         # After an odd run of backslashes this one is itself escaped, and what follows is plain text.
@@ -106,8 +106,7 @@ class EventTypes:
         """An event ready to be appended, and the event exactly as every later reader will get it.
 
         Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a
-        naive
-        `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the app's limit.
+        naive `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the app's limit.
         """
         cls = type(event)
         name = cls.__message_name__

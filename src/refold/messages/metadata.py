@@ -15,8 +15,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The metadata of a recorded event, stored as one JSON object.
 
     `correlation_id` names the whole conversation, `causation_id` the message that directly caused this one: the
-    command's id, unless
-    the caller gave another. `data` is the user's own.
+    command's id, unless the caller gave another. `data` is the user's own.
     """
 
     actor: str | None = None

@@ -40,7 +40,7 @@ _MAX_NAME = 250
 
 
 class StreamAppend(msgspec.Struct, frozen=True):
-    """Events for one stream, and the version (or `ANY`, `EXISTS`, `NO_STREAM`) at which the stream is expected to be."""
+    """Events for one stream, and the version (or `ANY`, `EXISTS`, `NO_STREAM`) that it is expected to be at."""
 
     stream: str
     expected: int
@@ -58,8 +58,8 @@ class AppendCondition(msgspec.Struct, frozen=True):
     """A dynamic consistency boundary: no event that matches one of `matching` may be in the log after position `after`.
 
     Take `after` from the log's head *before* (or in the same read as) reading the events that the decision rests on: a
-    head taken
-    later would hide what was appended in between. Source: Pellegrini's "Dynamic Consistency Boundary", dcb.events.
+    head taken later would hide what was appended in between. Source: Pellegrini's "Dynamic Consistency Boundary",
+    dcb.events.
     """
 
     matching: tuple[Matching, ...]
@@ -67,7 +67,7 @@ class AppendCondition(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True):
-    """All or nothing: events of one or several streams. The same `id` twice is stored once and gives the first result."""
+    """All or nothing: events of one or several streams. The same `id` again is stored once, with the first result."""
 
     streams: tuple[StreamAppend, ...]
     id: UUID = msgspec.field(default_factory=new_id)
@@ -89,9 +89,8 @@ class AppendResult(msgspec.Struct, frozen=True, eq=False):
     after it.
 
     Its events take the positions in the order of the append's streams and of the events in them. `recorded_at` is in
-    microseconds.
-    `repeated`: the log had an append with this id already, and this is its result; it does not count when results are
-    compared.
+    microseconds. `repeated`: the log had an append with this id already, and this is its result; it does not count when
+    results are compared.
     """
 
     id: UUID

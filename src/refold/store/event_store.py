@@ -57,9 +57,8 @@ class LogPage(msgspec.Struct, frozen=True):
     """A page of the log, in order of position (descending when read backward).
 
     `scanned_to`: no event of the filter between the asked-for position and this one is missing from the page; go on
-    from here. It moves even
-    when nothing matched. `head` is the log's last position as the same statement saw it: `scanned_to == head` means
-    caught up.
+    from here. It moves even when nothing matched. `head` is the log's last position as the same statement saw it:
+    `scanned_to == head` means caught up.
     """
 
     events: list[StoredEvent]
@@ -78,8 +77,7 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
 class Snapshot(msgspec.Struct, frozen=True):
     """A saved fold of a stream up to `version`. `append_id` and `position` are those of the event at that version: they
-    tell whether the log
-    still holds the history that this was folded from. `fingerprint` is the aggregate definition's.
+    tell whether the log still holds the history that this was folded from. `fingerprint` is the aggregate definition's.
     """
 
     stream: str
@@ -117,7 +115,7 @@ class StoreTransaction(Protocol):
     async def execute(
         self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
-        """Runs one SQL statement (text with the driver's placeholders, or a SQLAlchemy Core statement); gives its rows."""
+        """Runs one SQL statement (text with the driver's placeholders, or SQLAlchemy Core); gives its rows."""
         ...
 
     def append(self, append: Append) -> None:
@@ -153,8 +151,7 @@ class EventStore(Protocol):
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:
         """Events of a stream: forward those with a version above `after`; backward, descending, those with a version
-        below `after`
-        (0: from the end). At most `limit`.
+        below `after` (0: from the end). At most `limit`.
         """
         ...
 

@@ -1,8 +1,7 @@
 """Group commit: callers enqueue, one writer takes whatever waits and commits it all at once.
 
 The latency of one commit is the window in which the next batch gathers; there is no timer. Each append has its own
-result, so a conflict
-fails its own append and not its neighbours.
+result, so a conflict fails its own append and not its neighbours.
 """
 
 from __future__ import annotations

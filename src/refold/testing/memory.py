@@ -1,4 +1,6 @@
-"""The event store in memory: the same guarantees but durability, deterministic, nothing to install. For tests, and as the contract's model."""
+"""The event store in memory: the same guarantees but durability, deterministic, nothing to install. For tests, and as
+the contract's model.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ _EVERYTHING = EventFilter()
 
 
 class MemoryStore:
-    """An `EventStore` in memory. `clock` gives microseconds since 1970, `window` is the part of the log that one filtered read scans.
+    """An `EventStore` in memory. `clock` gives microseconds since 1970, `window` is the part of the log that one
+    filtered read scans.
 
     May be opened and closed again by several contexts; what was appended stays until the object goes.
     """
