@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 from click.testing import CliRunner, Result
@@ -210,9 +211,7 @@ class TestOnPostgres(Bank):
 
     def test_imports_once_when_two_do_it_at_the_same_time(self, url: str, ledger: SmallLedger):
         command = [sys.executable, "-m", "examples.bank", "import", str(ledger.folder), "--url", url]
-        imports = [
-            subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in "ab"
-        ]
+        imports = [subprocess.Popen(command, cwd=PROJECT, stdout=PIPE, stderr=STDOUT) for _ in "ab"]
         for each in imports:
             output, _ = each.communicate(timeout=60)
             assert each.returncode == 0, output.decode()

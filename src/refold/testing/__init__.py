@@ -3,7 +3,8 @@
 The hypothesis strategies are in `refold.testing.strategies`, which needs `pip install "refold[testing]"`.
 """
 
+from refold.testing.memory import MemoryStore
 from refold.testing.past import on
 from refold.testing.scenario import Decision, Given, Scenario
 
-__all__ = ["Decision", "Given", "Scenario", "on"]
+__all__ = ["Decision", "Given", "MemoryStore", "Scenario", "on"]
