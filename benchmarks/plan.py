@@ -67,6 +67,8 @@ class Run:
     store: Store = "postgres"
     seed: Seed | None = None
     checks: Sequence[Check] = ()
+    peer: Environment | None = None
+    """Where the measured library is, when the runner is only a go-between in another environment."""
     timeout: float = 900.0
 
 

@@ -75,7 +75,7 @@ def perform(run: Run, databases: Databases) -> dict[str, Any]:
                 raise RunFailed(f"{check.sql}: {problem}") from problem
             if Decimal(str(found)) != Decimal(str(expected)):
                 raise RunFailed(f"{check.sql} gives {found}, and the contender says {expected}")
-    note = environment(run.environment).note
+    note = environment(run.peer or run.environment).note
     return {**answer, "note": note} if note else answer
 
 

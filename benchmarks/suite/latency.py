@@ -40,6 +40,7 @@ def _run(scale: Scale, contender: str, table: str, keys: Sequence[str]) -> Run:
         contender=contender,
         module="benchmarks.contenders.latency_probe",
         environment="project",
+        peer=ENVIRONMENTS[contender],
         arguments={
             "python": str(environment(ENVIRONMENTS[contender]).python),
             "writer": f"{package}.writer",

@@ -11,8 +11,9 @@ from benchmarks.contenders.runner import serve
 
 async def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     """The rate of `callers` tasks over `seconds`."""
-    async with SQLiteEventStore(arguments["url"]) as store:
-        driven = await closed_loop.tasks([caller(store) for _ in range(arguments["callers"])], arguments["seconds"])
+    store = SQLiteEventStore(arguments["url"])
+    driven = await closed_loop.tasks([caller(store) for _ in range(arguments["callers"])], arguments["seconds"])
+    await store.close()
     return driven._asdict()
 
 
