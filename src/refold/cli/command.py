@@ -117,11 +117,9 @@ class Group(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands, section by section."""
+        width = max(len(name) for name in self.commands)
         for title, names in self.sections.items():
-            commands = [self.commands[name] for name in names]
             with formatter.section(title):
                 formatter.write_dl(
-                    [(name, command.get_short_help_str(100)) for name, command in zip(names, commands, strict=True)],
-                    col_max=10,
-                    col_spacing=4,
+                    [(f"{name:<{width}}", self.commands[name].get_short_help_str(100)) for name in names]
                 )

@@ -40,12 +40,12 @@ INTERRUPTED = 130
 TEXT = {
     OK: "done; nothing is wrong",
     FOUND: "verify, doctor or status found something wrong",
-    USAGE: "the command line, the configuration or the app is wrong; nothing was done",
-    STORE: "the store cannot be used: unreachable, locked, read-only, full, or another schema",
-    DATA: "bad data: a broken export, an unknown event, a damaged file",
-    REFUSED: "refused, to keep what is there: a conflict, another log, a file that exists",
+    USAGE: "the command line, the configuration or the app is wrong",
+    STORE: "the store cannot be used: not reached, locked, full, another schema",
+    DATA: "bad data: a broken export, an unknown event, a damaged database",
+    REFUSED: "refused, to keep what is there: a conflict, a file, another log",
     BUG: "an error that Refold did not expect; --debug shows where",
-    INTERRUPTED: "interrupted with Ctrl-C; what was done is kept, and the same command goes on",
+    INTERRUPTED: "interrupted with Ctrl-C; the same command goes on from there",
 }
 
 _CODES: dict[type[RefoldError], int] = {

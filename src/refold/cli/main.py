@@ -49,6 +49,7 @@ cli = Group(
     help=_HELP,
     callback=click.pass_context(_without_command),
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGUMENTS]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 cli.add_section("Begin", init, version)

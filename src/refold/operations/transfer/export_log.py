@@ -6,7 +6,8 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,14 +15,13 @@ import msgspec
 
 from refold.errors import Refused, StoreFull, TransferError
 from refold.messages.recorded import StoredEvent
+from refold.operations.pages import log_pages
 from refold.operations.progress import Progress, unheard
 from refold.operations.transfer.lines import event_of, header_line, header_of, is_summary, line_of, summary_line
 from refold.operations.transfer.reading import read_line
-from refold.store.event_store import EventStore, LogPage, LogReader
+from refold.store.event_store import EventStore
 
 __all__ = ["Exported", "export_lines", "export_to_file", "partial_of"]
-
-_PAGE = 2_000
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -45,16 +45,17 @@ class _Part(msgspec.Struct):
         return self.last.position if self.last is not None else 0
 
 
-async def export_lines(store: EventStore, *, progress: Progress = unheard) -> AsyncIterator[bytes]:
+async def export_lines(store: EventStore, *, progress: Progress = unheard) -> AsyncGenerator[bytes, None]:
     """The lines of an export, many in each piece: for a pipe or a response."""
     yield header_line(store.name)
     digest = hashlib.sha256()
     last = 0
-    async for page, head in _pages(store, after=0):
-        lines = await asyncio.to_thread(_lines_of, page, digest)
-        last = page[-1].position
-        progress("export", last, head)
-        yield lines
+    async with aclosing(_pages(store, after=0)) as pages:
+        async for page, head in pages:
+            lines = await asyncio.to_thread(_lines_of, page, digest)
+            last = page[-1].position
+            progress("export", last, head)
+            yield lines
     yield summary_line(last, last, digest.hexdigest())
 
 
@@ -80,10 +81,11 @@ async def export_to_file(
             if part.last is not None and not await _is_in_log(store, part.last):
                 raise Refused(f"{partial} is a part of the export of another log; remove it to begin anew")
             last = part.position
-            async for page, head in _pages(store, after=last):
-                stream.write(await asyncio.to_thread(_lines_of, page, part.digest))
-                last = page[-1].position
-                progress("export", last, head)
+            async with aclosing(_pages(store, after=last)) as pages:
+                async for page, head in pages:
+                    stream.write(await asyncio.to_thread(_lines_of, page, part.digest))
+                    last = page[-1].position
+                    progress("export", last, head)
             checksum = part.digest.hexdigest()
             stream.write(summary_line(last, last, checksum))
             stream.flush()
@@ -97,30 +99,15 @@ async def export_to_file(
     return Exported(store.name, last, last, checksum, part.position)
 
 
-async def _pages(store: EventStore, *, after: int) -> AsyncIterator[tuple[list[StoredEvent], int]]:
-    """The pages up to the head as it was at first, with that head; each is fetched while the one before is written."""
+async def _pages(store: EventStore, *, after: int) -> AsyncGenerator[tuple[list[StoredEvent], int], None]:
+    """The pages up to the head as it was at first, with that head. Raises `TransferError` where the log has a gap."""
     head = (await store.head()).position
-    reader = await store.open_reader()
-    coming: asyncio.Task[LogPage] | None = None
-    try:
-        while after < head:
-            page = await (coming or _read(reader, after, head))
-            coming = None
-            if not page.events:
-                raise TransferError(f"no event follows position {after}, though the log's head is {head}; run verify")
-            after = page.scanned_to
-            if after < head:
-                coming = asyncio.create_task(_read(reader, after, head))
-            yield page.events, head
-    finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.wait([coming])
-        await reader.close()
-
-
-async def _read(reader: LogReader, after: int, head: int) -> LogPage:
-    return await reader.read(after, min(_PAGE, head - after))
+    async with aclosing(log_pages(store, after=after, until=head)) as pages:
+        async for page in pages:
+            if not page or page[-1].position != after + len(page):
+                raise TransferError(f"an event after position {after} is missing in the log; `refold verify` says more")
+            after = page[-1].position
+            yield page, head
 
 
 def _lines_of(page: list[StoredEvent], digest: Any) -> bytes:

@@ -1,0 +1,147 @@
+"""Whether the log is what was promised: gapless, in order, whole, and readable by the app."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from uuid import UUID
+
+import msgspec
+
+from refold.errors import DecodeError, UnknownEvent
+from refold.messages.event_types import EventTypes
+from refold.messages.metadata import decode_metadata
+from refold.messages.recorded import StoredEvent
+from refold.operations.pages import log_pages
+from refold.operations.progress import Progress
+from refold.operations.verify.findings import Check
+from refold.operations.verify.parts import Part, passes
+from refold.store.event_store import EventStore
+
+__all__ = ["check_log"]
+
+
+async def check_log(store: EventStore, types: EventTypes | None, head: int, progress: Progress) -> list[Check]:
+    """The checks of the log itself, up to a position. Without `types` it is not tried whether an app can read it."""
+    order = _Order(head)
+    content = _Content(types)
+    versions = _Versions()
+    first = True
+    part: Part[str, int]
+    for part in passes():
+
+        def look(page: list[StoredEvent], part: Part[str, int] = part, whole: bool = first) -> None:
+            if whole:
+                order.see(page)
+                content.see(page)
+            versions.see(page, part)
+
+        async with aclosing(log_pages(store, until=head)) as pages:
+            async for page in pages:
+                await asyncio.to_thread(look, page)
+                if page:
+                    progress("verify the log", page[-1].position, head)
+        first = False
+    order.finish()
+    return [order.positions, order.times, order.appends, versions.check, content.check]
+
+
+class _Order:
+    """Positions, times and appends: what can be seen from one event to the next."""
+
+    def __init__(self, head: int) -> None:
+        self.positions = Check("positions", "the log's positions are 1, 2, 3 … without gaps")
+        self.times = Check("times", "no event was recorded before the one that stands before it")
+        self.appends = Check("appends", "the events of an append stand together, whole")
+        self._head = head
+        self._position = 0
+        self._recorded_at = 0
+        self._append_id = b""
+        self._append_index = 0
+
+    def see(self, page: list[StoredEvent]) -> None:
+        for event in page:
+            position = event.position
+            if position != self._position + 1:
+                self.positions.found(*_gap(self._position, position))
+            if event.recorded_at < self._recorded_at:
+                self.times.found(_at(event), "it was recorded before the event that stands before it")
+            if event.append_id != self._append_id:
+                self._append_id = event.append_id
+                self._append_index = 0
+                if event.append_index:
+                    self.appends.found(_at(event), f"its append begins with event {event.append_index}, not with 0")
+            elif event.append_index != self._append_index + 1:
+                self.appends.found(
+                    _at(event),
+                    f"event {event.append_index} of append {UUID(bytes=event.append_id)} follows {self._append_index}",
+                )
+            self._position = position
+            self._recorded_at = event.recorded_at
+            self._append_index = event.append_index
+        for check in (self.positions, self.times, self.appends):
+            check.looked_at += len(page)
+
+    def finish(self) -> None:
+        if self._position != self._head:
+            self.positions.found(*_gap(self._position, self._head + 1))
+
+
+class _Versions:
+    """Versions, stream by stream; a part of the streams in each pass, so that the memory stays bounded."""
+
+    def __init__(self) -> None:
+        self.check = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
+
+    def see(self, page: list[StoredEvent], part: Part[str, int]) -> None:
+        versions = part.remembered
+        seen = 0
+        for event in page:
+            if not part.has(event.stream):
+                continue
+            seen += 1
+            before = versions.get(event.stream, 0)
+            if event.version != before + 1:
+                self.check.found(_at(event), f"version {event.version} follows {before}")
+            versions[event.stream] = event.version
+        self.check.looked_at += seen
+        part.shrink()
+
+
+class _Content:
+    """Payload and metadata: JSON that the app's classes can read."""
+
+    def __init__(self, types: EventTypes | None) -> None:
+        promise = "payloads are JSON" if types is None else "payloads are JSON that the app's classes can read"
+        self.check = Check("payloads", promise)
+        self._types = types
+
+    def see(self, page: list[StoredEvent]) -> None:
+        for event in page:
+            try:
+                if self._types is None:
+                    msgspec.json.decode(event.payload)
+                else:
+                    self._types.decode_event(event)
+            except UnknownEvent:
+                self.check.found(_at(event), f"no event class of the app is named {event.type!r}")
+            except DecodeError as problem:
+                self.check.found(_at(event), str(problem.__cause__ or problem))
+            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+                self.check.found(_at(event), f"its payload is not JSON: {problem}")
+            try:
+                decode_metadata(event.metadata)
+            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+                self.check.found(_at(event), f"its metadata cannot be read: {problem}")
+        self.check.looked_at += len(page)
+
+
+def _at(event: StoredEvent) -> str:
+    return f"position {event.position} ({event.stream}, version {event.version}, {event.type})"
+
+
+def _gap(before: int, after: int) -> tuple[str, str]:
+    if after <= before:
+        return f"position {after}", f"it follows position {before}"
+    missing = f"position {before + 1} is" if after == before + 2 else f"positions {before + 1} to {after - 1} are"
+    return f"after position {before}", f"{missing} missing"
