@@ -147,6 +147,14 @@ class EventStore(Protocol):
         """The result of an earlier append with this id (16 bytes), if the log has it."""
         ...
 
+    async def restore(self, events: Sequence[StoredEvent]) -> None:
+        """Puts events of another log at the end of this one as they are, whole appends, all or nothing, durably.
+
+        They keep positions, versions, times and append ids, so they must go on exactly where this log ends. Raises
+        `Refused` when they do not: nothing is stored then.
+        """
+        ...
+
     async def read_stream(
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:

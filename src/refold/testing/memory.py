@@ -5,19 +5,22 @@ the contract's model.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from refold import faults
-from refold.errors import ConditionFailed, ConfigurationError, Conflict, RefoldError, StoreUnavailable
+from refold.errors import ConditionFailed, ConfigurationError, Conflict, RefoldError, Refused, StoreUnavailable
 from refold.messages.recorded import StoredEvent, category_of
 from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, expected_in_words, validate_append
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits, Outcome
+from refold.store.restore import check_restored
 
 __all__ = ["MemoryStore"]
 
@@ -109,6 +112,29 @@ class MemoryStore:
         self._keep(stored)
         self._appends[append.id.bytes] = result
         return result
+
+    async def restore(self, events: Sequence[StoredEvent]) -> None:
+        """Puts events of another log at the end of this one; see `EventStore.restore`."""
+        streams = {event.stream: len(self._streams.get(event.stream, ())) for event in events}
+        check_restored(events, await self.head(), streams)
+        appends = [list(group) for _, group in itertools.groupby(events, key=lambda event: event.append_id)]
+        for append in appends:
+            if append[0].append_id in self._appends:
+                raise Refused(f"append {UUID(bytes=append[0].append_id)} cannot be restored: the log has it already")
+        faults.at("memory.restore.begin")
+        if self.inline is not None:
+            self.inline(list(events))
+        self._keep(list(events))
+        for append in appends:
+            versions = {event.stream: event.version for event in append}
+            self._appends[append[0].append_id] = AppendResult(
+                UUID(bytes=append[0].append_id),
+                append[0].position,
+                append[-1].position,
+                versions,
+                append[-1].recorded_at,
+            )
+        self._doorbell.ring(len(self._log))
 
     def _keep(self, stored: list[StoredEvent]) -> None:
         for event in stored:
