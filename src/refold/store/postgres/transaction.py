@@ -1,0 +1,188 @@
+"""A transaction of the user's: own statements at once, appends last, right before the commit, so that the log's lock is held briefly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from refold import faults
+from refold.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from refold.messages.recorded import StoredEvent
+from refold.store.append import Append, AppendResult, validate_append
+from refold.store.postgres.address import Address
+from refold.store.postgres.batch import SQL, Batch, stored_events
+from refold.store.postgres.connection import ConnectionLost, Session
+from refold.store.postgres.inline import Inline
+from refold.store.postgres.pool import SessionPool
+from refold.store.postgres.problems import ServerProblem, explain
+from refold.store.postgres.settle import outcome_of
+from refold.store.postgres.wire import text
+
+__all__ = ["PostgresTransaction", "Transactions"]
+
+_BEGIN = b"begin isolation level read committed"
+# From here on the log's lock is held: nobody may wait for it long, nor may this session fall asleep with it.
+_BEFORE_APPENDING = b"""
+select pg_current_xact_id()::text, set_config('lock_timeout', $1, true),
+    set_config('idle_in_transaction_session_timeout', $1, true)"""
+_BEFORE_COMMIT = b"select pg_current_xact_id_if_assigned()::text"
+_LOCKED_FOR = "10s"
+_DIALECT = dialect.dialect(dbapi=psycopg)  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types
+
+
+class PostgresTransaction:
+    """What the user holds inside the block."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], payload_limit: int) -> None:
+        self._connection = connection
+        self._payload_limit = payload_limit
+        self.staged: list[Append] = []
+        self.results: list[AppendResult] = []
+
+    @property
+    def connection(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """psycopg's connection, in the transaction. Do not commit or roll back on it: the block does."""
+        return self._connection
+
+    async def execute(
+        self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Runs one statement: text with psycopg's placeholders (`%s`, `%(name)s`) or of SQLAlchemy Core; gives its rows.
+
+        Raises psycopg's own errors for what is wrong with the statement.
+        """
+        if isinstance(statement, ClauseElement):
+            statement, parameters = _compiled(statement, parameters)
+        cursor = await self._connection.execute(statement, parameters or None)
+        return await cursor.fetchall() if cursor.description is not None else []
+
+    def append(self, append: Append) -> None:
+        """Stages an append. Raises `InvalidAppend`, `PayloadTooLarge`."""
+        validate_append(append, payload_limit=self._payload_limit)
+        self.staged.append(append)
+
+
+def _compiled(statement: ClauseElement, parameters: Any) -> tuple[str, Any]:
+    given = dict(parameters) if parameters else {}
+    compiled = statement.compile(
+        dialect=_DIALECT, column_keys=list(given) or None, compile_kwargs={"render_postcompile": True}
+    )
+    if not isinstance(compiled, SQLCompiler):  # DDL: it has no parameters
+        return str(compiled), None
+    processors = compiled._bind_processors  # how SQLAlchemy itself turns values into the driver's
+    values = compiled.construct_params(given)
+    return str(compiled), {name: _bound(processors.get(name), value) for name, value in values.items()}
+
+
+def _bound(processor: Any, value: Any) -> Any:
+    return value if processor is None else processor(value)
+
+
+class Transactions:
+    """Makes the transactions of one store."""
+
+    def __init__(self, address: Address, pool: SessionPool, *, payload_limit: int, patience: float) -> None:
+        self.inline: Inline | None = None
+        self._address = address
+        self._pool = pool
+        self._payload_limit = payload_limit
+        self._patience = patience
+        self._append = address.of(SQL.decode()).encode()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[PostgresTransaction]:
+        """A transaction for the time of the block. Raises `Conflict`, `StoreUnavailable`, `OutcomeUnknown`."""
+        async with self._pool.lease(_BEGIN) as session:
+            transaction = PostgresTransaction(session.release(), self._payload_limit)
+            try:
+                yield transaction
+            except BaseException:
+                await self._roll_back(session)
+                raise
+            await self._commit(session, transaction)
+
+    async def _commit(self, session: Session, transaction: PostgresTransaction) -> None:
+        if session.connection.pgconn.transaction_status != pq.TransactionStatus.INTRANS:
+            await self._roll_back(session)
+            raise StoreError(
+                f"{self._address.name}: the transaction had failed or was ended inside its block; what it still held was rolled back"
+            )
+        try:
+            xid = await self._append_staged(session, transaction)
+            faults.at("postgres.transaction.before_commit")
+        except ServerProblem as problem:
+            await self._roll_back(session)
+            raise explain(problem, self._address.name) from problem
+        except ConnectionLost as lost:
+            raise StoreUnavailable(
+                f"{self._address.name}: the connection was lost ({lost}); nothing was stored"
+            ) from lost
+        except BaseException:
+            await self._roll_back(session)
+            raise
+        try:
+            await session.query(b"commit")
+            faults.at("postgres.transaction.after_commit")
+        except ServerProblem as problem:
+            raise explain(problem, self._address.name) from problem
+        except Exception as problem:
+            session.drop(str(problem))
+            await self._settle(session, transaction, xid, problem)
+
+    async def _append_staged(self, session: Session, transaction: PostgresTransaction) -> str | None:
+        """Does the staged appends, and gives the transaction's id, if it has one. Raises `Conflict`."""
+        if not transaction.staged:
+            return _text(await session.query(_BEFORE_COMMIT))
+        xid = _text(await session.query(_BEFORE_APPENDING, (text(_LOCKED_FOR),)))
+        batch = Batch(transaction.staged)
+        verdicts = batch.verdicts(await session.query(self._append, batch.parameters()))
+        events: list[StoredEvent] = []
+        for append, verdict in zip(transaction.staged, verdicts, strict=True):
+            if isinstance(verdict, Conflict):
+                raise verdict
+            if isinstance(verdict, AppendResult):
+                transaction.results.append(verdict)
+                events += stored_events(append, verdict)
+        if events and self.inline is not None:
+            await self.inline(session.release(), events)
+        return xid
+
+    async def _roll_back(self, session: Session) -> None:
+        if session.lost or not session.in_transaction:
+            return
+        try:
+            await session.query(b"rollback")
+        except (ConnectionLost, ServerProblem):
+            session.drop("it could not be rolled back")
+
+    async def _settle(
+        self, lost: Session, transaction: PostgresTransaction, xid: str | None, problem: Exception
+    ) -> None:
+        """Finds out whether a transaction whose commit was not answered is in the database."""
+        if xid is None:
+            return  # it changed nothing
+        try:
+            async with asyncio.timeout(self._patience):
+                committed = await outcome_of(self._address, lost.application_name, xid)
+        except (TimeoutError, StoreError) as unsettled:
+            cause = f"the connection was lost while the transaction was committed: {problem}"
+            if transaction.staged:
+                raise OutcomeUnknown(transaction.staged[0].id, cause) from unsettled
+            raise StoreUnavailable(f"{self._address.name}: {cause}; whether it is stored is not known") from unsettled
+        if not committed:
+            raise StoreUnavailable(
+                f"{self._address.name}: the connection was lost while the transaction was committed ({problem}); nothing was stored"
+            ) from problem
+
+
+def _text(result: pq.abc.PGresult) -> str | None:
+    value = result.get_value(0, 0)
+    return None if value is None else value.decode()
