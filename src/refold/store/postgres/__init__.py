@@ -33,10 +33,10 @@ async def open_postgres(
 ) -> PostgresStore:
     """Opens the log in a database, and creates it where there is none.
 
-    `url` may lead through a pooler in transaction mode; `listen_url` is then a direct address, on which notifications of other processes
-    are heard (without it they are found by polling). `schema` (or `?schema=` in the URL) is the Postgres schema of the log, "refold"
-    unless given. At most `readers` connections are open for reads and as many for transactions. `patience`: for so many seconds a server
-    that went away is tried again before callers are told.
+    `url` may lead through a pooler in transaction mode; `listen_url` is then a direct address, on which notifications
+    of other processes are heard (without it their appends are found by polling). `schema` (or `?schema=` in the URL) is
+    the Postgres schema of the log, "refold" unless given. At most `readers` connections are open for reads, and as many
+    for transactions. `patience`: for so many seconds a server that went away is tried again before callers are told.
 
     Raises `MissingExtra`, `ConfigurationError`, `StoreUnavailable`, `SchemaMismatch`, `StoreReadOnly`.
     """
@@ -49,7 +49,7 @@ async def open_postgres(
 async def migrate_postgres(url: str, *, schema: str | None = None) -> tuple[int, int]:
     """Brings the log's schema to this Refold's version, and gives the version before (0: there was none) and after.
 
-    Raises `MissingExtra`, `SchemaMismatch` for a schema that is newer, `ConfigurationError`, `StoreUnavailable`, `StoreReadOnly`.
+    Raises `MissingExtra`, `ConfigurationError`, `StoreUnavailable`, `StoreReadOnly`, `SchemaMismatch` (it is newer).
     """
     _require_psycopg()
     from refold.store.postgres.open import migrate_log

@@ -1,4 +1,4 @@
-"""A batch of appends as the parameters of the server's function `append`, and its answer as the outcome of each of them."""
+"""A batch of appends as the parameters of the server's function `append`, and its answer as a verdict on each."""
 
 from __future__ import annotations
 

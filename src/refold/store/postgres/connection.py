@@ -1,4 +1,4 @@
-"""One connection. Statements are sent and answered in libpq's binary form, unnamed, so that any of them may go through a pooler."""
+"""One connection. Statements go and come in binary, and without a name, so that a pooler may stand in between."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class ConnectionLost(Exception):
 
 
 def connection_parameters(address: Address, role: str) -> dict[str, str]:
-    """What a connection is made with. Its application name is its own, so that the server's sessions can be told apart."""
+    """What a connection is made with. Its application name is its own, so that sessions can be told apart."""
     return {**address.parameters, "application_name": f"refold {role} {secrets.token_hex(6)}"}
 
 
 class Session:
     """A connection of the running event loop's, in autocommit. One statement at a time.
 
-    Answers are taken from the socket by a callback of the loop: at ten thousand statements a second the detour over psycopg's
-    cursors would cost more than the statements.
+    Answers are taken from the socket by a callback of the loop: at ten thousand statements a second the detour over
+    psycopg's cursors would cost more than the statements.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]], application_name: str) -> None:
@@ -68,7 +68,10 @@ class Session:
         return self._pgconn.transaction_status != pq.TransactionStatus.IDLE
 
     async def query(self, sql: bytes, parameters: Sequence[Parameter] = ()) -> pq.abc.PGresult:
-        """Runs one statement and waits until the server is done with it, commit included. Raises `ServerProblem`, `ConnectionLost`."""
+        """Runs one statement, and waits until the server is done with it, commit included.
+
+        Raises `ServerProblem`, `ConnectionLost`.
+        """
         if self.lost:
             raise ConnectionLost(self._lost or "the connection is closed")
         pgconn = self._pgconn

@@ -1,7 +1,7 @@
-"""The doorbell between processes: notifications, sent apart from the appending transaction, and heard on a direct connection.
+"""The doorbell between processes: notifications, sent on a connection of their own, and heard on a direct one.
 
-Never in the appending transaction: there it costs half of the throughput, because notifying commits of the whole server are serial.
-Nothing depends on it; who waits also polls.
+Never in the appending transaction: there it costs half of the throughput, because the notifying commits of a whole
+server are serial. Nothing depends on it; who waits also polls.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Notifier:
 
 
 class Listener:
-    """Hears the notifications of other processes and rings this process's doorbell. Connects anew for ever, with growing pauses."""
+    """Hears other processes' notifications and rings the doorbell. Connects anew for ever, with growing pauses."""
 
     def __init__(self, address: Address, doorbell: Doorbell, *, surely_direct: bool) -> None:
         self._address = address
@@ -103,7 +103,7 @@ class Listener:
                 try:
                     if not await self._direct(session):
                         _log.info(
-                            "%s is behind a pooler: appends of other processes are found by polling; give listen_url a direct address",
+                            "%s is behind a pooler: other processes' appends are found by polling; set listen_url to a direct address",
                             self._address.name,
                         )
                         return
@@ -118,7 +118,7 @@ class Listener:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _direct(self, session: Session) -> bool:
-        """Whether the connection is the server's own. Through a pooler, the process id that it names at login is not the backend's."""
+        """Whether it is the server's own: through a pooler, the process id named at login is not the backend's."""
         if self._surely_direct:
             return True
         result = await session.query(b"select pg_backend_pid()")

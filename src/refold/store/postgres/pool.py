@@ -18,7 +18,7 @@ __all__ = ["SessionPool"]
 
 
 class SessionPool:
-    """At most `most` sessions at a time; those not in use are kept, the last used is taken first, and a lost one is never handed out."""
+    """At most `most` sessions at a time. Those not in use are kept, and the last used is taken first."""
 
     def __init__(self, address: Address, role: str, most: int) -> None:
         self._address = address

@@ -57,7 +57,7 @@ _EVERYTHING = ("08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58",
 
 
 def concerns_everything(problem: ServerProblem) -> bool:
-    """Whether any other append would meet the same problem: a full disk, a missing right; not a value that cannot be stored."""
+    """Whether any other append would meet it too: a full disk, a missing right; not a value that cannot be kept."""
     return problem.sqlstate[:2] in _EVERYTHING
 
 
@@ -76,7 +76,7 @@ def explain(problem: ServerProblem, where: str) -> RefoldError:
         return StoreReadOnly(f"{where}: {text}; grant the role what the log's owner has, `refold doctor` names it")
     if state in ("3F000", "42P01", "42883"):
         return StoreCorrupt(
-            f"{where}: part of the log's schema is missing ({text}); restore it from a backup, or check the schema's name"
+            f"{where}: part of the log's schema is missing ({text}); check the schema's name, or restore a backup"
         )
     if state == "22021" or state.startswith("22P"):
         return InvalidAppend(f"{where} cannot keep this text: {text}")

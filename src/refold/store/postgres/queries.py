@@ -1,4 +1,4 @@
-"""The statements that read the log. Each page comes with what the same snapshot knew: the head, and how far it was scanned."""
+"""Reading the log. Each page comes with what the same snapshot knew: the head, and how far it was scanned."""
 
 from __future__ import annotations
 
@@ -140,10 +140,13 @@ left join lateral (
 with b as materialized ({bounds}),
 c as materialized (
     select distinct t.position from b, unnest({first_tags}) as f (tag), lateral (
-        select t.position from @schema@.event_tags t where t.tag = f.tag and {inside} order by t.position {order} limit {cap}
+        select t.position from @schema@.event_tags t
+        where t.tag = f.tag and {inside} order by t.position {order} limit {cap}
     ) t order by t.position {order} limit {cap}
 ),
-s as materialized (select case when count(*) = {cap} then {edge}(c.position) else (select b.ends from b) end as stop from c)
+s as materialized (
+    select case when count(*) = {cap} then {edge}(c.position) else (select b.ends from b) end as stop from c
+)
 select {COLUMNS}, b.head, s.stop, b.ends from b cross join s
 left join lateral (
     select e.* from c join @schema@.events e on e.position = c.position where true{conditions}

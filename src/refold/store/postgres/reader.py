@@ -1,4 +1,4 @@
-"""A reader of the log with a connection and a thread of its own: blocking reads there are quicker than a loop's, and fold beside the loop."""
+"""A reader of the log with a connection and a thread of its own, where blocking reads are quicker than in a loop."""
 
 from __future__ import annotations
 

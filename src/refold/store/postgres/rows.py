@@ -55,7 +55,7 @@ class Rows:
         ]
 
     def page(self, result: pq.abc.PGresult) -> tuple[list[StoredEvent], int]:
-        """The events of a result whose columns are `COLUMNS` and the head, and the head. A row without a position has no event."""
+        """The events of a result whose columns are `COLUMNS` and the head, and the head. No position means no event."""
         rows = self.of(result)
         head: int = rows[-1][12]
         if rows[-1][0] is None:

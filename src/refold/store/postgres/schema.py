@@ -26,10 +26,6 @@ def migrations() -> tuple[tuple[int, str], ...]:
 SCHEMA_VERSION = migrations()[-1][0]
 """The schema version that this Refold works with."""
 
-_FIND = """
-select case when to_regclass(%s) is null then 0 else 1 end
-"""
-
 
 async def found_version(connection: psycopg.AsyncConnection[tuple[object, ...]], address: Address) -> int:
     """The version of the schema in the database; 0: there is none."""
@@ -44,8 +40,9 @@ async def found_version(connection: psycopg.AsyncConnection[tuple[object, ...]],
 
 
 async def create_if_empty(session: Session, address: Address) -> None:
-    """Creates the schema where there is none. Raises `SchemaMismatch` for one of another version, `ConfigurationError` for a database
-    that cannot hold a log.
+    """Creates the schema where there is none.
+
+    Raises `SchemaMismatch` for a schema of another version, `ConfigurationError` for a database that cannot hold a log.
     """
     connection = session.release()
     try:
@@ -60,7 +57,7 @@ async def create_if_empty(session: Session, address: Address) -> None:
 
 
 async def migrate(session: Session, address: Address, *, only_if_empty: bool = False) -> tuple[int, int]:
-    """Applies what is missing and gives the version before and after. Safe when several processes do it at the same time.
+    """Applies what is missing, and gives the version before and after. Several processes may do it at the same time.
 
     Raises `SchemaMismatch` for a schema from the future.
     """
@@ -95,7 +92,8 @@ async def _check_encoding(connection: psycopg.AsyncConnection[tuple[object, ...]
     row = await (await connection.execute("show server_encoding")).fetchone()
     if row is not None and row[0] != "UTF8":
         raise ConfigurationError(
-            f"{address.name}: the database's encoding is {row[0]}, a log needs UTF8; create the database with `createdb -E UTF8 -T template0`"
+            f"{address.name}: the database's encoding is {row[0]}, a log needs UTF8; "
+            "create the database with `createdb -E UTF8 -T template0`"
         )
 
 

@@ -23,7 +23,7 @@ select pg_terminate_backend(pid) from pg_stat_activity where application_name = 
 
 
 async def reconnected(address: Address, role: str, lost: str, deadline: float) -> Session:
-    """A new session, tried for until the deadline (the loop's time), once whatever the lost one (its application name) did is over.
+    """A new session, tried for until the deadline (the loop's time); what the lost one (by application name) did is over.
 
     Raises `StoreUnavailable` when the server did not come back in time.
     """
@@ -53,7 +53,7 @@ async def reconnected(address: Address, role: str, lost: str, deadline: float) -
 async def end_session(session: Session, lost: str) -> None:
     """Makes sure that a lost session's statement is over: it must not store later what is answered as failed now."""
     faults.at("postgres.settle")
-    while (await session.query(_END, (text(lost),))).ntuples:
+    while (await session.query(_END, (text(lost),))).ntuples:  # noqa: ASYNC110  # the server tells nobody that it is gone
         await asyncio.sleep(_FIRST_PAUSE)
 
 

@@ -11,9 +11,10 @@ from refold.store.postgres.rows import Rows
 __all__ = ["Snapshots"]
 
 _SAVE = """
-insert into @schema@.snapshots as s (stream, version, position, append_id, fingerprint, data) values ($1, $2, $3, $4, $5, $6)
-on conflict (stream) do update set version = excluded.version, position = excluded.position, append_id = excluded.append_id,
-    fingerprint = excluded.fingerprint, data = excluded.data, saved_at = now()
+insert into @schema@.snapshots as s (stream, version, position, append_id, fingerprint, data)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (stream) do update set version = excluded.version, position = excluded.position,
+    append_id = excluded.append_id, fingerprint = excluded.fingerprint, data = excluded.data, saved_at = now()
 where s.fingerprint <> excluded.fingerprint or s.version < excluded.version"""
 _LOAD = "select stream, version, position, append_id, fingerprint, data from @schema@.snapshots where stream = $1"
 _DROP = "delete from @schema@.snapshots where stream = $1"

@@ -14,7 +14,9 @@ _PAGE = """
 with recursive s (stream) as (
     (select e.stream from @schema@.events e where e.stream > $1 and e.stream < $2 order by e.stream limit 1)
     union all
-    select (select e.stream from @schema@.events e where e.stream > s.stream and e.stream < $2 order by e.stream limit 1)
+    select (
+        select e.stream from @schema@.events e where e.stream > s.stream and e.stream < $2 order by e.stream limit 1
+    )
     from s where s.stream is not null
 )
 select s.stream, l.version, l.position, l.recorded_at

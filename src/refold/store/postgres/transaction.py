@@ -1,4 +1,4 @@
-"""A transaction of the user's: own statements at once, appends last, right before the commit, so that the log's lock is held briefly."""
+"""A transaction of the user's: own statements at once, appends last, so that the log's lock is held briefly."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PostgresTransaction:
     async def execute(
         self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
-        """Runs one statement: text with psycopg's placeholders (`%s`, `%(name)s`) or of SQLAlchemy Core; gives its rows.
+        """Runs one statement: text with psycopg's placeholders (`%s`, `%(name)s`), or SQLAlchemy Core; gives its rows.
 
         Raises psycopg's own errors for what is wrong with the statement.
         """
@@ -113,7 +113,8 @@ class Transactions:
         if session.connection.pgconn.transaction_status != pq.TransactionStatus.INTRANS:
             await self._roll_back(session)
             raise StoreError(
-                f"{self._address.name}: the transaction had failed or was ended inside its block; what it still held was rolled back"
+                f"{self._address.name}: the transaction had failed, or was ended inside its block; "
+                "what it still held was rolled back"
             )
         try:
             xid = await self._append_staged(session, transaction)
@@ -133,7 +134,7 @@ class Transactions:
             faults.at("postgres.transaction.after_commit")
         except ServerProblem as problem:
             raise explain(problem, self._address.name) from problem
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever it was, the commit is out, and what became of it must be found out
             session.drop(str(problem))
             await self._settle(session, transaction, xid, problem)
 
@@ -179,7 +180,8 @@ class Transactions:
             raise StoreUnavailable(f"{self._address.name}: {cause}; whether it is stored is not known") from unsettled
         if not committed:
             raise StoreUnavailable(
-                f"{self._address.name}: the connection was lost while the transaction was committed ({problem}); nothing was stored"
+                f"{self._address.name}: the connection was lost while the transaction was committed ({problem}); "
+                "nothing was stored"
             ) from problem
 
 

@@ -1,4 +1,4 @@
-"""Values in Postgres' binary format, made by hand: a batch of a thousand events becomes a dozen parameters in about two milliseconds."""
+"""Values in Postgres' binary format, made by hand: a thousand events become a dozen parameters in two milliseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writer: one connection on which batches are committed, one after the other, and whose loss is settled before anyone is answered."""
+"""The writer: a connection on which batches are committed, and whose loss is settled before anyone is answered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Hooked(Exception):
 
 
 class Writer:
-    """Commits batches. `patience` is the time in seconds for which a lost server is tried again before callers are told."""
+    """Commits batches. For `patience` seconds a lost server is tried again before callers are told."""
 
     def __init__(
         self,
