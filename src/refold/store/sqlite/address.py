@@ -1,0 +1,48 @@
+"""Where a SQLite store is: its URL, read and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from refold.errors import ConfigurationError
+
+__all__ = ["MEMORY", "Address", "read_address"]
+
+MEMORY = ":memory:"
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A file, or `path=None` for a database in memory."""
+
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """The store as it is shown."""
+        return f"sqlite:///{MEMORY if self.path is None else self.path}"
+
+    @property
+    def lock_file(self) -> Path:
+        """The file whose lock the writing process holds."""
+        assert self.path is not None
+        return self.path.with_name(self.path.name + ".lock")
+
+
+def read_address(url: str) -> Address:
+    """The address in `sqlite:///file.db` (relative), `sqlite:////folder/file.db` or `sqlite:///:memory:`.
+
+    Raises `ConfigurationError`.
+    """
+    parts = urlsplit(url)
+    if parts.netloc or not parts.path.startswith("/") or len(parts.path) < 2:
+        raise ConfigurationError(
+            f"{url!r} is not the address of a SQLite store; use sqlite:///file.db, sqlite:////folder/file.db "
+            "or sqlite:///:memory:"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"{url!r}: a SQLite store has no options in its URL, and no ? or # in its file's name")
+    path = unquote(parts.path[1:])
+    return Address(None if path == MEMORY else Path(path))

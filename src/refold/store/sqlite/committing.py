@@ -1,0 +1,230 @@
+"""Committing a batch of appends: one transaction, one flush, a result for each append."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from refold import faults
+from refold.errors import ConditionFailed, Conflict, RefoldError, StoreError
+from refold.messages.recorded import StoredEvent
+from refold.store.append import ANY, EXISTS, Append, AppendCondition, AppendResult, expected_in_words
+from refold.store.group_commit import Outcome
+from refold.store.sqlite.problems import in_words
+from refold.store.sqlite.rows import tags_text
+
+__all__ = ["Inline", "append_all", "commit_batch", "find_append", "matching_sql", "transaction"]
+
+Inline = Callable[[sqlite3.Connection, list[StoredEvent]], None]
+"""Changes inline read models in the appending transaction."""
+
+_INSERT = (
+    "insert into events (position, stream, version, type, schema_version, payload, metadata, recorded_at, occurred_at, "
+    "append_id, append_index, tags) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_TAG = "insert or ignore into event_tags (tag, position) values (?, ?)"
+_FIND_APPEND = "select position, recorded_at from events where append_id = ? and append_index = 0"
+_VERSION = "select version from events where stream = ? order by version desc limit 1"
+_HEAD = "select position, recorded_at from events order by position desc limit 1"
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Takes the write lock at once, commits at the end, and rolls back on any error."""
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        # SQLite may have rolled back by itself (a full disk); to ask again would hide the reason.
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
+
+
+class _Batch:
+    """The state of the log as the appends of one transaction see it, each after the ones before it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        head = connection.execute(_HEAD).fetchone()
+        self.head: int = head[0] if head else 0
+        self.recorded_at = max(time.time_ns() // 1000, head[1] if head else 0)
+        self._versions: dict[str, int] = {}
+        self.rows: list[tuple[Any, ...]] = []
+        self._tags: list[tuple[str, int]] = []
+        self._results: dict[UUID, AppendResult] = {}
+        self.accepted: list[StoredEvent] = []
+
+    def append(self, append: Append, *, keep_events: bool) -> AppendResult:
+        """Judges one append and stages its rows. Raises `Conflict`, `ConditionFailed`."""
+        first = self._results.get(append.id) or find_append(self._connection, append.id.bytes)
+        if first is not None:
+            return AppendResult(first.id, first.first, first.last, first.versions, first.recorded_at, repeated=True)
+        for part in append.streams:
+            actual = self._version(part.stream)
+            if part.expected != actual and part.expected != ANY and not (part.expected == EXISTS and actual):
+                raise Conflict(part.stream, expected_in_words(part.expected), actual)
+        if append.condition is not None:
+            self.flush()
+            found = _first_match(self._connection, append.condition)
+            if found is not None:
+                raise ConditionFailed(append.condition.after, found)
+        start = self.head + 1
+        index = 0
+        versions: dict[str, int] = {}
+        for part in append.streams:
+            version = self._version(part.stream)
+            for event in part.events:
+                self.head += 1
+                version += 1
+                self.rows.append(
+                    (
+                        self.head,
+                        part.stream,
+                        version,
+                        event.type,
+                        event.schema_version,
+                        event.payload.decode(),
+                        event.metadata.decode(),
+                        self.recorded_at,
+                        event.occurred_at,
+                        append.id.bytes,
+                        index,
+                        tags_text(event.tags),
+                    )
+                )
+                self._tags += [(tag, self.head) for tag in event.tags]
+                if keep_events:
+                    self.accepted.append(
+                        StoredEvent(
+                            self.head,
+                            part.stream,
+                            version,
+                            event.type,
+                            event.schema_version,
+                            event.payload,
+                            event.metadata,
+                            self.recorded_at,
+                            event.occurred_at,
+                            append.id.bytes,
+                            index,
+                            event.tags,
+                        )
+                    )
+                index += 1
+            versions[part.stream] = self._versions[part.stream] = version
+        result = AppendResult(append.id, start, self.head, versions, self.recorded_at)
+        self._results[append.id] = result
+        return result
+
+    def flush(self) -> None:
+        """Writes what is staged."""
+        if self.rows:
+            self._connection.executemany(_INSERT, self.rows)
+            self.rows.clear()
+        if self._tags:
+            self._connection.executemany(_INSERT_TAG, self._tags)
+            self._tags.clear()
+
+    def _version(self, stream: str) -> int:
+        version = self._versions.get(stream)
+        if version is None:
+            row = self._connection.execute(_VERSION, (stream,)).fetchone()
+            version = self._versions[stream] = row[0] if row else 0
+        return version
+
+
+def append_all(connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None) -> list[AppendResult]:
+    """Appends inside a transaction that is open. Raises for the first append that does not fit."""
+    batch = _Batch(connection)
+    results = [batch.append(append, keep_events=inline is not None) for append in appends]
+    batch.flush()
+    if inline is not None and batch.accepted:
+        inline(connection, batch.accepted)
+    return results
+
+
+def commit_batch(
+    connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None, where: str
+) -> list[Outcome]:
+    """One transaction for the whole batch. When the database or an inline read model fails on it, each append is tried
+    alone.
+    """
+    try:
+        return _commit_together(connection, appends, inline)
+    except (sqlite3.Error, RefoldError) as problem:
+        if len(appends) == 1:
+            return [in_words(problem, where) if isinstance(problem, sqlite3.Error) else problem]
+    except Exception as problem:
+        if len(appends) == 1:
+            return [StoreError(f"the append was rolled back, nothing was stored: {problem!r}")]
+    return [outcome for append in appends for outcome in commit_batch(connection, [append], inline, where)]
+
+
+def _commit_together(connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    faults.at("sqlite.append.begin")
+    with transaction(connection):
+        batch = _Batch(connection)
+        for append in appends:
+            try:
+                outcomes.append(batch.append(append, keep_events=inline is not None))
+            except Conflict as conflict:
+                outcomes.append(conflict)
+        batch.flush()
+        faults.at("sqlite.append.inserted")
+        if inline is not None and batch.accepted:
+            inline(connection, batch.accepted)
+        faults.at("sqlite.append.before_commit")
+    faults.at("sqlite.append.committed")
+    return outcomes
+
+
+def find_append(connection: sqlite3.Connection, append_id: bytes) -> AppendResult | None:
+    """The result of an earlier append with this id."""
+    first = connection.execute(_FIND_APPEND, (append_id,)).fetchone()
+    if first is None:
+        return None
+    # An append's positions follow one another, so that the next append's first event ends it.
+    rows = connection.execute(
+        "select position, stream, version from events where position >= ? and position < coalesce("
+        "(select position from events where position > ? and append_id <> ? order by position limit 1), ? + 1000000000) "
+        "order by position",
+        (first[0], first[0], append_id, first[0]),
+    ).fetchall()
+    versions = {stream: version for _, stream, version in rows}
+    return AppendResult(UUID(bytes=append_id), first[0], rows[-1][0], versions, first[1])
+
+
+def _first_match(connection: sqlite3.Connection, condition: AppendCondition) -> int | None:
+    for item in condition.matching:
+        sql, parameters = matching_sql(item.types, item.tags, condition.after)
+        row = connection.execute(f"select e.position from {sql} order by e.position limit 1", parameters).fetchone()
+        if row is not None:
+            return int(row[0])
+    return None
+
+
+def matching_sql(types: Sequence[str], tags: Sequence[str], after: int) -> tuple[str, list[Any]]:
+    """`from` and `where` for the events after a position that match types and tags; driven by the first tag's index, if
+    any.
+    """
+    parameters: list[Any] = []
+    if tags:
+        source = "event_tags t cross join events e on e.position = t.position where t.tag = ? and t.position > ?"
+        parameters += [tags[0], after]
+        for tag in tags[1:]:
+            source += " and exists (select 1 from event_tags o where o.tag = ? and o.position = t.position)"
+            parameters.append(tag)
+    else:
+        source = "events e where e.position > ?"
+        parameters.append(after)
+    if types:
+        source += f" and e.type in ({', '.join('?' * len(types))})"
+        parameters += types
+    return source, parameters

@@ -1,0 +1,73 @@
+-- The log: events, their tags, snapshots, and the view in which a person reads the events.
+
+create table events (
+    position       integer primary key,     -- 1, 2, 3 …, without gaps, in the order of the commits
+    stream         text not null,
+    version        integer not null,        -- 1, 2, 3 … inside the stream
+    type           text not null,
+    schema_version integer not null,
+    payload        text not null,           -- JSON, byte for byte as written
+    metadata       text not null,           -- JSON
+    recorded_at    integer not null,        -- microseconds since 1970, UTC; never goes back along positions
+    occurred_at    integer,                 -- microseconds, where an import says when it happened
+    append_id      blob not null,           -- the 16 bytes of a UUID
+    append_index   integer not null,        -- 0, 1, 2 … inside the append
+    tags           text                     -- JSON array; NULL: none
+) strict;
+
+create unique index events_stream_version on events (stream, version);
+create unique index events_append_id on events (append_id) where append_index = 0;
+
+create table event_tags (
+    tag      text not null,
+    position integer not null,
+    primary key (tag, position)
+) strict, without rowid;
+
+create table snapshots (
+    stream      text primary key,
+    version     integer not null,
+    position    integer not null,
+    append_id   blob not null,
+    fingerprint text not null,
+    data        blob not null
+) strict;
+
+create trigger events_are_not_updated before update on events
+begin
+    select raise(abort, 'events are never changed: append one that says what is different now');
+end;
+create trigger events_are_not_deleted before delete on events
+begin
+    select raise(abort, 'events are never deleted: append one that says what is different now');
+end;
+-- REPLACE deletes without a delete trigger unless the connection asks for recursive triggers; so it is refused where it would hit.
+create trigger events_are_not_replaced before insert on events
+when exists (select 1 from events e where e.position = new.position)
+begin
+    select raise(abort, 'events are never replaced: append one that says what is different now');
+end;
+create trigger event_tags_are_not_updated before update on event_tags
+begin
+    select raise(abort, 'tags of events are never changed');
+end;
+create trigger event_tags_are_not_deleted before delete on event_tags
+begin
+    select raise(abort, 'tags of events are never deleted');
+end;
+
+create view log as
+select
+    position,
+    stream,
+    version,
+    type,
+    payload,
+    strftime('%Y-%m-%dT%H:%M:%S', recorded_at / 1000000, 'unixepoch') || printf('.%06dZ', recorded_at % 1000000) as recorded_at,
+    strftime('%Y-%m-%dT%H:%M:%S', occurred_at / 1000000, 'unixepoch') || printf('.%06dZ', occurred_at % 1000000) as occurred_at,
+    metadata,
+    tags,
+    schema_version,
+    lower(hex(append_id)) as append_id,
+    append_index
+from events;

@@ -1,0 +1,297 @@
+"""The SQLite event store: one file, one writing process, nothing to install."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
+
+from refold import faults
+from refold.errors import Overloaded, StoreReadOnly, StoreUnavailable
+from refold.messages.recorded import StoredEvent
+from refold.store.append import Append, AppendResult
+from refold.store.doorbell import Doorbell
+from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
+from refold.store.group_commit import GroupCommit, Limits, Outcome
+from refold.store.sqlite import committing, reading
+from refold.store.sqlite.address import Address
+from refold.store.sqlite.connection import FileLock, connect_reader
+from refold.store.sqlite.problems import said_in_words
+from refold.store.sqlite.threads import Thread
+from refold.store.sqlite.transaction import SqliteTransaction
+
+__all__ = ["SqliteReader", "SqliteStore"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_EVERYTHING = EventFilter()
+_READERS = 4
+_WINDOW = 100_000
+"""Positions that one filtered read scans at most, so that it returns soon whatever matches."""
+_CHECKPOINT_PAGES = 4_000
+
+
+class SqliteStore:
+    """An `EventStore` in one SQLite file, or in memory. Open it with `open_sqlite`.
+
+    `inline`, when set, changes inline read models inside the appending transaction.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        writer: sqlite3.Connection | None,
+        lock: FileLock | None,
+        limits: Limits,
+        *,
+        window: int = _WINDOW,
+        transaction_wait: float = 30.0,
+    ) -> None:
+        self.address = address
+        self.inline: committing.Inline | None = None
+        self._writer = writer
+        self._lock = lock
+        self._limits = limits
+        self._window = window
+        self._transaction_wait = transaction_wait
+        self._writing = Thread("refold-sqlite-writer")
+        self._one_writer = asyncio.Lock()
+        self._doorbell = Doorbell()
+        self._readers: asyncio.Queue[SqliteReader] = asyncio.Queue()
+        self._open_readers: list[SqliteReader] = []
+        self._closed = False
+        self._group_commit = GroupCommit(self._commit, limits, self._doorbell.ring) if writer is not None else None
+
+    @property
+    def name(self) -> str:
+        """The store as it may be shown."""
+        return self.address.name
+
+    # --- appending ----------------------------------------------------------------------------------------------------
+
+    async def append(self, append: Append) -> AppendResult:
+        """Appends all or nothing, durably; see `EventStore.append`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; nothing was stored")
+        if self._group_commit is None:
+            raise StoreReadOnly(f"{self.name} is open read-only; nothing was stored")
+        return await self._group_commit.append(append)
+
+    async def _commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:
+        async with self._one_writer:
+            return await self._writing.run(committing.commit_batch, self._connection(), batch, self.inline, self.name)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise StoreReadOnly(f"{self.name} is open read-only")
+        return self._writer
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        """A transaction of the user's; see `EventStore.transaction`. Other appends of this process wait meanwhile."""
+        connection = self._connection()
+        try:
+            async with asyncio.timeout(self._transaction_wait):
+                await self._one_writer.acquire()
+        except TimeoutError:
+            raise Overloaded(
+                f"another transaction has held the only writing connection for {self._transaction_wait:g} s; "
+                "keep transactions short"
+            ) from None
+        try:
+            await self._writing.run(self._in_words, connection.execute, "begin immediate")
+            transaction = SqliteTransaction(connection, self._writing, self.name, self._limits.payload)
+            try:
+                yield transaction
+                results = await self._writing.run(self._finish, transaction.staged)
+            except BaseException:
+                await asyncio.shield(self._writing.run(self._roll_back))
+                raise
+        finally:
+            self._one_writer.release()
+        if results:
+            self._doorbell.ring(max(result.last for result in results))
+
+    def _finish(self, staged: list[Append]) -> list[AppendResult]:
+        connection = self._connection()
+        with said_in_words(self.name):
+            faults.at("sqlite.transaction.append")
+            results = committing.append_all(connection, staged, self.inline)
+            faults.at("sqlite.transaction.before_commit")
+            connection.execute("commit")
+        faults.at("sqlite.transaction.committed")
+        return results
+
+    def _roll_back(self) -> None:
+        connection = self._connection()
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("rollback")
+
+    async def transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a function in the writer's thread, inside one transaction: rows of read models and their checkpoint."""
+        async with self._one_writer:
+            return await self._writing.run(self._transacted, function)
+
+    def _transacted(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._connection()
+        with said_in_words(self.name), committing.transaction(connection):
+            return function(connection)
+
+    def _in_words(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with said_in_words(self.name):
+            return function(*args, **kwargs)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def query(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a function with a connection that only reads (in memory: with the only connection), from one snapshot."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.name} is closed")
+        if self.address.path is None:
+            async with self._one_writer:
+                return await self._writing.run(self._in_words, function, self._connection())
+        reader = await self._take_reader()
+        try:
+            return await reader.run(function)
+        finally:
+            self._readers.put_nowait(reader)
+
+    async def _take_reader(self) -> SqliteReader:
+        if self._readers.empty() and len(self._open_readers) < _READERS:
+            reader = SqliteReader(self)
+            self._open_readers.append(reader)
+            return reader
+        return await self._readers.get()
+
+    async def open_reader(self) -> SqliteReader:
+        """A reader with a connection and a thread of its own."""
+        return SqliteReader(self)
+
+    async def find_append(self, append_id: bytes) -> AppendResult | None:
+        """The result of an earlier append with this id."""
+        return await self.query(lambda connection: committing.find_append(connection, append_id))
+
+    async def read_append(self, append_id: bytes) -> list[StoredEvent]:
+        """The events of one append, in order."""
+        return await self.query(lambda connection: reading.read_append(connection, append_id))
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
+    ) -> list[StoredEvent]:
+        """Events of a stream; see `EventStore.read_stream`."""
+        return await self.query(lambda connection: reading.read_stream(connection, stream, after, limit, backward))
+
+    async def read_log(
+        self, *, after: int = 0, limit: int = 1000, where: EventFilter = _EVERYTHING, backward: bool = False
+    ) -> LogPage:
+        """Events of the log; see `EventStore.read_log`."""
+        return await self.query(self.page(after, limit, where, backward))
+
+    def page(
+        self, after: int, limit: int, where: EventFilter, backward: bool = False
+    ) -> Callable[[sqlite3.Connection], LogPage]:
+        """The function that reads a page of the log."""
+        return lambda connection: reading.read_log(connection, after, limit, where, backward, self._window)
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        return await self.query(reading.head)
+
+    async def position_at(self, recorded_at: int) -> int:
+        """The last position recorded at or before a moment."""
+        return await self.query(lambda connection: reading.position_at(connection, recorded_at))
+
+    async def stream_version(self, stream: str) -> int:
+        """The stream's version."""
+        return await self.query(lambda connection: reading.stream_version(connection, stream))
+
+    async def streams(self, *, category: str | None = None, after: str = "", limit: int = 100) -> list[StreamInfo]:
+        """Streams in order of their ids."""
+        return await self.query(lambda connection: reading.streams(connection, category, after, limit))
+
+    async def wait_beyond(self, position: int, timeout: float) -> bool:
+        """Waits until the log may have grown; see `EventStore.wait_beyond`."""
+        return await self._doorbell.wait_beyond(position, timeout)
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keeps a snapshot, unless a newer one of the same fingerprint is there."""
+        await self.transact(
+            lambda connection: connection.execute(
+                "insert into snapshots (stream, version, position, append_id, fingerprint, data) "
+                "values (?, ?, ?, ?, ?, ?) on conflict (stream) do update set version = excluded.version, "
+                "position = excluded.position, append_id = excluded.append_id, fingerprint = excluded.fingerprint, "
+                "data = excluded.data where snapshots.fingerprint <> excluded.fingerprint "
+                "or snapshots.version < excluded.version",
+                (
+                    snapshot.stream,
+                    snapshot.version,
+                    snapshot.position,
+                    snapshot.append_id,
+                    snapshot.fingerprint,
+                    snapshot.data,
+                ),
+            )
+        )
+
+    async def load_snapshot(self, stream: str) -> Snapshot | None:
+        """The stream's snapshot."""
+        return await self.query(lambda connection: reading.load_snapshot(connection, stream))
+
+    async def drop_snapshot(self, stream: str) -> None:
+        """Forgets a stream's snapshot."""
+        await self.transact(lambda connection: connection.execute("delete from snapshots where stream = ?", (stream,)))
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Finishes what is queued, folds the write-ahead log into the file, and lets go of it."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._group_commit is not None:
+            await self._group_commit.close()
+        for reader in self._open_readers:
+            await reader.close()
+        if self._writer is not None:
+            await self._writing.run(self._writer.close)
+        self._writing.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+class SqliteReader:
+    """Reads with a connection and a thread of its own. In memory it shares the only connection."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._thread = Thread("refold-sqlite-reader")
+        self._connection: sqlite3.Connection | None = None
+
+    async def read(self, after: int, limit: int, where: EventFilter = _EVERYTHING) -> LogPage:
+        """The next events after a position; see `LogReader.read`."""
+        page = self._store.page(after, limit, where)
+        return await (self._store.query(page) if self._store.address.path is None else self.run(page))
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a function with the connection, in its thread."""
+        return await self._thread.run(self._run, function)
+
+    def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = connect_reader(self._store.address)
+        with said_in_words(self._store.name):
+            return function(self._connection)
+
+    async def close(self) -> None:
+        """Closes the connection and ends the thread."""
+        if self._connection is not None:
+            await self._thread.run(self._connection.close)
+            self._connection = None
+        self._thread.close()
