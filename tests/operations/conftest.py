@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import AsyncIterator
+
 import pytest
 
+from refold.app.stores import open_store
 from refold.store.event_store import EventStore
+from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
+from tests.servers import PostgresServer
+
+_numbers = itertools.count(1)
 
 
-@pytest.fixture
-def store() -> EventStore:
-    return MemoryStore()
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[EventStore]:
+    """An empty store."""
+    async for each in _new_store(request):
+        yield each
 
 
-@pytest.fixture
-def other() -> EventStore:
-    return MemoryStore()
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def other(request: pytest.FixtureRequest) -> AsyncIterator[EventStore]:
+    """Another empty store, of any kind."""
+    async for each in _new_store(request):
+        yield each
+
+
+async def _new_store(request: pytest.FixtureRequest) -> AsyncIterator[EventStore]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    server: PostgresServer = request.getfixturevalue("postgres18")
+    name = f"operations_{next(_numbers)}"
+    url = server.create_database(name)
+    opened = await open_store(url, limits=Limits(), listen_url=None, read_only=False)
+    yield opened
+    await opened.close()
+    server.drop_database(name)

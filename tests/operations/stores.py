@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime
 from uuid import UUID
@@ -23,15 +24,17 @@ async def everything_in(store: EventStore) -> list[StoredEvent]:
 
 
 async def fill(store: EventStore, appends: int, *, seed: int = 1, accounts: int = 50) -> None:
-    """Appends of one or several streams, with tags, occurred times and payloads of all kinds; the same for the same seed."""
+    """Appends of one to three streams, with tags, occurred times, payloads of all kinds; the same for the same seed."""
     chance = random.Random(seed)
+    coming = []
     for number in range(appends):
         streams = chance.sample(range(accounts), chance.choice((1, 1, 1, 2, 3)))
         parts = tuple(
             StreamAppend(f"account-{stream}", ANY, tuple(_event(chance) for _ in range(chance.randint(1, 3))))
             for stream in streams
         )
-        await store.append(Append(parts, UUID(int=chance.getrandbits(128) | number)))
+        coming.append(store.append(Append(parts, UUID(int=chance.getrandbits(128) | number))))
+    await asyncio.gather(*coming)
 
 
 def _event(chance: random.Random) -> NewEvent:

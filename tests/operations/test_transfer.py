@@ -52,7 +52,7 @@ async def test_an_export_of_the_import_is_the_export(store: EventStore, other: E
     imported = await import_file(other, tmp_path / "log.jsonl")
     assert imported.added == imported.events == done.events
     assert await everything_in(other) == await everything_in(store)
-    first, *rest = (await exported(other)).splitlines()
+    _, *rest = (await exported(other)).splitlines()
     assert rest == (tmp_path / "log.jsonl").read_bytes().splitlines()[1:]
     assert imported.sha256 == done.sha256
 

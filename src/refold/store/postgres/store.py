@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from refold.store.postgres.inline import Inline
 from refold.store.postgres.pool import SessionPool
 from refold.store.postgres.queries import LogQueries
 from refold.store.postgres.reader import PostgresLogReader
+from refold.store.postgres.restore import restore_events
 from refold.store.postgres.rows import COLUMNS, Rows
 from refold.store.postgres.snapshots import Snapshots
 from refold.store.postgres.streams import StreamQueries
@@ -100,6 +102,12 @@ class PostgresStore:
     async def append(self, append: Append) -> AppendResult:
         """See `EventStore.append`."""
         return await self._group.append(append)
+
+    async def restore(self, events: Sequence[StoredEvent]) -> None:
+        """See `EventStore.restore`."""
+        async with self._transactions.begin() as transaction:
+            await restore_events(transaction.connection, self._address, events, self.inline)
+        self._committed(events[-1].position)
 
     async def find_append(self, append_id: bytes) -> AppendResult | None:
         """See `EventStore.find_append`."""
