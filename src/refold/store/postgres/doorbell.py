@@ -103,7 +103,7 @@ class Listener:
                 try:
                     if not await self._direct(session):
                         _log.info(
-                            "%s is behind a pooler: other processes' appends are found by polling; set listen_url to a direct address",
+                            "%s is behind a pooler: others' appends are found by polling; set a direct listen_url",
                             self._address.name,
                         )
                         return

@@ -23,7 +23,7 @@ select pg_terminate_backend(pid) from pg_stat_activity where application_name = 
 
 
 async def reconnected(address: Address, role: str, lost: str, deadline: float) -> Session:
-    """A new session, tried for until the deadline (the loop's time); what the lost one (by application name) did is over.
+    """A new session, tried for until the deadline (the loop's time); the lost one (by application name) is over then.
 
     Raises `StoreUnavailable` when the server did not come back in time.
     """
