@@ -160,7 +160,7 @@ def commit_batch(
     except (sqlite3.Error, RefoldError) as problem:
         if len(appends) == 1:
             return [in_words(problem, where) if isinstance(problem, sqlite3.Error) else problem]
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001  # whatever an inline read model raises, its append is answered
         if len(appends) == 1:
             return [StoreError(f"the append was rolled back, nothing was stored: {problem!r}")]
     return [outcome for append in appends for outcome in commit_batch(connection, [append], inline, where)]
@@ -193,8 +193,8 @@ def find_append(connection: sqlite3.Connection, append_id: bytes) -> AppendResul
     # An append's positions follow one another, so that the next append's first event ends it.
     rows = connection.execute(
         "select position, stream, version from events where position >= ? and position < coalesce("
-        "(select position from events where position > ? and append_id <> ? order by position limit 1), ? + 1000000000) "
-        "order by position",
+        "(select position from events where position > ? and append_id <> ? order by position limit 1), "
+        "? + 1000000000) order by position",
         (first[0], first[0], append_id, first[0]),
     ).fetchall()
     versions = {stream: version for _, stream, version in rows}

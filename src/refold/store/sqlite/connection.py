@@ -58,7 +58,7 @@ def connect_writer(address: Address) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _SAFE_SINCE:
         # Two connections that write and checkpoint one WAL could corrupt it; see https://sqlite.org/wal.html#walresetbug.
         _log.info(
-            "SQLite %s has the WAL-reset bug; Refold is not affected, because one connection does all writing and checkpoints",
+            "SQLite %s has the WAL-reset bug; Refold is not affected: one connection does all writing and checkpoints",
             sqlite3.sqlite_version,
         )
     where = address.name

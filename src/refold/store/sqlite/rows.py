@@ -33,6 +33,4 @@ def tags_of(text: str | None) -> tuple[str, ...]:
 
 def stored_events(rows: list[tuple[Any, ...]]) -> list[StoredEvent]:
     """The events of rows of `COLUMNS`."""
-    return [
-        StoredEvent(*row[:11]) if row[11] is None else StoredEvent(*row[:11], tags=tags_of(row[11])) for row in rows
-    ]
+    return [StoredEvent(*row[:11]) if row[11] is None else StoredEvent(*(*row[:11], tags_of(row[11]))) for row in rows]

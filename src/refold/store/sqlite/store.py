@@ -149,7 +149,7 @@ class SqliteStore:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def query(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs a function with a connection that only reads (in memory: with the only connection), from one snapshot."""
+        """Runs a function with a connection that only reads (in memory: with the only one there is)."""
         if self._closed:
             raise StoreUnavailable(f"{self.name} is closed")
         if self.address.path is None:
