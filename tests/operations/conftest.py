@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,14 @@ from tests.servers import PostgresServer
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[EventStore]:
     """An empty store."""
     async for each in _new_store(request):
         yield each
 
 
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def other(request: pytest.FixtureRequest) -> AsyncIterator[EventStore]:
     """Another empty store, of any kind."""
     async for each in _new_store(request):
@@ -34,10 +35,16 @@ async def _new_store(request: pytest.FixtureRequest) -> AsyncIterator[EventStore
     if request.param == "memory":
         yield MemoryStore()
         return
-    server: PostgresServer = request.getfixturevalue("postgres18")
     name = f"operations_{next(_numbers)}"
-    url = server.create_database(name)
+    server: PostgresServer | None = None
+    if request.param == "sqlite":
+        folder: Path = request.getfixturevalue("tmp_path")
+        url = f"sqlite:///{folder / name}.db"
+    else:
+        server = request.getfixturevalue("postgres18")
+        url = server.create_database(name)
     opened = await open_store(url, limits=Limits(), listen_url=None, read_only=False)
     yield opened
     await opened.close()
-    server.drop_database(name)
+    if server is not None:
+        server.drop_database(name)

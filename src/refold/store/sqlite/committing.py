@@ -17,16 +17,25 @@ from refold.store.group_commit import Outcome
 from refold.store.sqlite.problems import in_words
 from refold.store.sqlite.rows import tags_text
 
-__all__ = ["Inline", "append_all", "commit_batch", "find_append", "matching_sql", "transaction"]
+__all__ = [
+    "INSERT",
+    "INSERT_TAG",
+    "Inline",
+    "append_all",
+    "commit_batch",
+    "find_append",
+    "matching_sql",
+    "transaction",
+]
 
 Inline = Callable[[sqlite3.Connection, list[StoredEvent]], None]
 """Changes inline read models in the appending transaction."""
 
-_INSERT = (
+INSERT = (
     "insert into events (position, stream, version, type, schema_version, payload, metadata, recorded_at, occurred_at, "
     "append_id, append_index, tags) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_INSERT_TAG = "insert or ignore into event_tags (tag, position) values (?, ?)"
+INSERT_TAG = "insert or ignore into event_tags (tag, position) values (?, ?)"
 _FIND_APPEND = "select position, recorded_at from events where append_id = ? and append_index = 0"
 _VERSION = "select version from events where stream = ? order by version desc limit 1"
 _HEAD = "select position, recorded_at from events order by position desc limit 1"
@@ -125,10 +134,10 @@ class _Batch:
     def flush(self) -> None:
         """Writes what is staged."""
         if self.rows:
-            self._connection.executemany(_INSERT, self.rows)
+            self._connection.executemany(INSERT, self.rows)
             self.rows.clear()
         if self._tags:
-            self._connection.executemany(_INSERT_TAG, self._tags)
+            self._connection.executemany(INSERT_TAG, self._tags)
             self._tags.clear()
 
     def _version(self, stream: str) -> int:

@@ -20,6 +20,7 @@ from refold.store.sqlite import committing, reading
 from refold.store.sqlite.address import Address
 from refold.store.sqlite.connection import FileLock, connect_reader
 from refold.store.sqlite.problems import said_in_words
+from refold.store.sqlite.restore import restore_events
 from refold.store.sqlite.threads import Thread
 from refold.store.sqlite.transaction import SqliteTransaction
 
@@ -84,6 +85,11 @@ class SqliteStore:
     async def _commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         async with self._one_writer:
             return await self._writing.run(committing.commit_batch, self._connection(), batch, self.inline, self.name)
+
+    async def restore(self, events: Sequence[StoredEvent]) -> None:
+        """Puts events of another log at the end of this one; see `EventStore.restore`."""
+        await self.transact(lambda connection: restore_events(connection, events, self.inline))
+        self._doorbell.ring(events[-1].position)
 
     def _connection(self) -> sqlite3.Connection:
         if self._writer is None:
