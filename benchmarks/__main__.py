@@ -92,7 +92,7 @@ def _run(chosen: list[Benchmark], scale: Scale, rounds: int, only: tuple[str, ..
     summaries = []
     with Databases() as databases:
         for benchmark in chosen:
-            how = {**_how(scale, rounds), "machine": about}
+            how = {**_how(scale, rounds), "only": list(only), "machine": about}
             readings = measure(benchmark, scale, rounds, databases, only, errors.print)
             summary = summarize(benchmark, readings, how)
             results.save(summary)

@@ -26,6 +26,8 @@ def publish() -> list[str]:
             left_out.append(f"{name}: not run here")
         elif summary.about["quick"]:
             left_out.append(f"{name}: the last run was a quick one, which proves nothing")
+        elif summary.about["only"]:
+            left_out.append(f"{name}: the last run left contenders out")
         else:
             save(summary, PUBLISHED)
     PAGE.write_text(rendered(), encoding="utf-8")
