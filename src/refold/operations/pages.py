@@ -11,6 +11,7 @@ from refold.store.event_store import EventStore, LogPage, LogReader
 __all__ = ["log_pages"]
 
 _PAGE = 2_000
+_EVERYTHING = EventFilter()
 
 
 async def log_pages(store: EventStore, *, after: int = 0, until: int) -> AsyncGenerator[list[StoredEvent], None]:

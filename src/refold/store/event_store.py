@@ -12,6 +12,7 @@ import msgspec
 
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult, Matching
+from refold.store.integrity import Flaw
 
 __all__ = [
     "EventFilter",
@@ -221,6 +222,10 @@ class EventStore(Protocol):
 
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
+        ...
+
+    async def flaws(self) -> list[Flaw]:
+        """What is wrong inside the store: missing guards against changes, a wrong index of tags, damage."""
         ...
 
     async def close(self) -> None:

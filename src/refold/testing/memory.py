@@ -20,6 +20,7 @@ from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, exp
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits, Outcome
+from refold.store.integrity import Flaw
 from refold.store.restore import check_restored
 
 __all__ = ["MemoryStore"]
@@ -257,6 +258,10 @@ class MemoryStore:
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
         self._snapshots.pop(stream, None)
+
+    async def flaws(self) -> list[Flaw]:
+        """Nothing: there is no database that could be changed behind its back."""
+        return []
 
     async def close(self) -> None:
         """Finishes what is queued."""

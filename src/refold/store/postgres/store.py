@@ -13,11 +13,13 @@ from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, LogReader, Snapshot, StoreTransaction, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits
+from refold.store.integrity import Flaw
 from refold.store.postgres import wire
 from refold.store.postgres.address import Address
 from refold.store.postgres.connection import Session
 from refold.store.postgres.doorbell import Listener, Notifier
 from refold.store.postgres.inline import Inline
+from refold.store.postgres.integrity import flaws_of
 from refold.store.postgres.pool import SessionPool
 from refold.store.postgres.queries import LogQueries
 from refold.store.postgres.reader import PostgresLogReader
@@ -190,6 +192,10 @@ class PostgresStore:
     async def drop_snapshot(self, stream: str) -> None:
         """See `EventStore.drop_snapshot`."""
         await self._snapshots.drop(stream)
+
+    async def flaws(self) -> list[Flaw]:
+        """See `EventStore.flaws`."""
+        return await flaws_of(self._pool, self._address)
 
     async def close(self) -> None:
         """See `EventStore.close`."""

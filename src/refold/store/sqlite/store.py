@@ -16,9 +16,11 @@ from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits, Outcome
+from refold.store.integrity import Flaw
 from refold.store.sqlite import committing, reading
 from refold.store.sqlite.address import Address
 from refold.store.sqlite.connection import FileLock, connect_reader
+from refold.store.sqlite.integrity import flaws_of
 from refold.store.sqlite.problems import said_in_words
 from refold.store.sqlite.restore import restore_events
 from refold.store.sqlite.threads import Thread
@@ -253,6 +255,10 @@ class SqliteStore:
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
         await self.transact(lambda connection: connection.execute("delete from snapshots where stream = ?", (stream,)))
+
+    async def flaws(self) -> list[Flaw]:
+        """What is wrong inside the file; see `EventStore.flaws`."""
+        return await self.query(flaws_of)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,54 @@
+"""Looking for what is wrong inside the file: damage, missing guards, an index of tags that does not fit."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from refold.store.integrity import Flaw
+
+__all__ = ["flaws_of"]
+
+_GUARDS = {
+    "events_are_not_updated": "events could be updated",
+    "events_are_not_deleted": "events could be deleted",
+    "events_are_not_replaced": "events could be replaced",
+    "event_tags_are_not_updated": "tags could be updated",
+    "event_tags_are_not_deleted": "tags could be deleted",
+}
+_NOT_INDEXED = """
+select e.position, j.value from events e, json_each(e.tags) j
+where e.tags is not null and not exists (select 1 from event_tags t where t.tag = j.value and t.position = e.position)
+limit 20"""
+_NOT_CARRIED = """
+select t.position, t.tag from event_tags t
+where not exists (
+    select 1 from events e, json_each(e.tags) j where e.position = t.position and j.value = t.tag
+)
+limit 20"""
+
+
+def flaws_of(connection: sqlite3.Connection) -> list[Flaw]:
+    """What is wrong inside the file; the first of each kind."""
+    flaws = [
+        Flaw("file", "the file", text)
+        for (text,) in connection.execute("pragma integrity_check(20)").fetchall()
+        if text != "ok"
+    ]
+    if flaws:
+        # What a damaged file answers to anything else is not to be believed.
+        return flaws
+    triggers = {name for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'")}
+    flaws += [
+        Flaw("guards", f"trigger {name}", f"it is gone: {risk}")
+        for name, risk in _GUARDS.items()
+        if name not in triggers
+    ]
+    flaws += [
+        Flaw("tags", f"position {position}", f"its tag {tag!r} is not in the index of tags")
+        for position, tag in connection.execute(_NOT_INDEXED)
+    ]
+    flaws += [
+        Flaw("tags", f"position {position}", f"the index of tags has {tag!r} for it, which it does not carry")
+        for position, tag in connection.execute(_NOT_CARRIED)
+    ]
+    return flaws
