@@ -74,7 +74,8 @@ async def _import(store: EventStore, stream: BinaryIO, total: int, trust_changes
             progress("import", last, total)
     finally:
         await asyncio.wait([coming])
-        coming.exception()  # seen: the error that ended the loop is the one that counts
+        if not coming.cancelled():
+            coming.exception()  # seen: the error that ended the loop is the one that counts
     assert reader.summary is not None
     return Imported(reader.header.source, last, added, max(head, last), reader.summary.sha256)
 
