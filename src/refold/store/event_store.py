@@ -220,6 +220,10 @@ class EventStore(Protocol):
         """The stream's snapshot, whatever its fingerprint; the caller decides whether to believe it."""
         ...
 
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[Snapshot]:
+        """Snapshots in order of their streams' ids, those after `after`."""
+        ...
+
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
         ...

@@ -255,6 +255,10 @@ class MemoryStore:
         """The stream's snapshot."""
         return self._snapshots.get(stream)
 
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[Snapshot]:
+        """Snapshots in order of their streams' ids."""
+        return [self._snapshots[stream] for stream in sorted(self._snapshots) if stream > after][:limit]
+
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
         self._snapshots.pop(stream, None)

@@ -189,6 +189,10 @@ class PostgresStore:
         """See `EventStore.load_snapshot`."""
         return await self._snapshots.load(stream)
 
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[Snapshot]:
+        """See `EventStore.snapshots`."""
+        return await self._snapshots.page(after, limit)
+
     async def drop_snapshot(self, stream: str) -> None:
         """See `EventStore.drop_snapshot`."""
         await self._snapshots.drop(stream)

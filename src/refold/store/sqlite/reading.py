@@ -18,11 +18,13 @@ __all__ = [
     "read_append",
     "read_log",
     "read_stream",
+    "snapshots",
     "stream_version",
     "streams",
 ]
 
 _END = 2**62
+_SNAPSHOTS = "select stream, version, position, append_id, fingerprint, data from snapshots"
 
 
 def head(connection: sqlite3.Connection) -> Head:
@@ -213,7 +215,11 @@ def _next_stream(connection: sqlite3.Connection, category: str | None, after: st
 
 def load_snapshot(connection: sqlite3.Connection, stream: str) -> Snapshot | None:
     """The stream's snapshot."""
-    row = connection.execute(
-        "select stream, version, position, append_id, fingerprint, data from snapshots where stream = ?", (stream,)
-    ).fetchone()
+    row = connection.execute(f"{_SNAPSHOTS} where stream = ?", (stream,)).fetchone()
     return Snapshot(*row) if row else None
+
+
+def snapshots(connection: sqlite3.Connection, after: str, limit: int) -> list[Snapshot]:
+    """Snapshots in order of their streams' ids."""
+    rows = connection.execute(f"{_SNAPSHOTS} where stream > ? order by stream limit ?", (after, limit)).fetchall()
+    return [Snapshot(*row) for row in rows]

@@ -252,6 +252,10 @@ class SqliteStore:
         """The stream's snapshot."""
         return await self.query(lambda connection: reading.load_snapshot(connection, stream))
 
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[Snapshot]:
+        """Snapshots in order of their streams' ids."""
+        return await self.query(lambda connection: reading.snapshots(connection, after, limit))
+
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
         await self.transact(lambda connection: connection.execute("delete from snapshots where stream = ?", (stream,)))
