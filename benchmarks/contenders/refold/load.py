@@ -27,7 +27,7 @@ async def measure(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _take_snapshot(arguments: dict[str, Any]) -> None:
-    """A command takes the snapshot that is due; the other events come after it."""
+    """The command that makes the thousand full takes the snapshot; the other events come after it."""
     version, later = arguments["events"], arguments["after_snapshot"]
     async with long_app.connect(arguments["url"], projections=False) as bank:
         first = DepositMoney(account_id="0", amount=workload.amount(version), reference=workload.reference(version))
