@@ -93,10 +93,17 @@ class RowFold:
                     found[key] = None
         return found
 
-    def fold(self, rows: dict[RowKey, ReadModel | None], events: Iterable[Recorded[Any]]) -> set[RowKey]:
+    def fold(
+        self,
+        rows: dict[RowKey, ReadModel | None],
+        events: Iterable[Recorded[Any]],
+        *,
+        only: Callable[[RowKey], bool] | None = None,
+    ) -> set[RowKey]:
         """Changes `rows` (key → row, or None for no row) by the events, in order, and gives the keys that were touched.
 
-        A row that is not in `rows` is taken to be absent; it begins as the definition's new row.
+        A row that is not in `rows` is taken to be absent; it begins as the definition's new row. `only` leaves other
+        keys out.
         """
         by_class = self._by_class
         new_row = self.definition.new_row
@@ -107,6 +114,8 @@ class RowFold:
                 continue
             function, wants_recorded, route = known
             for key in route(recorded):
+                if only is not None and not only(key):
+                    continue
                 row = rows.get(key)
                 if row is None:
                     row = new_row(key)
