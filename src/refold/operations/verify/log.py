@@ -28,7 +28,7 @@ async def check_log(store: EventStore, types: EventTypes | None, head: int, prog
     """The checks of the log itself, up to a position. Without `types` it is not tried whether an app can read it."""
     order = _Order(head)
     content = _Content(types)
-    versions = _Versions()
+    versions = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
     first = True
     part: Part[str, int]
     for part in passes():
@@ -37,7 +37,7 @@ async def check_log(store: EventStore, types: EventTypes | None, head: int, prog
             if whole:
                 order.see(page)
                 content.see(page)
-            versions.see(page, part)
+            _see_versions(page, part)
 
         async with aclosing(log_pages(store, until=head, where=_AS_IT_IS)) as pages:
             async for page in pages:
@@ -45,8 +45,10 @@ async def check_log(store: EventStore, types: EventTypes | None, head: int, prog
                 if page:
                     progress("verify the log", page[-1].position, head)
         first = False
+        part.report(versions)
+    versions.looked_at = head
     order.finish()
-    return [order.positions, order.times, order.appends, versions.check, content.check]
+    return [order.positions, order.times, order.appends, versions, content.check]
 
 
 class _Order:
@@ -90,25 +92,17 @@ class _Order:
             self.positions.found(*_gap(self._position, self._head + 1))
 
 
-class _Versions:
-    """Versions, stream by stream; a part of the streams in each pass, so that the memory stays bounded."""
-
-    def __init__(self) -> None:
-        self.check = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
-
-    def see(self, page: list[StoredEvent], part: Part[str, int]) -> None:
-        versions = part.remembered
-        seen = 0
-        for event in page:
-            if not part.has(event.stream):
-                continue
-            seen += 1
-            before = versions.get(event.stream, 0)
+def _see_versions(page: list[StoredEvent], part: Part[str, int]) -> None:
+    """A part of the streams in each pass, so that the memory stays bounded."""
+    versions = part.remembered
+    for event in page:
+        stream = event.stream
+        if part.has(stream):
+            before = versions.get(stream, 0)
             if event.version != before + 1:
-                self.check.found(_at(event), f"version {event.version} follows {before}")
-            versions[event.stream] = event.version
-        self.check.looked_at += seen
-        part.shrink()
+                part.note(stream, _at(event), f"version {event.version} follows {before}")
+            versions[stream] = event.version
+    part.shrink()
 
 
 class _Content:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
+from refold.operations.verify.findings import Check
+
 __all__ = ["Part", "passes"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 _LIMIT = 500_000
+_NOTED = 10_000
 
 
 class Part(Generic[K, V]):
@@ -19,27 +22,34 @@ class Part(Generic[K, V]):
     """
 
     def __init__(self, modulus: int, remainder: int, limit: int) -> None:
-        self.modulus = modulus
-        self.remainder = remainder
         self.remembered: dict[K, V] = {}
         self.left: list[tuple[int, int]] = []
+        self._modulus = modulus
+        self._remainder = remainder
         self._limit = limit
-
-    @property
-    def everything(self) -> bool:
-        """Whether all keys are of this part."""
-        return self.modulus == 1
+        self._noted: list[tuple[K, str, str]] = []
 
     def has(self, key: K) -> bool:
         """Whether a key is of this part."""
-        return hash(key) % self.modulus == self.remainder
+        return hash(key) % self._modulus == self._remainder
 
     def shrink(self) -> None:
         """Keeps half of the keys when there are too many. To be called now and then."""
         while len(self.remembered) > self._limit:
-            self.left.append((self.modulus * 2, self.remainder + self.modulus))
-            self.modulus *= 2
+            self.left.append((self._modulus * 2, self._remainder + self._modulus))
+            self._modulus *= 2
             self.remembered = {key: value for key, value in self.remembered.items() if self.has(key)}
+
+    def note(self, key: K, where: str, problem: str) -> None:
+        """Notes something that is wrong with a key. It counts only if the key is still of this part at the end."""
+        if len(self._noted) < _NOTED:
+            self._noted.append((key, where, problem))
+
+    def report(self, check: Check) -> None:
+        """Gives what was noted to a check, at the end of the pass."""
+        for key, where, problem in self._noted:
+            if self.has(key):
+                check.found(where, problem)
 
 
 def passes(limit: int = _LIMIT) -> Iterator[Part[K, V]]:

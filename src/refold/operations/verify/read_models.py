@@ -67,6 +67,7 @@ async def check_read_model(
             except RefoldError as problem:
                 check.found(f"the fold of {definition.name}", str(problem))
                 return check
+            part.report(check)
     return check
 
 
@@ -162,13 +163,13 @@ class _Comparison:
                 continue
             where = f"row {', '.join(f'{name}={value}' for name, value in zip(self._definition.key, key, strict=True))}"
             if row is None:
-                self._check.found(where, "it is missing; the fold has it")
+                self._part.note(key, where, "it is missing; the fold has it")
             elif folded is None:
-                self._check.found(where, "the fold does not have it")
+                self._part.note(key, where, "the fold does not have it")
             else:
                 differing = _differing(row, folded)
                 if differing:
-                    self._check.found(where, differing)
+                    self._part.note(key, where, differing)
 
 
 def _differing(row: ReadModel, folded: ReadModel) -> str:
