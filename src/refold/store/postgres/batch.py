@@ -11,9 +11,10 @@ from refold.errors import ConditionFailed, Conflict
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendCondition, AppendResult, expected_in_words
 from refold.store.postgres import wire
+from refold.store.postgres.address import Address
 from refold.store.postgres.wire import Parameter
 
-__all__ = ["REPEATED", "SQL", "Batch", "Repeated", "Verdict", "stored_events"]
+__all__ = ["REPEATED", "AppendStatements", "Batch", "Repeated", "Verdict", "stored_events"]
 
 
 class Repeated:
@@ -30,7 +31,14 @@ _ONE_BY_ONE = 3
 _TOGETHER, _EACH = 0, 1
 _ACCEPTED, _CONFLICT, _CONDITION_FAILED = 0, 1, 2
 
-SQL = b"select @schema@.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+
+class AppendStatements:
+    """The two statements that append, for one log."""
+
+    def __init__(self, address: Address) -> None:
+        self.one = address.of("select @schema@.append_one($1, $2, $3, $4, $5, $6, $7, $8)").encode()
+        places = ", ".join(f"${number}" for number in range(1, 17))
+        self.many = address.of(f"select @schema@.append({places})").encode()
 
 
 class Batch:
@@ -42,8 +50,27 @@ class Batch:
         self._floors: list[int] = []
         self._lengths: list[int] = []
 
-    def parameters(self) -> list[Parameter]:
-        """The parameters of the function `append`."""
+    def statement(self, statements: AppendStatements) -> tuple[bytes, list[Parameter]]:
+        """The statement that appends them all, with its parameters."""
+        if len(self.appends) == 1:
+            append = self.appends[0]
+            part = append.streams[0]
+            event = part.events[0]
+            if append.condition is None and not event.tags and len(append.streams) == 1 and len(part.events) == 1:
+                self._streams[part.stream] = 1
+                return statements.one, [
+                    wire.text(part.stream),
+                    wire.bigint(part.expected),
+                    wire.uuid(append.id.bytes),
+                    wire.smallint(event.schema_version),
+                    wire.text(event.type),
+                    wire.varchar(event.payload),
+                    wire.varchar(event.metadata),
+                    wire.bigint(event.occurred_at),
+                ]
+        return statements.many, self._arrays()
+
+    def _arrays(self) -> list[Parameter]:
         of_append: list[int] = []
         of_stream: list[int] = []
         expected: list[int] = []

@@ -18,7 +18,7 @@ from refold.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult, validate_append
 from refold.store.postgres.address import Address
-from refold.store.postgres.batch import SQL, Batch, stored_events
+from refold.store.postgres.batch import AppendStatements, Batch, stored_events
 from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.inline import Inline
 from refold.store.postgres.pool import SessionPool
@@ -95,7 +95,7 @@ class Transactions:
         self._pool = pool
         self._payload_limit = payload_limit
         self._patience = patience
-        self._append = address.of(SQL.decode()).encode()
+        self._statements = AppendStatements(address)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[PostgresTransaction]:
@@ -144,7 +144,8 @@ class Transactions:
             return _text(await session.query(_BEFORE_COMMIT))
         xid = _text(await session.query(_BEFORE_APPENDING, (text(_LOCKED_FOR),)))
         batch = Batch(transaction.staged)
-        verdicts = batch.verdicts(await session.query(self._append, batch.parameters()))
+        sql, parameters = batch.statement(self._statements)
+        verdicts = batch.verdicts(await session.query(sql, parameters))
         events: list[StoredEvent] = []
         for append, verdict in zip(transaction.staged, verdicts, strict=True):
             if isinstance(verdict, Conflict):

@@ -18,12 +18,14 @@ __all__ = [
     "integer",
     "integers",
     "read_bigints",
+    "smallint",
     "smallints",
     "text",
     "texts",
     "texts_or_null",
     "uuid",
     "uuids",
+    "varchar",
     "varchars",
 ]
 
@@ -67,14 +69,24 @@ def integer(value: int) -> Parameter:
     return (_INT4, value.to_bytes(4, "big", signed=True))
 
 
-def bigint(value: int) -> Parameter:
+def smallint(value: int) -> Parameter:
+    """A 2-byte integer."""
+    return (_INT2, value.to_bytes(2, "big", signed=True))
+
+
+def bigint(value: int | None) -> Parameter:
     """An 8-byte integer."""
-    return (_INT8, value.to_bytes(8, "big", signed=True))
+    return (_INT8, None if value is None else value.to_bytes(8, "big", signed=True))
 
 
 def text(value: str | None) -> Parameter:
     """A text."""
     return (_TEXT, None if value is None else value.encode())
+
+
+def varchar(value: bytes) -> Parameter:
+    """A text that is UTF-8 already."""
+    return (_VARCHAR, value)
 
 
 def bytea(value: bytes) -> Parameter:

@@ -14,7 +14,7 @@ from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.group_commit import Outcome
 from refold.store.postgres.address import Address
-from refold.store.postgres.batch import REPEATED, SQL, Batch, Repeated, Verdict, stored_events
+from refold.store.postgres.batch import REPEATED, AppendStatements, Batch, Repeated, Verdict, stored_events
 from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.inline import Inline
 from refold.store.postgres.problems import ServerProblem, concerns_everything, explain
@@ -49,7 +49,7 @@ class Writer:
         # Where another isolation level is the default, a transaction of our own says that ours is READ COMMITTED.
         self._framed = framed
         self._find = find
-        self._sql = address.of(SQL.decode()).encode()
+        self._statements = AppendStatements(address)
         self._unsettled = ""
 
     async def commit(self, appends: Sequence[Append]) -> list[Outcome]:
@@ -77,7 +77,7 @@ class Writer:
     async def _store(self, appends: Sequence[Append]) -> list[Verdict | RefoldError]:
         batch = Batch(appends)
         try:
-            parameters = batch.parameters()
+            sql, parameters = batch.statement(self._statements)
         except (struct.error, OverflowError, UnicodeEncodeError) as problem:
             return await self._apart(appends, InvalidAppend(f"the append cannot be written to the database: {problem}"))
         deadline = asyncio.get_running_loop().time() + self._patience
@@ -93,8 +93,8 @@ class Writer:
             sent = True
             try:
                 if self._framed or self.inline is not None:
-                    return await self._in_a_frame(session, batch, parameters)
-                result = await session.query(self._sql, parameters)
+                    return await self._in_a_frame(session, batch, sql, parameters)
+                result = await session.query(sql, parameters)
                 faults.at("postgres.append.after_result")
                 return list(batch.verdicts(result))
             except ServerProblem as problem:
@@ -128,11 +128,11 @@ class Writer:
         return verdicts
 
     async def _in_a_frame(
-        self, session: Session, batch: Batch, parameters: Sequence[Any]
+        self, session: Session, batch: Batch, sql: bytes, parameters: Sequence[Any]
     ) -> list[Verdict | RefoldError]:
         await session.query(_BEGIN)
         try:
-            verdicts = batch.verdicts(await session.query(self._sql, parameters))
+            verdicts = batch.verdicts(await session.query(sql, parameters))
             if self.inline is not None:
                 events: list[StoredEvent] = []
                 for append, verdict in zip(batch.appends, verdicts, strict=True):

@@ -1,7 +1,30 @@
 -- Appending. One call takes a batch of appends, decides each of them, and answers for each of them.
 --
--- The order is what makes positions gapless and in commit order: the lock first, in a statement of its own; only then a new snapshot,
--- which sees everything that was committed by whoever held the lock before. That holds under READ COMMITTED only, so anything else is refused.
+-- The order is what makes positions gapless and in commit order: the lock first, in a statement of its own; only then
+-- a new snapshot, which sees everything that was committed by whoever held the lock before. That holds under
+-- READ COMMITTED only, so anything else is refused.
+
+-- Everything that comes before the first look at the log: the guards, and the log's lock until the end of the transaction.
+create function @schema@.lock_log() returns void language plpgsql volatile as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'appending under isolation level % is refused: positions would not be unique',
+            current_setting('transaction_isolation')
+            using errcode = 'invalid_transaction_state', hint = 'Append under READ COMMITTED.';
+    end if;
+    -- What is acknowledged must survive a crash, whatever the session's default is.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
+    if not pg_try_advisory_xact_lock(@lock@) then
+        -- Its holder may be a user's transaction whose process was stopped: an error is better than to wait for ever.
+        if current_setting('lock_timeout') = '0' then
+            perform set_config('lock_timeout', '30s', true);
+        end if;
+        perform pg_advisory_xact_lock(@lock@);
+    end if;
+end
+$$;
 
 -- The first event after a position, and at or before another, that matches an append condition; NULL: none.
 create function @schema@.first_match(condition jsonb, after bigint, until bigint) returns bigint language plpgsql stable
@@ -112,16 +135,6 @@ declare
     stream_number integer;
     events_in_batch constant integer := cardinality(of_append);
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'appending under isolation level % is refused: positions would not be unique',
-            current_setting('transaction_isolation')
-            using errcode = 'invalid_transaction_state', hint = 'Append under READ COMMITTED.';
-    end if;
-    -- What is acknowledged must survive a crash, whatever the session's default is.
-    if current_setting('synchronous_commit') = 'off' then
-        perform set_config('synchronous_commit', 'local', true);
-    end if;
-
     if conditions is not null then
         -- Conditions are checked up to here before the lock is taken: what is in the log now can never change, and
         -- so a long check of an old part of the log keeps nobody waiting.
@@ -135,7 +148,7 @@ begin
         together := false;
     end if;
 
-    perform pg_advisory_xact_lock(@lock@);
+    perform @schema@.lock_log();
 
     select e.position, e.recorded_at into head, recorded from @schema@.events e order by e.position desc limit 1;
     head := coalesce(head, 0);
@@ -263,6 +276,54 @@ begin
 end
 $$;
 
+-- One append of one event without tags and condition: the same, without the arrays. What is not plainly fine is left to append.
+-- The answer as above, when it was accepted together with others (of which there are none here).
+create function @schema@.append_one(
+    to_stream text,
+    expected bigint,
+    id uuid,
+    event_schema_version smallint,
+    event_type text,
+    event_payload varchar,
+    event_metadata varchar,
+    event_occurred bigint
+) returns bigint[] language plpgsql volatile as $$
+declare
+    head bigint;
+    recorded bigint;
+    current_version integer;
+begin
+    perform @schema@.lock_log();
+
+    select e.position, e.recorded_at into head, recorded from @schema@.events e order by e.position desc limit 1;
+    select e.version into current_version from @schema@.events e
+    where e.stream = to_stream and e.version >= expected order by e.version desc limit 1;
+    current_version := coalesce(current_version, 0);
+
+    if (case expected when -1 then true when -2 then current_version > 0 else current_version = expected end)
+        and not exists (select from @schema@.events e where e.append_index = 0 and e.append_id = id)
+    then
+        head := coalesce(head, 0);
+        recorded := greatest((extract(epoch from clock_timestamp()) * 1000000)::bigint, recorded);
+        insert into @schema@.events (
+            position, recorded_at, occurred_at, append_id, version, append_index, schema_version,
+            stream, type, payload, metadata
+        ) values (
+            head + 1, recorded, event_occurred, id, current_version + 1, 0, event_schema_version,
+            to_stream, event_type, event_payload, event_metadata
+        );
+        return array[0, head, recorded, current_version];
+    end if;
+    return @schema@.append(
+        array[to_stream], array[0::bigint], array[id], null, array[1], array[1], array[expected], array[0], array[0],
+        array[event_schema_version], array[event_type], array[event_payload], array[event_metadata],
+        array[event_occurred], null, false
+    );
+end
+$$;
+
+revoke all on function @schema@.lock_log() from public;
+revoke all on function @schema@.append_one(text, bigint, uuid, smallint, text, varchar, varchar, bigint) from public;
 revoke all on function @schema@.first_match(jsonb, bigint, bigint) from public;
 revoke all on function @schema@.append(
     text[], bigint[], uuid[], jsonb[], integer[], integer[], bigint[], integer[], integer[], smallint[], text[], varchar[],
