@@ -57,6 +57,9 @@ def main(
     """
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = [BENCHMARKS[name] for name in names or BENCHMARKS]
+    known = {contender.key for benchmark in chosen for contender in benchmark.contenders}
+    if unknown := sorted(set(only) - known):
+        raise click.BadParameter(f"{', '.join(unknown)}; there are {', '.join(sorted(known))}", param_hint="--only")
     if listing:
         _list(console)
     elif write_docs:

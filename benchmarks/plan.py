@@ -68,7 +68,7 @@ class Run:
     seed: Seed | None = None
     checks: Sequence[Check] = ()
     peer: Environment | None = None
-    """Where the measured library is, when the runner is only a go-between in another environment."""
+    """Where the measured library is, when the runner is a go-between: it gets the path of that Python as `python`."""
     timeout: float = 900.0
 
 

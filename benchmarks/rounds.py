@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.databases import Databases, ask
-from benchmarks.environments import ROOT, environment
+from benchmarks.environments import ROOT, Prepared, environment
 from benchmarks.plan import Arguments, Benchmark, Environment, Run, Scale, Seed
 
 Report = Callable[[str], None]
@@ -66,6 +66,8 @@ def perform(run: Run, databases: Databases) -> dict[str, Any]:
         arguments = {**run.arguments, "url": url}
         if run.module.endswith("pgbench"):
             arguments["program"] = str(databases.server.installation.program("pgbench"))
+        if run.peer is not None:
+            arguments["python"] = str(_prepared(run.peer).python)
         answer = call(run.module, run.environment, arguments, timeout=run.timeout)
         for check in run.checks:
             expected = answer[check.expected] if isinstance(check.expected, str) else check.expected
@@ -75,7 +77,7 @@ def perform(run: Run, databases: Databases) -> dict[str, Any]:
                 raise RunFailed(f"{check.sql}: {problem}") from problem
             if Decimal(str(found)) != Decimal(str(expected)):
                 raise RunFailed(f"{check.sql} gives {found}, and the contender says {expected}")
-    note = environment(run.peer or run.environment).note
+    note = _prepared(run.peer or run.environment).note
     return {**answer, "note": note} if note else answer
 
 
@@ -83,7 +85,7 @@ def call(module: str, where: Environment, arguments: Arguments, *, timeout: floa
     """One call of a runner in a process of its own: JSON to its standard input, JSON from the last line of its
     output.
     """
-    command = [str(environment(where).python), "-m", module]
+    command = [str(_prepared(where).python), "-m", module]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PG", "POSTGRES_"))
     }
@@ -106,3 +108,10 @@ def call(module: str, where: Environment, arguments: Arguments, *, timeout: floa
         raise RunFailed(f"{module} ended with exit code {done.returncode}:\n{end}")
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer
+
+
+def _prepared(name: Environment) -> Prepared:
+    try:
+        return environment(name)
+    except RuntimeError as problem:
+        raise RunFailed(f"its environment could not be made: {problem}") from problem

@@ -5,7 +5,6 @@ appends a second.
 from collections.abc import Sequence
 
 from benchmarks import workload
-from benchmarks.environments import environment
 from benchmarks.plan import REFOLD, Benchmark, Check, Contender, Figure, Run, Scale, Target
 from benchmarks.suite.logs import ENVIRONMENTS, EVENTS_TABLE
 from benchmarks.suite.peers import EVENTSOURCING, REFOLD_CONTENDER
@@ -42,7 +41,6 @@ def _run(scale: Scale, contender: str, table: str, keys: Sequence[str]) -> Run:
         environment="project",
         peer=ENVIRONMENTS[contender],
         arguments={
-            "python": str(environment(ENVIRONMENTS[contender]).python),
             "writer": f"{package}.writer",
             "worker": None if contender == SAME_PROCESS.key else f"{package}.worker",
             "rate": 100,
