@@ -59,23 +59,15 @@ async def _import(store: EventStore, stream: BinaryIO, total: int, trust_changes
     head = (await store.head()).position
     last = added = 0
     batches = reader.batches()
-    # The next batch is read and checked in a thread while the store commits this one.
-    coming = asyncio.create_task(asyncio.to_thread(_next, batches))
-    try:
-        while (batch := await coming) is not None:
-            coming = asyncio.create_task(asyncio.to_thread(_next, batches))
-            known, new = _split(batch, head)
-            if known:
-                await _compare(store, known, reader.header.source)
-            if new:
-                await store.restore(new)
-                added += len(new)
-            last = batch[-1].position
-            progress("import", last, total)
-    finally:
-        await asyncio.wait([coming])
-        if not coming.cancelled():
-            coming.exception()  # seen: the error that ended the loop is the one that counts
+    while (batch := await asyncio.to_thread(_next, batches)) is not None:
+        known, new = _split(batch, head)
+        if known:
+            await _compare(store, known, reader.header.source)
+        if new:
+            await store.restore(new)
+            added += len(new)
+        last = batch[-1].position
+        progress("import", last, total)
     assert reader.summary is not None
     return Imported(reader.header.source, last, added, max(head, last), reader.summary.sha256)
 
