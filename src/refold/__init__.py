@@ -11,6 +11,7 @@ from refold.folds.read_model import Deleted, ReadModel
 from refold.messages.event import Command, Event
 from refold.messages.metadata import Metadata
 from refold.messages.recorded import Recorded
+from refold.projections.conditions import field
 
 __version__ = "0.1.0"
 
@@ -30,4 +31,5 @@ __all__ = [
     "StaleRead",
     "decide",
     "evolve",
+    "field",
 ]

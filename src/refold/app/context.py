@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from uuid import UUID
 
 from refold.commands.envelope import sealed
@@ -16,11 +16,17 @@ from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
 from refold.errors import ConfigurationError, InvalidQuery, RefoldError
 from refold.folds.aggregate import Aggregate
+from refold.folds.read_model import ReadModel, ReadModelDefinition
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded, to_microseconds
-from refold.store.append import ANY, Append, AppendCondition, AppendResult, StreamAppend
-from refold.store.event_store import EventStore
+from refold.projections.conditions import Condition
+from refold.projections.projections import Projections
+from refold.projections.rebuild import RebuildProgress
+from refold.projections.sink import Sink
+from refold.store.append import ANY, Append, AppendCondition, AppendResult, Matching, StreamAppend
+from refold.store.event_store import EventFilter, EventStore
+from refold.subscriptions.subscription import pages
 
 if TYPE_CHECKING:
     from refold.app import App
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Context"]
 
 A = TypeVar("A", bound=Aggregate)
+R = TypeVar("R", bound=ReadModel)
 
 _AT_ONCE = 2_000
 """Commands of one `execute_many` that wait for their commit at the same time."""
@@ -36,10 +43,11 @@ _AT_ONCE = 2_000
 class Context:
     """An app connected to a store. Made by `App.connect`; may be used by many tasks at once."""
 
-    def __init__(self, app: App, store: EventStore, *, live_aggregates: int) -> None:
+    def __init__(self, app: App, store: EventStore, sink: Sink, *, live_aggregates: int) -> None:
         self.app = app
         self.store = store
         self.types: EventTypes = app.types
+        self.projections = Projections(store, sink, list(app.read_models.values()), app.types)
         self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates)
 
     # --- commands -----------------------------------------------------------------------------------------------------
@@ -200,11 +208,126 @@ class Context:
             after = page[-1].version
         return found
 
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        types: Iterable[type[Event]] = (),
+        categories: Iterable[str] = (),
+        tags: Iterable[str] = (),
+    ) -> AsyncIterator[Recorded[Any]]:
+        """The recorded events of the log after a position, in order, up to its end; of these types, categories and tags only."""
+        async for page in pages(self.store, after=after, where=_filter(types, categories, tags), follow=False):
+            for stored in page.events:
+                yield self.types.decode(stored)
+
+    async def subscribe(
+        self,
+        *,
+        after: int = 0,
+        types: Iterable[type[Event]] = (),
+        categories: Iterable[str] = (),
+        tags: Iterable[str] = (),
+    ) -> AsyncIterator[Recorded[Any]]:
+        """The recorded events after a position, each once and in order, and then those that come; it never ends.
+
+        Keep the position of the last one that you have dealt with, in one transaction with what you did, and subscribe after it.
+        Raises `LogRegression` when the log ends before `after`.
+        """
+        async for page in pages(self.store, after=after, where=_filter(types, categories, tags), follow=True):
+            for stored in page.events:
+                yield self.types.decode(stored)
+
+    # --- read models --------------------------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        read_model: type[R],
+        key: object,
+        *,
+        after: Receipt | AppendResult | int | None = None,
+        fresh: bool = False,
+        timeout: float = 5.0,
+    ) -> R | None:
+        """The row of a key (a tuple when the key has several fields), or None.
+
+        `after` waits until the read model has seen a receipt (or a position), `timeout` seconds at most; `fresh=True` folds what the row has
+        not seen yet onto it, and has no lag at all. Raises `StaleRead`, `ProjectionStopped` (its definition changed), `InvalidQuery`.
+        """
+        row = await self.projections.reads.get(self._model(read_model), key, _position(after), fresh, timeout)
+        return cast("R | None", row)
+
+    async def find(
+        self,
+        read_model: type[R],
+        *conditions: Condition,
+        order_by: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        after: Receipt | AppendResult | int | None = None,
+        fresh: bool = False,
+        timeout: float = 5.0,
+        **equals: Any,
+    ) -> list[R]:
+        """The rows that fulfil all conditions: `find(AccountSummary, field("balance") >= 100, owner="alice", order_by="-balance")`.
+
+        Sorted by `order_by` (a minus in front: descending; missing values last), then by the key. `after` and `fresh` as in `get`.
+        Raises `InvalidQuery`, `StaleRead`, `ProjectionStopped`.
+        """
+        rows = await self.projections.reads.find(
+            self._model(read_model), conditions, equals, order_by, limit, offset, _position(after), fresh, timeout
+        )
+        return cast("list[R]", rows)
+
+    async def count(
+        self,
+        read_model: type[R],
+        *conditions: Condition,
+        after: Receipt | AppendResult | int | None = None,
+        timeout: float = 5.0,
+        **equals: Any,
+    ) -> int:
+        """The number of rows that fulfil all conditions. Raises as `find` does."""
+        return await self.projections.reads.count(
+            self._model(read_model), conditions, equals, _position(after), timeout
+        )
+
+    async def rebuild(
+        self, read_model: type[ReadModel], *, progress: Callable[[RebuildProgress], None] | None = None
+    ) -> int:
+        """Folds a read model anew from the whole log, beside the one that is read, and switches in one step.
+
+        `progress` is called with each page. Gives the position that it stands at. Raises `ProjectionStopped` when another process rebuilds it.
+        """
+        return await self.projections.rebuild(self._model(read_model), progress)
+
+    def _model(self, read_model: type[ReadModel]) -> ReadModelDefinition:
+        definition = self.app.read_models.get(read_model)
+        if definition is None:
+            raise ConfigurationError(f"{read_model.__qualname__} is not a read model of app {self.app.name!r}")
+        return definition
+
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self, *, projections: bool) -> None:
         """Begins what runs in the background. Called by `App.connect`."""
+        await self.projections.prepare()
+        if projections:
+            await self.projections.start()
 
     async def stop(self) -> None:
         """Ends what runs in the background. Called by `App.connect`."""
+        await self.projections.stop()
         await self._commands.snapshots.settled()
+
+
+def _position(after: Receipt | AppendResult | int | None) -> int | None:
+    if isinstance(after, Receipt):
+        return after.position
+    return after.last if isinstance(after, AppendResult) else after
+
+
+def _filter(types: Iterable[type[Event]], categories: Iterable[str], tags: Iterable[str]) -> EventFilter:
+    names, wanted_tags = tuple(event.__message_name__ for event in types), tuple(tags)
+    matching = (Matching(names, wanted_tags),) if names or wanted_tags else ()
+    return EventFilter(matching=matching, categories=tuple(categories))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from refold.app.context import Context
-from refold.app.stores import open_store
+from refold.app.stores import open_sink, open_store
 from refold.app.sync import SyncContext, running_loop_in_thread
 from refold.commands.decision import Deciders
 from refold.errors import ConfigurationError, DefinitionError
@@ -90,9 +90,11 @@ class App:
         bounds = limits or Limits(payload=self.payload_limit)
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
-            context = Context(self, opened, live_aggregates=live_aggregates)
+            sink = await open_sink(opened)
+            context = Context(self, opened, sink, live_aggregates=live_aggregates)
             try:
-                await context.start(projections=projections and not read_only)
+                if not read_only:
+                    await context.start(projections=projections)
                 yield context
             finally:
                 await context.stop()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from refold.errors import ConfigurationError
+from refold.projections.sink import Sink
+from refold.projections.sinks.memory import MemorySink
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 
@@ -44,6 +47,25 @@ async def open_store(store: str | EventStore, *, limits: Limits, listen_url: str
     from refold.store.postgres import open_postgres
 
     return await open_postgres(store, limits=limits, listen_url=listen_url)
+
+
+async def open_sink(store: EventStore) -> Sink:
+    """Where the read models of a store live: in its own database. Raises `ConfigurationError` for a store of another kind."""
+    given: Any = store
+    if hasattr(given, "schema"):
+        from refold.projections.sinks.postgres import PostgresSink
+
+        return PostgresSink(given)
+    if hasattr(given, "transact"):
+        from refold.projections.sinks.sqlite import SqliteSink
+
+        return SqliteSink(given)
+    # In memory the rows live as long as the store, over several contexts.
+    kept: Sink | None = getattr(given, "read_models", None)
+    if kept is None:
+        kept = MemorySink(given)
+        given.read_models = kept
+    return kept
 
 
 async def migrate(url: str) -> tuple[int, int]:

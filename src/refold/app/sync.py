@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -17,6 +17,8 @@ from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel
 from refold.messages.event import Command, Event
 from refold.messages.recorded import Recorded
+from refold.projections.conditions import Condition
+from refold.projections.rebuild import RebuildProgress
 from refold.store.append import ANY, AppendCondition, AppendResult
 from refold.store.event_store import EventStore
 
@@ -192,3 +194,86 @@ class SyncContext:
     ) -> list[Recorded[Any]]:
         """The recorded events of a stream; see `Context.history`."""
         return self._loop.run(self._context.history(stream, after=after, limit=limit, backward=backward))
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        types: Iterable[type[Event]] = (),
+        categories: Iterable[str] = (),
+        tags: Iterable[str] = (),
+    ) -> Iterator[Recorded[Any]]:
+        """The recorded events of the log, up to its end; see `Context.events`."""
+        return self._each(self._context.events(after=after, types=types, categories=categories, tags=tags))
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        types: Iterable[type[Event]] = (),
+        categories: Iterable[str] = (),
+        tags: Iterable[str] = (),
+    ) -> Iterator[Recorded[Any]]:
+        """The recorded events after a position, and then those that come; see `Context.subscribe`."""
+        return self._each(self._context.subscribe(after=after, types=types, categories=categories, tags=tags))
+
+    def _each(self, events: AsyncIterator[Recorded[Any]]) -> Iterator[Recorded[Any]]:
+        while True:
+            try:
+                yield self._loop.run(anext(events))
+            except StopAsyncIteration:
+                return
+
+    def get(
+        self,
+        read_model: type[R],
+        key: object,
+        *,
+        after: Receipt | AppendResult | int | None = None,
+        fresh: bool = False,
+        timeout: float = 5.0,
+    ) -> R | None:
+        """The row of a key, or None; see `Context.get`."""
+        return self._loop.run(self._context.get(read_model, key, after=after, fresh=fresh, timeout=timeout))
+
+    def find(
+        self,
+        read_model: type[R],
+        *conditions: Condition,
+        order_by: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        after: Receipt | AppendResult | int | None = None,
+        fresh: bool = False,
+        timeout: float = 5.0,
+        **equals: Any,
+    ) -> list[R]:
+        """The rows that fulfil all conditions; see `Context.find`."""
+        return self._loop.run(
+            self._context.find(
+                read_model,
+                *conditions,
+                order_by=order_by,
+                limit=limit,
+                offset=offset,
+                after=after,
+                fresh=fresh,
+                timeout=timeout,
+                **equals,
+            )
+        )
+
+    def count(
+        self,
+        read_model: type[R],
+        *conditions: Condition,
+        after: Receipt | AppendResult | int | None = None,
+        timeout: float = 5.0,
+        **equals: Any,
+    ) -> int:
+        """The number of rows that fulfil all conditions; see `Context.count`."""
+        return self._loop.run(self._context.count(read_model, *conditions, after=after, timeout=timeout, **equals))
+
+    def rebuild(self, read_model: type[ReadModel], *, progress: Callable[[RebuildProgress], None] | None = None) -> int:
+        """Folds a read model anew; see `Context.rebuild`."""
+        return self._loop.run(self._context.rebuild(read_model, progress=progress))

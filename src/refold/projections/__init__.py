@@ -1,1 +1,1 @@
-"""."""
+"""Read models: tables that are folded from the log, kept current, rebuilt, and read."""

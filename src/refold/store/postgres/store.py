@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 from uuid import UUID
 
 from refold.errors import StoreUnavailable
@@ -74,7 +75,7 @@ class PostgresStore:
         self._snapshots = Snapshots(address, self._pool)
         self._transactions = Transactions(address, self._units, payload_limit=limits.payload, patience=patience)
         self._writer = Writer(address, session, patience=patience, framed=framed, find=self.find_append)
-        self._group = GroupCommit(self._writer.commit, limits, self._committed)
+        self._group = GroupCommit(self._writer.commit, limits, self._committed, overlap=True)
         self._doorbell = Doorbell()
         self._notifier = Notifier(address)
         self._listener = Listener(listen, self._doorbell, surely_direct=surely_direct)
@@ -100,6 +101,20 @@ class PostgresStore:
     def inline(self, hook: Inline | None) -> None:
         self._writer.inline = hook
         self._transactions.inline = hook
+
+    @property
+    def schema(self) -> str:
+        """The schema of the log, quoted for use in SQL."""
+        return self._address.quoted_schema
+
+    async def run(self, sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
+        """Runs one statement on its own, with parameters $1, $2 … that are texts or bigints, and gives its rows.
+
+        After a lost connection it is sent a second time, so it must be one that may run twice. Values of type varchar come as bytes.
+        """
+        bound = [wire.bigint(value) if isinstance(value, int) else wire.text(value) for value in parameters]
+        result = await self._pool.query(sql.encode(), bound)
+        return self._rows.of(result) if result.ntuples else []
 
     async def append(self, append: Append) -> AppendResult:
         """See `EventStore.append`."""

@@ -1,0 +1,41 @@
+"""A projection's checkpoint: how far it has scanned the log, to which log that belongs, and who moves it."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["CHANGED", "REBUILDING", "RUNNING", "STOPPED", "Checkpoint", "Move"]
+
+RUNNING = "running"
+STOPPED = "stopped"
+REBUILDING = "rebuilding"
+CHANGED = "definition changed"
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `refold_checkpoints`.
+
+    `position` is the last one scanned, whether it matched or not. `append_id` (hex) is that of the event there: it
+    proves to which log the position belongs. `epoch` counts owners: who moves a checkpoint names the epoch that it was
+    given. Times are microseconds since 1970, by the database's clock.
+    """
+
+    name: str
+    position: int = 0
+    append_id: str = ""
+    fingerprint: str = ""
+    owner: str = ""
+    epoch: int = 0
+    lease_until: int = 0
+    status: str = RUNNING
+    error: str = ""
+    updated_at: int = 0
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A checkpoint's step, which holds only if it still stands at `before` and belongs to `epoch`."""
+
+    before: int
+    after: int
+    append_id: str
+    epoch: int

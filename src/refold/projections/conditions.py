@@ -1,0 +1,202 @@
+"""Conditions on the rows of a read model: `field("balance") >= 100`. They are checked against its fields before any
+SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from refold.errors import InvalidQuery
+from refold.folds.read_model import ReadModel, ReadModelDefinition
+
+__all__ = ["All", "Any_", "Comparison", "Condition", "Field", "Not", "Order", "checked", "field", "orders_of"]
+
+Operator = Literal["=", "<>", "<", "<=", ">", ">=", "in", "starts_with", "contains", "is_none"]
+
+
+class Condition(msgspec.Struct, frozen=True, eq=False):
+    """Something that a row fulfils or not. Combine with `&`, `|` and `~`."""
+
+    def __and__(self, other: Condition) -> Condition:
+        return All((self, other))
+
+    def __or__(self, other: Condition) -> Condition:
+        return Any_((self, other))
+
+    def __invert__(self) -> Condition:
+        return Not(self)
+
+    def holds(self, row: ReadModel) -> bool:
+        """Whether a row fulfils it, with SQL's meaning of a missing value: a comparison with None never holds."""
+        raise TypeError(f"{type(self).__name__} cannot be checked")
+
+
+class Comparison(Condition, frozen=True, eq=False):
+    """A field compared with a value."""
+
+    name: str
+    operator: Operator
+    value: Any
+
+    def holds(self, row: ReadModel) -> bool:
+        """Whether a row fulfils it."""
+        mine = getattr(row, self.name)
+        if self.operator == "is_none":
+            return (mine is None) is bool(self.value)
+        return mine is not None and _HOLDS[self.operator](mine, self.value)
+
+
+class All(Condition, frozen=True, eq=False):
+    """All of them hold."""
+
+    parts: tuple[Condition, ...]
+
+    def holds(self, row: ReadModel) -> bool:
+        """Whether a row fulfils all."""
+        return all(part.holds(row) for part in self.parts)
+
+
+class Any_(Condition, frozen=True, eq=False):  # noqa: N801  # Any is typing's
+    """At least one of them holds."""
+
+    parts: tuple[Condition, ...]
+
+    def holds(self, row: ReadModel) -> bool:
+        """Whether a row fulfils one."""
+        return any(part.holds(row) for part in self.parts)
+
+
+class Not(Condition, frozen=True, eq=False):
+    """It does not hold."""
+
+    part: Condition
+
+    def holds(self, row: ReadModel) -> bool:
+        """Whether a row does not fulfil it."""
+        return not self.part.holds(row)
+
+
+_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda mine, value: mine == value,
+    "<>": lambda mine, value: mine != value,
+    "<": lambda mine, value: mine < value,
+    "<=": lambda mine, value: mine <= value,
+    ">": lambda mine, value: mine > value,
+    ">=": lambda mine, value: mine >= value,
+    "in": lambda mine, value: mine in value,
+    "starts_with": lambda mine, value: mine.startswith(value),
+    "contains": lambda mine, value: value in mine,
+}
+
+
+class Field:
+    """A field of a read model, to be compared with a value."""
+
+    __hash__ = None  # type: ignore[assignment]  # == makes a condition
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]  # a condition, not an answer
+        return self.is_none() if value is None else Comparison(self._name, "=", value)
+
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]  # a condition, not an answer
+        return Comparison(self._name, "is_none", False) if value is None else Comparison(self._name, "<>", value)
+
+    def __lt__(self, value: Any) -> Condition:
+        return Comparison(self._name, "<", value)
+
+    def __le__(self, value: Any) -> Condition:
+        return Comparison(self._name, "<=", value)
+
+    def __gt__(self, value: Any) -> Condition:
+        return Comparison(self._name, ">", value)
+
+    def __ge__(self, value: Any) -> Condition:
+        return Comparison(self._name, ">=", value)
+
+    def in_(self, values: Iterable[Any]) -> Condition:
+        """It is one of these."""
+        return Comparison(self._name, "in", tuple(values))
+
+    def starts_with(self, text: str) -> Condition:
+        """It begins with this text (upper and lower case are told apart)."""
+        return Comparison(self._name, "starts_with", text)
+
+    def contains(self, text: str) -> Condition:
+        """It contains this text (upper and lower case are told apart)."""
+        return Comparison(self._name, "contains", text)
+
+    def is_none(self) -> Condition:
+        """It has no value."""
+        return Comparison(self._name, "is_none", True)
+
+
+def field(name: str) -> Field:
+    """A field of a read model, for conditions: `field("balance") >= 100`, `field("owner").starts_with("a")`."""
+    return Field(name)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A field to sort by."""
+
+    name: str
+    descending: bool
+
+
+def orders_of(definition: ReadModelDefinition, given: str | Iterable[str]) -> tuple[Order, ...]:
+    """`("-balance", "account_id")` as orders; the key is added at the end, so that pages never overlap. Raises
+    `InvalidQuery`.
+    """
+    names = (given,) if isinstance(given, str) else tuple(given)
+    orders = [Order(name.removeprefix("-"), name.startswith("-")) for name in names]
+    for order in orders:
+        _type_of(definition, order.name)
+    sorted_by = {order.name for order in orders}
+    return (*orders, *(Order(name, False) for name in definition.key if name not in sorted_by))
+
+
+def checked(
+    definition: ReadModelDefinition, conditions: Iterable[Condition], equals: dict[str, Any]
+) -> Condition | None:
+    """All conditions in one, with values of the fields' own types. Raises `InvalidQuery`, naming the field."""
+    given = [*conditions, *(field(name) == value for name, value in equals.items())]
+    parts = tuple(_checked(definition, condition) for condition in given)
+    return None if not parts else parts[0] if len(parts) == 1 else All(parts)
+
+
+def _checked(definition: ReadModelDefinition, condition: Condition) -> Condition:
+    if isinstance(condition, All):
+        return All(tuple(_checked(definition, part) for part in condition.parts))
+    if isinstance(condition, Any_):
+        return Any_(tuple(_checked(definition, part) for part in condition.parts))
+    if isinstance(condition, Not):
+        return Not(_checked(definition, condition.part))
+    if not isinstance(condition, Comparison):
+        raise InvalidQuery(f"{condition!r} is not a condition; write it as in field('balance') >= 100")
+    wanted = _type_of(definition, condition.name)
+    if condition.operator == "is_none":
+        return condition
+    try:
+        if condition.operator == "in":
+            value: Any = tuple(msgspec.convert(each, wanted, strict=False) for each in condition.value)
+        else:
+            value = msgspec.convert(condition.value, wanted, strict=False)
+    except (msgspec.ValidationError, TypeError) as problem:
+        raise InvalidQuery(
+            f"{definition.cls.__qualname__}.{condition.name} cannot be compared with {condition.value!r}: {problem}"
+        ) from problem
+    if condition.operator in ("starts_with", "contains") and not isinstance(value, str):
+        raise InvalidQuery(f"{definition.cls.__qualname__}.{condition.name} is not text, so it has no beginning")
+    return Comparison(condition.name, condition.operator, value)
+
+
+def _type_of(definition: ReadModelDefinition, name: str) -> Any:
+    for each in msgspec.structs.fields(definition.cls):
+        if each.name == name:
+            return each.type
+    fields = ", ".join(definition.cls.__struct_fields__)
+    raise InvalidQuery(f"{definition.cls.__qualname__} has no field {name!r}; it has {fields}")

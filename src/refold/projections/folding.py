@@ -1,0 +1,120 @@
+"""Folding pages into rows and writing them with their checkpoint: what following the log and rebuilding have in common."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+from refold import faults
+from refold.errors import ProjectionStopped
+from refold.folds.engine import RowFold
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.projections.checkpoint import Checkpoint, Move
+from refold.projections.feed import Batch
+from refold.projections.sink import Sink
+
+__all__ = ["Folding", "LostOwnership"]
+
+_ROWS_KEPT = 50_000
+_ROWS_UNWRITTEN = 20_000
+_EVENTS_UNWRITTEN = 200_000
+_SECONDS_UNWRITTEN = 1.0
+
+
+class LostOwnership(ProjectionStopped):
+    """Another process has taken the projection over. Nothing was written; what is in memory is void."""
+
+
+class Folding:
+    """The rows of one table that were touched lately, folded up to `position`, and written up to `written`.
+
+    Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
+    does not hold, the whole object is to be thrown away.
+    """
+
+    def __init__(self, sink: Sink, definition: ReadModelDefinition, table: str, checkpoint: Checkpoint) -> None:
+        self._sink = sink
+        self._definition = definition
+        self._table = table
+        self._epoch = checkpoint.epoch
+        self._fold = RowFold(definition)
+        self._rows: OrderedDict[RowKey, ReadModel | None] = OrderedDict()
+        self._touched: set[RowKey] = set()
+        self._events_unwritten = 0
+        self._unwritten_since = 0.0
+        self._append_id = checkpoint.append_id
+        self.position = checkpoint.position
+        self.written = checkpoint.position
+
+    async def take(self, batch: Batch) -> None:
+        """Folds a batch. Writes when it is the log's end, or enough has gathered. Raises `LostOwnership`, and what the
+        fold raises.
+        """
+        if batch.events:
+            await self._load_missing(batch)
+            faults.at("projection.page_read")
+            self._touched |= self._fold.fold(self._rows, batch.events)
+            faults.at("projection.folded")
+        if batch.last is not None:
+            if self.position == self.written:
+                self._unwritten_since = time.monotonic()
+            self._events_unwritten += batch.scanned_to - self.position
+            self.position = batch.scanned_to
+            self._append_id = batch.last.append_id.hex()
+        if self.position > self.written and (batch.scanned_to >= batch.head or batch.unreadable or self._enough()):
+            await self.write()
+
+    async def take_carefully(self, batch: Batch) -> None:
+        """Folds a batch event by event, writing each, so that a failure leaves the checkpoint right before its event."""
+        for recorded in batch.events:
+            alone = Batch(self.position, recorded.position, recorded.position, recorded.stored, [recorded])
+            try:
+                await self.take(alone)
+            except LostOwnership:
+                raise
+            except Exception as problem:
+                problem.add_note(f"at position {recorded.position}: {recorded.type!r} of stream {recorded.stream!r}")
+                raise
+        await self.take(Batch(self.position, batch.scanned_to, batch.head, batch.last, [], batch.unreadable))
+
+    async def write(self) -> None:
+        """Writes the touched rows and moves the checkpoint, in one transaction. Raises `LostOwnership`."""
+        rows: list[ReadModel] = []
+        deleted: list[RowKey] = []
+        for key in self._touched:
+            row = self._rows[key]
+            if row is None:
+                deleted.append(key)
+            else:
+                rows.append(row)
+        move = Move(self.written, self.position, self._append_id, self._epoch)
+        if not await self._sink.write(self._definition, self._table, rows, deleted, move):
+            raise LostOwnership(f"{self._table}: another process has taken it over")
+        faults.at("projection.committed")
+        self.written = self.position
+        self._touched.clear()
+        self._events_unwritten = 0
+        self._forget_oldest()
+
+    async def _load_missing(self, batch: Batch) -> None:
+        missing: list[RowKey] = []
+        for key in self._fold.keys(batch.events):
+            if key in self._rows:
+                self._rows.move_to_end(key)
+            else:
+                missing.append(key)
+        if missing:
+            found = await self._sink.load(self._definition, self._table, missing)
+            for key in missing:
+                self._rows[key] = found.get(key)
+
+    def _enough(self) -> bool:
+        return (
+            len(self._touched) >= _ROWS_UNWRITTEN
+            or self._events_unwritten >= _EVENTS_UNWRITTEN
+            or time.monotonic() - self._unwritten_since >= _SECONDS_UNWRITTEN
+        )
+
+    def _forget_oldest(self) -> None:
+        while len(self._rows) > _ROWS_KEPT:
+            self._rows.popitem(last=False)

@@ -1,0 +1,30 @@
+"""Sorting rows in memory as the databases sort them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from refold.folds.read_model import ReadModel
+from refold.projections.conditions import Order
+
+__all__ = ["sorted_rows"]
+
+
+def sorted_rows(rows: Iterable[ReadModel], orders: Sequence[Order]) -> list[ReadModel]:
+    """The rows in that order, missing values last."""
+    result = list(rows)
+    for order in reversed(orders):
+        there = [row for row in result if getattr(row, order.name) is not None]
+        absent = [row for row in result if getattr(row, order.name) is None]
+        there.sort(key=lambda row, name=order.name: _comparable(getattr(row, name)), reverse=order.descending)  # type: ignore[misc]
+        result = there + absent
+    return result
+
+
+def _comparable(value: Any) -> Any:
+    plain = msgspec.to_builtins(value)
+    # Numbers and moments compare by themselves; decimals and dates are text once they are plain.
+    return plain if isinstance(plain, (dict, list)) or not hasattr(value, "__lt__") else value

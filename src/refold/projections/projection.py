@@ -1,0 +1,196 @@
+"""A projection: one read model that is kept current. Its life is: standing by → owning → following, until it stops or
+another takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from refold.errors import DecodeError, LogRegression, RefoldError, StoreUnavailable, UnknownEvent
+from refold.folds.read_model import ReadModelDefinition
+from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED, Checkpoint
+from refold.projections.feed import Feed
+from refold.projections.folding import Folding, LostOwnership
+from refold.projections.sink import Sink
+from refold.store.doorbell import Doorbell
+from refold.store.event_store import EventStore
+from refold.subscriptions.pace import Pace
+
+__all__ = ["LEASE_SECONDS", "Projection", "check_history"]
+
+_log = logging.getLogger("refold.projections")
+
+LEASE_SECONDS = 10.0
+_ATTEMPTS = 5
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+
+
+async def check_history(store: EventStore, checkpoint: Checkpoint) -> None:
+    """Raises `LogRegression` unless the log holds the event at which the checkpoint stands."""
+    if checkpoint.position == 0:
+        return
+    page = await store.read_log(after=checkpoint.position - 1, limit=1)
+    if not page.events:
+        raise LogRegression(
+            f"read model {checkpoint.name!r} is at position {checkpoint.position}, the log ends at {page.head}: the log "
+            f"was restored from an older backup; run `refold rebuild {checkpoint.name}`"
+        )
+    if page.events[0].append_id.hex() != checkpoint.append_id:
+        raise LogRegression(
+            f"read model {checkpoint.name!r} was folded from another history: the log has another event at position "
+            f"{checkpoint.position}; run `refold rebuild {checkpoint.name}`"
+        )
+
+
+def _notes(problem: Exception) -> list[str]:
+    return list(getattr(problem, "__notes__", []))
+
+
+class Projection:
+    """Keeps one read model current, in this process, as long as this process owns it.
+
+    `applied` rings with each position that is written. `status` and `error` say what became of it here.
+    """
+
+    def __init__(self, store: EventStore, sink: Sink, feed: Feed, definition: ReadModelDefinition, owner: str) -> None:
+        self.definition = definition
+        self.applied = Doorbell()
+        self.status = RUNNING
+        self.error = ""
+        self.owns = False
+        self.progress_at = time.monotonic()
+        self._store = store
+        self._sink = sink
+        self._feed = feed
+        self._owner = owner
+        self._epoch = 0
+        self._failures = 0
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Runs until `stop`. Never raises: a failure is retried, and then kept as `error` for all to see."""
+        while not self._stopping.is_set():
+            try:
+                await self._own_and_follow()
+                self._failures = 0
+            except LostOwnership:
+                self.owns = False
+            except StoreUnavailable as problem:
+                self.owns = False
+                await self._pause(f"the store is away: {problem}")
+            except (LogRegression, UnknownEvent, DecodeError) as problem:
+                await self._stop_at(problem)
+            except Exception as problem:  # noqa: BLE001  # whatever a fold of the user's raises stops this projection only
+                self._failures += 1
+                if self._failures >= _ATTEMPTS:
+                    await self._stop_at(problem)
+                else:
+                    await self._pause(f"attempt {self._failures} of {_ATTEMPTS} failed: {problem!r}")
+
+    async def stop(self) -> None:
+        """Ends it, and lets another process take over at once."""
+        self._stopping.set()
+        self.applied.ring_anyway()
+
+    async def _own_and_follow(self) -> None:
+        """One term of ownership. Returns when it ends in order."""
+        checkpoint = await self._sink.claim(self.definition.name, self._owner, LEASE_SECONDS)
+        if checkpoint is None:
+            self.owns = False
+            await self._wait(LEASE_SECONDS / 4)
+            return
+        self._epoch = checkpoint.epoch
+        self.owns = True
+        try:
+            if checkpoint.fingerprint != self.definition.fingerprint:
+                await self._stand_changed()
+                return
+            await check_history(self._store, checkpoint)
+            await self._follow(checkpoint)
+        except BaseException:
+            self.owns = False
+            raise
+        await self._sink.release(self.definition.name, self._epoch)
+        self.owns = False
+
+    async def _follow(self, checkpoint: Checkpoint) -> None:
+        folding = Folding(self._sink, self.definition, self.definition.name, checkpoint)
+        self.applied.ring(folding.written)
+        self.status, self.error = RUNNING, ""
+        if checkpoint.status != RUNNING:
+            await self._sink.mark(self.definition.name, self._epoch, RUNNING, "")
+        pace = Pace()
+        renewed = time.monotonic()
+        while not self._stopping.is_set():
+            batch = await self._feed.read(folding.position)
+            if self._failures:
+                await folding.take_carefully(batch)
+            else:
+                await folding.take(batch)
+            if folding.written == folding.position:
+                self.applied.ring(folding.written)
+            self.progress_at = time.monotonic()
+            if batch.unreadable is not None:
+                raise batch.unreadable
+            if self.progress_at - renewed > LEASE_SECONDS / 4:
+                renewed = self.progress_at
+                if not await self._sink.renew(self.definition.name, self._epoch, LEASE_SECONDS):
+                    raise LostOwnership(self.definition.name)
+            if batch.last is not None:
+                pace.found()
+                # A batch that was folded after all: what failed before has healed.
+                self._failures = 0
+            if batch.scanned_to >= batch.head:
+                await self._store.wait_beyond(folding.position, pace.pause())
+
+    async def _stand_changed(self) -> None:
+        """The rows were folded by another definition: nobody may add to them. Looks now and then whether they were
+        rebuilt.
+        """
+        name = self.definition.name
+        if self.status != CHANGED:
+            self.status = CHANGED
+            self.error = f"its definition changed since its rows were written; run `refold rebuild {name}`"
+            _log.error("read model %s stands still: %s", name, self.error)
+        await self._sink.release(name, self._epoch)
+        self.owns = False
+        while not self._stopping.is_set():
+            await self._wait(LEASE_SECONDS / 4)
+            checkpoint = await self._sink.checkpoint(name)
+            if checkpoint is not None and checkpoint.fingerprint == self.definition.fingerprint:
+                return
+
+    async def _stop_at(self, problem: Exception) -> None:
+        """Stops loudly at the last good checkpoint. Goes on when it is rebuilt, or when the process starts again."""
+        self.status = STOPPED
+        self.error = " ".join([str(problem) if isinstance(problem, RefoldError) else repr(problem), *_notes(problem)])
+        _log.error("read model %s stopped: %s", self.definition.name, self.error, exc_info=problem)
+        epoch = self._epoch
+        self.applied.ring_anyway()
+        while not self._stopping.is_set():
+            try:
+                await self._sink.mark(self.definition.name, epoch, STOPPED, self.error)
+                await self._sink.renew(self.definition.name, epoch, LEASE_SECONDS)
+                checkpoint = await self._sink.checkpoint(self.definition.name)
+                if checkpoint is None or checkpoint.epoch != epoch:
+                    self._failures = 0
+                    return
+            except StoreUnavailable:
+                pass
+            await self._wait(LEASE_SECONDS / 4)
+        await self._sink.release(self.definition.name, epoch)
+
+    async def _pause(self, why: str) -> None:
+        seconds = min(_FIRST_PAUSE * 2 ** max(0, self._failures), _LONGEST_PAUSE)
+        _log.warning("read model %s pauses for %.1f s: %s", self.definition.name, seconds, why)
+        await self._wait(seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,146 @@
+"""All projections of one process: their tasks, their feed, and a watch over them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from refold.errors import ConfigurationError, ProjectionStopped
+from refold.folds.read_model import ReadModelDefinition
+from refold.messages.event_types import EventTypes
+from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
+from refold.projections.feed import Feed
+from refold.projections.projection import Projection, check_history
+from refold.projections.reads import Reads
+from refold.projections.rebuild import RebuildProgress, rebuild
+from refold.projections.sink import InlineRows, Sink
+from refold.store.event_store import EventStore
+
+__all__ = ["Projections"]
+
+_log = logging.getLogger("refold.projections")
+
+
+class Projections:
+    """The read models of one context: kept current by this process when it is started, read in any case."""
+
+    def __init__(
+        self, store: EventStore, sink: Sink, definitions: Sequence[ReadModelDefinition], types: EventTypes
+    ) -> None:
+        self.sink = sink
+        self.definitions = tuple(definitions)
+        self._store = store
+        self._types = types
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._running: dict[str, Projection] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._feed: Feed | None = None
+        self._following: Sequence[ReadModelDefinition] = ()
+        self.reads = Reads(store, sink, types, lambda definition: self._running.get(definition.name))
+
+    async def prepare(self) -> None:
+        """Creates the tables that are missing, catches inline read models up, and makes the store change them from now
+        on.
+        """
+        await self.sink.prepare()
+        for definition in self.definitions:
+            await self.sink.register(definition, definition.name)
+        inline = [definition for definition in self.definitions if definition.inline]
+        if not inline:
+            return
+        if not hasattr(self.sink, "install"):
+            raise ConfigurationError(f"this kind of store has no inline read models ({inline[0].cls.__qualname__})")
+        for definition in inline:
+            await self._catch_up(definition)
+        cast("InlineRows", self.sink).install(inline, self._types.decode)
+
+    async def _catch_up(self, definition: ReadModelDefinition) -> None:
+        """Brings an inline read model to the head. What is appended meanwhile by others is folded by the append that
+        follows.
+        """
+        checkpoint = await self.sink.checkpoint(definition.name)
+        head = await self._store.head()
+        if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
+            return  # refused by each append until it is rebuilt
+        await check_history(self._store, checkpoint)
+        if checkpoint.position >= head.position:
+            return
+        feed = Feed(self._store, self._types, definition.evolves)
+        projection = Projection(self._store, self.sink, feed, definition, self.owner)
+        task = asyncio.create_task(projection.run())
+        try:
+            while projection.applied.position < head.position:
+                if projection.status != RUNNING:
+                    raise ProjectionStopped(f"inline read model {definition.name!r} stopped: {projection.error}")
+                if not projection.owns:
+                    now = await self.sink.checkpoint(definition.name)
+                    if now is not None and now.position >= head.position:
+                        break
+                await projection.applied.wait_beyond(projection.applied.position, 0.1)
+        finally:
+            await projection.stop()
+            await task
+            await feed.close()
+
+    async def start(self, only: Sequence[ReadModelDefinition] | None = None) -> None:
+        """Follows the log in the background, for all read models that are not inline (or for these)."""
+        self._following = [each for each in (only or self.definitions) if not each.inline]
+        if not self._following:
+            return
+        wanted = {event for definition in self._following for event in definition.evolves}
+        self._feed = Feed(self._store, self._types, wanted)
+        for definition in self._following:
+            projection = Projection(self._store, self.sink, self._feed, definition, self.owner)
+            self._running[definition.name] = projection
+            self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
+
+    async def _watched(self, projection: Projection) -> None:
+        """Runs a projection, and again should it ever end by an error: none may stop in silence."""
+        while True:
+            try:
+                await projection.run()
+            except Exception:
+                _log.exception("the task of read model %s ended; starting it again", projection.definition.name)
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def stop(self) -> None:
+        """Stops following, and gives the leases back."""
+        for projection in self._running.values():
+            await projection.stop()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._running.clear()
+        if self._feed is not None:
+            await self._feed.close()
+            self._feed = None
+
+    def local(self, name: str) -> Projection | None:
+        """The projection of that name, if this process runs it."""
+        return self._running.get(name)
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints that the store knows, those of other apps included."""
+        return await self.sink.checkpoints()
+
+    async def rebuild(
+        self, definition: ReadModelDefinition, progress: Callable[[RebuildProgress], None] | None = None
+    ) -> int:
+        """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
+        position = await rebuild(
+            self._store, self.sink, definition, self._types, f"{self.owner}:rebuild:{secrets.token_hex(3)}", progress
+        )
+        if definition.inline and hasattr(self.sink, "install"):
+            await self._catch_up(definition)
+        return position
+
+    def stopped(self) -> list[Projection]:
+        """The projections of this process that stand still."""
+        return [each for each in self._running.values() if each.status == STOPPED]

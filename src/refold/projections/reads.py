@@ -1,0 +1,204 @@
+"""Reading read models: as they are, not older than a receipt, or with no lag at all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from refold.errors import InvalidQuery, ProjectionStopped, StaleRead
+from refold.folds.engine import RowFold
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.event_types import EventTypes
+from refold.messages.recorded import Recorded
+from refold.projections.checkpoint import CHANGED, STOPPED
+from refold.projections.conditions import Condition, checked, orders_of
+from refold.projections.ordering import sorted_rows
+from refold.projections.projection import Projection
+from refold.projections.sink import Query, Sink
+from refold.store.append import Matching
+from refold.store.event_store import EventFilter, EventStore
+
+__all__ = ["Reads"]
+
+_FRESH_PAGE = 2_000
+_FRESH_LIMIT = 100_000
+"""Unseen events that a fresh read folds at most: a read model that is further behind has no worker, and should be
+caught up.
+"""
+_FIRST_LOOK = 0.002
+_LONGEST_LOOK = 0.1
+
+
+class Reads:
+    """Queries on the read models of one context. `running` gives the projection of a read model, if this process runs
+    it.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        sink: Sink,
+        types: EventTypes,
+        running: Callable[[ReadModelDefinition], Projection | None],
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._types = types
+        self._running = running
+        self._usable: set[str] = set()
+
+    async def get(
+        self, definition: ReadModelDefinition, key: object, after: int | None, fresh: bool, timeout: float
+    ) -> ReadModel | None:
+        """The row of a key, or None."""
+        row_key = definition.as_key(key)
+        await self._ready(definition, after, fresh, timeout)
+        position, rows, _ = await self._sink.read(definition, [row_key], None)
+        if not fresh:
+            return rows.get(row_key)
+        state: dict[RowKey, ReadModel | None] = {row_key: rows.get(row_key)}
+        for events in await self._unseen(definition, position):
+            mine = [event for event in events if row_key in definition.routes[type(event.event)](event)]
+            others = {
+                key: None for event in mine for key in definition.routes[type(event.event)](event) if key != row_key
+            }
+            # An event may change several rows; only this one is wanted, and the others are folded from nothing and dropped.
+            state.update(others)
+            RowFold(definition).fold(state, mine)
+            state = {row_key: state[row_key]}
+        return state[row_key]
+
+    async def find(
+        self,
+        definition: ReadModelDefinition,
+        conditions: Iterable[Condition],
+        equals: Mapping[str, Any],
+        order_by: str | Sequence[str],
+        limit: int | None,
+        offset: int,
+        after: int | None,
+        fresh: bool,
+        timeout: float,
+    ) -> list[ReadModel]:
+        """The rows that fulfil the conditions, in order."""
+        if (limit is not None and limit < 0) or offset < 0:
+            raise InvalidQuery(f"limit={limit} and offset={offset} must be 0 or more")
+        where = checked(definition, conditions, dict(equals))
+        order = orders_of(definition, order_by)
+        await self._ready(definition, after, fresh, timeout)
+        if not fresh:
+            return (await self._sink.read(definition, [], Query(where, order, limit, offset)))[2]
+        return await self._find_fresh(definition, where, Query(where, order, limit, offset))
+
+    async def _find_fresh(
+        self, definition: ReadModelDefinition, where: Condition | None, query: Query
+    ) -> list[ReadModel]:
+        fold = RowFold(definition)
+        checkpoint = await self._sink.checkpoint(definition.name)
+        unseen = [
+            event for page in await self._unseen(definition, checkpoint.position if checkpoint else 0) for event in page
+        ]
+        touched = list(fold.keys(unseen))
+        enough = None if query.limit is None else query.limit + query.offset + len(touched)
+        position, rows, found = await self._sink.read(definition, touched, Query(where, query.order, enough))
+        # The checkpoint may have moved since the events were read; then the rows have seen some of them.
+        state: dict[RowKey, ReadModel | None] = dict(rows)
+        fold.fold(state, [event for event in unseen if event.position > position])
+        changed = set(touched)
+        kept = [row for row in found if definition.key_of(row) not in changed]
+        kept += [row for row in state.values() if row is not None and (where is None or where.holds(row))]
+        ordered = sorted_rows(kept, query.order)[query.offset :]
+        return ordered if query.limit is None else ordered[: query.limit]
+
+    async def count(
+        self,
+        definition: ReadModelDefinition,
+        conditions: Iterable[Condition],
+        equals: Mapping[str, Any],
+        after: int | None,
+        timeout: float,
+    ) -> int:
+        """The number of rows that fulfil the conditions."""
+        where = checked(definition, conditions, dict(equals))
+        await self._ready(definition, after, False, timeout)
+        return await self._sink.count(definition, where)
+
+    async def _unseen(self, definition: ReadModelDefinition, position: int) -> list[list[Recorded[Any]]]:
+        """What the log holds for this read model after a position, in pages."""
+        where = EventFilter(matching=(Matching(tuple(event.__message_name__ for event in definition.evolves)),))
+        pages: list[list[Recorded[Any]]] = []
+        seen = 0
+        while True:
+            page = await self._store.read_log(after=position, limit=_FRESH_PAGE, where=where)
+            if page.events:
+                pages.append([self._types.decode(event) for event in page.events])
+                seen += len(page.events)
+            if page.scanned_to >= page.head:
+                return pages
+            if seen > _FRESH_LIMIT:
+                raise StaleRead(
+                    definition.name,
+                    page.head,
+                    position,
+                    0,
+                    f"more than {_FRESH_LIMIT:,} events behind, too far for fresh=True",
+                )
+            position = page.scanned_to
+
+    async def _ready(self, definition: ReadModelDefinition, after: int | None, fresh: bool, timeout: float) -> None:
+        await self._refuse_changed(definition)
+        if after and not fresh:
+            await self._wait(definition, after, timeout)
+
+    async def _refuse_changed(self, definition: ReadModelDefinition) -> None:
+        """Raises `ProjectionStopped` when the rows were written by another definition."""
+        if definition.fingerprint in self._usable:
+            return
+        checkpoint = await self._sink.checkpoint(definition.name)
+        if checkpoint is None:
+            raise ProjectionStopped(
+                f"read model {definition.name!r} has no table yet; start a worker (`refold worker`), it makes it"
+            )
+        if checkpoint.fingerprint != definition.fingerprint:
+            raise ProjectionStopped(
+                f"read model {definition.name!r} was written by another definition of it ({CHANGED}); "
+                f"run `refold rebuild {definition.name}`"
+            )
+        self._usable.add(definition.fingerprint)
+
+    async def _wait(self, definition: ReadModelDefinition, wanted: int, timeout: float) -> None:
+        """Returns when the read model has reached a position. Raises `StaleRead` at the time-out, or when it stands
+        still.
+        """
+        began = time.monotonic()
+        pause = _FIRST_LOOK
+        while True:
+            running = self._running(definition)
+            if running is not None and running.applied.position >= wanted and running.owns:
+                return
+            left = timeout - (time.monotonic() - began)
+            if running is not None and running.owns:
+                if (
+                    left > 0
+                    and await running.applied.wait_beyond(wanted - 1, left)
+                    and running.applied.position >= wanted
+                ):
+                    return
+                reached, why = running.applied.position, running.error
+                stopped = running.status != "running"
+            else:
+                checkpoint = await self._sink.checkpoint(definition.name)
+                reached = checkpoint.position if checkpoint else 0
+                if reached >= wanted:
+                    return
+                stopped = checkpoint is not None and checkpoint.status == STOPPED
+                why = checkpoint.error if checkpoint is not None and stopped else ""
+                if running is not None and running.status == STOPPED:
+                    stopped, why = True, running.error
+                if not stopped and left > 0:
+                    await asyncio.sleep(min(pause, left))
+                    pause = min(2 * pause, _LONGEST_LOOK)
+            if stopped or left <= 0:
+                raise StaleRead(definition.name, wanted, reached, time.monotonic() - began, why)

@@ -1,0 +1,200 @@
+"""Read models in memory, beside an in-memory store."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from refold import faults
+from refold.errors import ProjectionStopped
+from refold.folds.engine import RowFold
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.recorded import StoredEvent
+from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.conditions import Condition
+from refold.projections.ordering import sorted_rows
+from refold.projections.sink import Query, building
+
+__all__ = ["MemorySink"]
+
+
+class MemoryAccess(Protocol):
+    """What the sink needs of its store."""
+
+    inline: Any
+
+
+class MemorySink:
+    """See `Sink`. What it gives and takes are copies, so that a caller cannot change a row behind its back."""
+
+    def __init__(self, store: MemoryAccess) -> None:
+        self._store = store
+        self._tables: dict[str, dict[RowKey, ReadModel]] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
+
+    async def prepare(self) -> None:
+        """See `Sink.prepare`."""
+
+    async def checkpoint(self, name: str) -> Checkpoint | None:
+        """See `Sink.checkpoint`."""
+        return self._checkpoints.get(name)
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """See `Sink.checkpoints`."""
+        return [self._checkpoints[name] for name in sorted(self._checkpoints)]
+
+    async def register(self, definition: ReadModelDefinition, table: str) -> None:
+        """See `Sink.register`."""
+        self._tables.setdefault(table, {})
+        self._checkpoints.setdefault(
+            table, Checkpoint(name=table, fingerprint=definition.fingerprint, updated_at=_now())
+        )
+
+    async def drop(self, table: str) -> None:
+        """See `Sink.drop`."""
+        self._tables.pop(table, None)
+        self._checkpoints.pop(table, None)
+
+    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
+        """See `Sink.claim`."""
+        known = self._checkpoints.get(name)
+        if known is None or not (force or known.owner in ("", owner) or known.lease_until < _now()):
+            return None
+        return self._change(name, owner=owner, epoch=known.epoch + 1, lease_until=_now() + int(seconds * 1_000_000))
+
+    async def renew(self, name: str, epoch: int, seconds: float) -> bool:
+        """See `Sink.renew`."""
+        if not self._owned(name, epoch):
+            return False
+        self._change(name, lease_until=_now() + int(seconds * 1_000_000))
+        return True
+
+    async def release(self, name: str, epoch: int) -> None:
+        """See `Sink.release`."""
+        if self._owned(name, epoch):
+            self._change(name, owner="")
+
+    async def mark(self, name: str, epoch: int, status: str, error: str) -> None:
+        """See `Sink.mark`."""
+        if self._owned(name, epoch):
+            self._change(name, status=status, error=error)
+
+    async def load(
+        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
+    ) -> dict[RowKey, ReadModel]:
+        """See `Sink.load`."""
+        rows = self._tables[table]
+        return {key: copy.deepcopy(rows[key]) for key in keys if key in rows}
+
+    async def write(
+        self,
+        definition: ReadModelDefinition,
+        table: str,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        move: Move,
+    ) -> bool:
+        """See `Sink.write`."""
+        if not self._moves(table, move):
+            return False
+        faults.at("projection.rows_written")
+        self._put(definition, table, rows, deleted, move)
+        return True
+
+    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+        """See `Sink.switch`."""
+        name, built = definition.name, building(definition.name)
+        if not self._owned(built, epoch):
+            return False
+        new = self._checkpoints.pop(built)
+        old = self._checkpoints[name]
+        self._tables[name] = self._tables.pop(built)
+        self._checkpoints[name] = msgspec.structs.replace(
+            new, name=name, owner="", epoch=old.epoch + 1, lease_until=0, status=RUNNING, error=""
+        )
+        return True
+
+    async def read(
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
+    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        """See `Sink.read`."""
+        rows = self._tables.get(definition.name, {})
+        found = {key: copy.deepcopy(rows[key]) for key in keys if key in rows}
+        queried: list[ReadModel] = []
+        if query is not None:
+            wanted = [row for row in rows.values() if query.where is None or query.where.holds(row)]
+            ordered = sorted_rows(wanted, query.order)[query.offset :]
+            queried = [copy.deepcopy(row) for row in ordered[: query.limit]]
+        checkpoint = self._checkpoints.get(definition.name)
+        return (checkpoint.position if checkpoint else 0), found, queried
+
+    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+        """See `Sink.count`."""
+        rows = self._tables.get(definition.name, {})
+        return sum(where is None or where.holds(row) for row in rows.values())
+
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
+        """See `InlineRows.install`."""
+        folds = [RowFold(definition) for definition in definitions]
+
+        def inline(events: list[StoredEvent]) -> None:
+            changes = [(fold, *self._folded(fold, events, decode)) for fold in folds]
+            for fold, rows, deleted, move in changes:
+                self._put(fold.definition, fold.definition.name, rows, deleted, move)
+
+        self._store.inline = inline if folds else None
+
+    def _folded(
+        self, fold: RowFold, events: list[StoredEvent], decode: Callable[[StoredEvent], Any]
+    ) -> tuple[list[ReadModel], list[RowKey], Move]:
+        name = fold.definition.name
+        checkpoint = self._checkpoints[name]
+        if checkpoint.position != events[0].position - 1 or checkpoint.fingerprint != fold.definition.fingerprint:
+            raise ProjectionStopped(f"inline read model {name!r} does not stand before these events; rebuild it")
+        recorded = [decode(event) for event in events]
+        rows = self._tables[name]
+        state: dict[RowKey, ReadModel | None] = {
+            key: copy.deepcopy(rows[key]) for key in fold.keys(recorded) if key in rows
+        }
+        touched = fold.fold(state, recorded)
+        last = events[-1]
+        move = Move(checkpoint.position, last.position, last.append_id.hex(), checkpoint.epoch)
+        return (
+            [row for key in touched if (row := state[key]) is not None],
+            [key for key in touched if state[key] is None],
+            move,
+        )
+
+    def _put(
+        self,
+        definition: ReadModelDefinition,
+        table: str,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        move: Move,
+    ) -> None:
+        kept = self._tables[table]
+        for row in rows:
+            kept[definition.key_of(row)] = copy.deepcopy(row)
+        for key in deleted:
+            kept.pop(key, None)
+        self._change(table, position=move.after, append_id=move.append_id, status=RUNNING, error="", updated_at=_now())
+
+    def _moves(self, name: str, move: Move) -> bool:
+        return self._owned(name, move.epoch) and self._checkpoints[name].position == move.before
+
+    def _owned(self, name: str, epoch: int) -> bool:
+        known = self._checkpoints.get(name)
+        return known is not None and known.epoch == epoch
+
+    def _change(self, name: str, **fields: Any) -> Checkpoint:
+        changed = self._checkpoints[name] = msgspec.structs.replace(self._checkpoints[name], **fields)
+        return changed
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,441 @@
+"""Read models in the Postgres database of their log: rows and checkpoint in one statement, so in one transaction and
+one round trip.
+
+Rows travel as one JSON text each way: the server takes it apart into typed columns, which is quicker than binding each
+value.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from psycopg import AsyncRawCursor
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from refold import faults
+from refold.errors import InvalidQuery, ProjectionStopped
+from refold.folds.engine import RowFold
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.recorded import StoredEvent
+from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.conditions import Condition
+from refold.projections.sink import Query, building
+from refold.projections.tables import Kind, column_kinds, condition_sql, order_sql, table_of
+from refold.store.event_store import LogPage
+
+__all__ = ["PostgresSink"]
+
+Run = Callable[[str, Sequence[str | int | None]], Awaitable[list[tuple[Any, ...]]]]
+
+_DIALECT: Any = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+_NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+_FIELDS = ", ".join(Checkpoint.__struct_fields__)
+_SCHEMA_LOCK = 0x5265666F_6C642031
+_HEAL_PAGE = 5_000
+_PREPARE = """
+do $do$ begin
+    perform pg_advisory_xact_lock({lock});
+    if to_regclass('{schema}.checkpoints') is null then
+        create table {schema}.checkpoints (
+            name        text collate "C" primary key,
+            position    bigint not null,
+            append_id   text not null,
+            fingerprint text not null,
+            owner       text not null,
+            epoch       bigint not null,
+            lease_until bigint not null,
+            status      text not null,
+            error       text not null,
+            updated_at  bigint not null
+        ) with (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+        comment on table {schema}.checkpoints is 'How far each read model has scanned the log, and who moves it.';
+    end if;
+end $do$"""
+
+
+class PostgresAccess(Protocol):
+    """What the sink needs of its store."""
+
+    inline: Any
+
+    @property
+    def schema(self) -> str:
+        """The schema of the log, quoted."""
+        ...
+
+    async def run(self, sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
+        """Runs one statement on its own and gives its rows."""
+        ...
+
+    async def read_log(self, *, after: int = 0, limit: int = 1000) -> LogPage:
+        """Reads the log."""
+        ...
+
+
+class _Rows:
+    """How the rows of one read model are written and read."""
+
+    def __init__(self, definition: ReadModelDefinition, table: str, checkpoints: str) -> None:
+        self.definition = definition
+        self.kinds = column_kinds(definition)
+        self.table = table_of(definition, table, "postgresql")
+        self.moments = [name for name, (kind, _) in self.kinds.items() if kind is Kind.MOMENT]
+        names = dict(zip(definition.cls.__struct_fields__, definition.cls.__struct_encode_fields__, strict=True))
+        quoted = f'"{table}"'
+        columns = ", ".join(f'"{column}"' for column in self.kinds)
+        record = ", ".join(f'"{names[column]}" {self._json_type(column)}' for column in self.kinds)
+        values = ", ".join(self._from_json(column, f'n."{names[column]}"') for column in self.kinds)
+        keys = ", ".join(f'"{column}"' for column in definition.key)
+        key_record = ", ".join(f'"{column}" {self._json_type(column)}' for column in definition.key)
+        same_key = " and ".join(
+            f't."{column}" = {self._from_json(column, f"""k."{column}" """)}' for column in definition.key
+        )
+        others = [column for column in self.kinds if column not in definition.key]
+        update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
+        shown = ", ".join(f'{self._to_json(column)} as "{names[column]}"' for column in self.kinds)
+        self.as_json = f"(select row_to_json(r) from (select {shown}) r)::varchar"
+        self.load = (
+            f"select {self.as_json} from json_to_recordset($1::text::json) as k ({key_record}) "
+            f"join {quoted} t on {same_key}"
+        )
+        self.write = (
+            "with quick as (select set_config('synchronous_commit', 'off', true)), "
+            f"moved as (update {checkpoints} set position = $1, append_id = $2, status = 'running', error = '', "
+            f"updated_at = {_NOW} where name = $3 and position = $4 and epoch = $5 returning 1), "
+            f"deleted as (delete from {quoted} t using json_to_recordset($7::text::json) as k ({key_record}) "
+            f"where {same_key} and exists (select from moved)), "
+            f"written as (insert into {quoted} ({columns}) select {values} "
+            f"from json_to_recordset($6::text::json) as n ({record}) where exists (select from moved) "
+            f"on conflict ({keys}) "
+            + (f"do update set {update}) " if others else "do nothing) ")
+            +
+            # Rows can be folded again, so this commit need not be flushed: the checkpoint is lost with them, or kept with them.
+            "select (select count(*) from moved), (select count(*) from quick)"
+        )
+        self.source = f"{quoted} t"
+
+    def _json_type(self, column: str) -> str:
+        kind = self.kinds[column][0]
+        if kind is Kind.BYTES:
+            return "text"
+        return str(self.table.c[column].type.compile(dialect=_DIALECT))
+
+    def _from_json(self, column: str, value: str) -> str:
+        return f"decode({value}, 'base64')" if self.kinds[column][0] is Kind.BYTES else value
+
+    def _to_json(self, column: str) -> str:
+        value = f't."{column}"'
+        match self.kinds[column][0]:
+            case Kind.BYTES:
+                return f"translate(encode({value}, 'base64'), E'\\n', '')"
+            case Kind.MOMENT:
+                return f"""to_char({value} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+            case Kind.DECIMAL:
+                # As text: a JSON number would be read back without the zeros at its end by some, and with them by others.
+                return f"{value}::text"
+            case _:
+                return value
+
+    def encoded(self, rows: Sequence[ReadModel]) -> str:
+        """Rows as one JSON text. Raises `InvalidQuery` for a moment without a time zone."""
+        for name in self.moments:
+            for row in rows:
+                moment = getattr(row, name)
+                if moment is not None and moment.tzinfo is None:
+                    raise InvalidQuery(
+                        f"{self.definition.cls.__qualname__}.{name} is {moment!r}, which has no time zone, so it names "
+                        "no moment; give one, as in datetime(…, tzinfo=UTC)"
+                    )
+        return msgspec.json.encode(rows).decode()
+
+    def keys(self, keys: Sequence[RowKey]) -> str:
+        """Keys as one JSON text."""
+        names = self.definition.key
+        return msgspec.json.encode([dict(zip(names, key, strict=True)) for key in keys]).decode()
+
+
+class PostgresSink:
+    """See `Sink`."""
+
+    dialect = "postgresql"
+
+    def __init__(self, store: PostgresAccess) -> None:
+        self._store = store
+        self._checkpoints = f"{store.schema}.checkpoints"
+        self._known: dict[tuple[str, str], _Rows] = {}
+        self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
+
+    def _rows(self, definition: ReadModelDefinition, table: str) -> _Rows:
+        key = (definition.fingerprint, table)
+        if key not in self._known:
+            self._known[key] = _Rows(definition, table, self._checkpoints)
+            self._decoders.setdefault(definition.cls, msgspec.json.Decoder(definition.cls).decode)
+        return self._known[key]
+
+    async def prepare(self) -> None:
+        """See `Sink.prepare`."""
+        await self._store.run(_PREPARE.format(lock=_SCHEMA_LOCK, schema=self._store.schema))
+
+    async def checkpoint(self, name: str) -> Checkpoint | None:
+        """See `Sink.checkpoint`."""
+        return await self._checkpoint(self._store.run, name)
+
+    async def _checkpoint(self, run: Run, name: str, lock: str = "") -> Checkpoint | None:
+        rows = await run(f"select {_FIELDS} from {self._checkpoints} where name = $1 {lock}", (name,))
+        return _from_row(rows[0]) if rows else None
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """See `Sink.checkpoints`."""
+        return [
+            _from_row(row) for row in await self._store.run(f"select {_FIELDS} from {self._checkpoints} order by 1")
+        ]
+
+    async def register(self, definition: ReadModelDefinition, table: str) -> None:
+        """See `Sink.register`."""
+        # A constraint keeps its name when its table is renamed, so each table's has a name of its own.
+        shape = table_of(definition, table, "postgresql", f"{definition.name}_{secrets.token_hex(4)}_pkey")
+        create = str(CreateTable(shape, if_not_exists=True).compile(dialect=_DIALECT))
+        await self._store.run(
+            f"do $do$ begin perform pg_advisory_xact_lock({_SCHEMA_LOCK}); "
+            f"if to_regclass('\"{table}\"') is null then {create}; end if; end $do$"
+        )
+        await self._store.run(
+            f"insert into {self._checkpoints} values ($1, 0, '', $2, '', 0, 0, $3, '', {_NOW}) on conflict do nothing",
+            (table, definition.fingerprint, RUNNING),
+        )
+
+    async def drop(self, table: str) -> None:
+        """See `Sink.drop`."""
+        await self._store.run(f'drop table if exists "{table}"')
+        await self._store.run(f"delete from {self._checkpoints} where name = $1", (table,))
+
+    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
+        """See `Sink.claim`."""
+        rows = await self._store.run(
+            f"update {self._checkpoints} set owner = $1, epoch = epoch + 1, lease_until = {_NOW} + $2 where name = $3 "
+            f"and ($4 = 1 or owner = '' or owner = $1 or lease_until < {_NOW}) returning {_FIELDS}",
+            (owner, int(seconds * 1_000_000), name, int(force)),
+        )
+        return _from_row(rows[0]) if rows else None
+
+    async def renew(self, name: str, epoch: int, seconds: float) -> bool:
+        """See `Sink.renew`."""
+        return await self._changes(
+            f"lease_until = {_NOW} + $3 where name = $1 and epoch = $2", (name, epoch, int(seconds * 1_000_000))
+        )
+
+    async def release(self, name: str, epoch: int) -> None:
+        """See `Sink.release`."""
+        await self._changes("owner = '' where name = $1 and epoch = $2", (name, epoch))
+
+    async def mark(self, name: str, epoch: int, status: str, error: str) -> None:
+        """See `Sink.mark`."""
+        await self._changes("status = $3, error = $4 where name = $1 and epoch = $2", (name, epoch, status, error))
+
+    async def _changes(self, change: str, parameters: Sequence[str | int | None]) -> bool:
+        return bool(await self._store.run(f"update {self._checkpoints} set {change} returning 1", parameters))
+
+    async def load(
+        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
+    ) -> dict[RowKey, ReadModel]:
+        """See `Sink.load`."""
+        return await self._load(self._store.run, self._rows(definition, table), keys)
+
+    async def _load(self, run: Run, rows: _Rows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
+        if not keys:
+            return {}
+        decode = self._decoders[rows.definition.cls]
+        found = [decode(text) for (text,) in await run(rows.load, (rows.keys(keys),))]
+        return {rows.definition.key_of(row): row for row in found}
+
+    async def write(
+        self,
+        definition: ReadModelDefinition,
+        table: str,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        move: Move,
+    ) -> bool:
+        """See `Sink.write`."""
+        return await self._write(self._store.run, self._rows(definition, table), table, rows, deleted, move)
+
+    async def _write(
+        self,
+        run: Run,
+        shape: _Rows,
+        table: str,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        move: Move,
+    ) -> bool:
+        parameters = (
+            move.after,
+            move.append_id,
+            table,
+            move.before,
+            move.epoch,
+            shape.encoded(rows),
+            shape.keys(deleted),
+        )
+        faults.at("projection.before_write")
+        answer = await run(shape.write, parameters)
+        return bool(answer[0][0])
+
+    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+        """See `Sink.switch`."""
+        name, built = definition.name, building(definition.name)
+        # A DO block takes no parameters; names come from definitions, which allow letters, digits and _ only.
+        await self._store.run(
+            f"""do $do$
+            declare new {self._checkpoints}%rowtype;
+            begin
+                select * into new from {self._checkpoints} where name = '{built}' and epoch = {epoch} for update;
+                if not found then
+                    return;
+                end if;
+                -- The epoch goes on, so that whoever ran the old one finds that it is not his any more.
+                update {self._checkpoints} set position = new.position, append_id = new.append_id,
+                    fingerprint = new.fingerprint, owner = '', epoch = epoch + 1, lease_until = 0, status = 'running',
+                    error = '', updated_at = {_NOW} where name = '{name}';
+                drop table if exists "{name}";
+                alter table "{built}" rename to "{name}";
+                delete from {self._checkpoints} where name = '{built}';
+            end $do$"""
+        )
+        return await self.checkpoint(built) is None
+
+    async def read(
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
+    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        """See `Sink.read`."""
+        rows = self._rows(definition, definition.name)
+        # One statement is one snapshot: the checkpoint first, then the rows of the keys, then those of the query.
+        parts = [
+            f"select 0 as part, position, null::varchar as row, 0::bigint as number from {self._checkpoints} where name = $1"
+        ]
+        parameters: list[str | int | None] = [definition.name, rows.keys(keys)]
+        loading = rows.load.replace("$1", "$2").replace(f"select {rows.as_json}", f"select 1, 0, {rows.as_json}, 0", 1)
+        parts.append(loading)
+        if query is not None:
+            text, values = self._select(rows, query, len(parameters))
+            parts.append(f"select 2, 0, q.row, q.number from ({text}) as q (row, number)")
+            parameters += values
+        answer = await self._store.run(" union all ".join(f"({part})" for part in parts) + " order by 1, 4", parameters)
+        decode = self._decoders[definition.cls]
+        position = next((row[1] for row in answer if row[0] == 0), 0)
+        by_key = [decode(row[2]) for row in answer if row[0] == 1]
+        queried = [decode(row[2]) for row in answer if row[0] == 2]
+        return position, {definition.key_of(row): row for row in by_key}, queried
+
+    def _select(self, rows: _Rows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
+        t = rows.table.alias("t")
+        ordering = [order_sql(t, rows.kinds, order, "postgresql") for order in query.order]
+        number = sa.func.row_number().over(order_by=ordering)
+        statement = sa.select(sa.literal_column(rows.as_json), number).select_from(t)
+        if query.where is not None:
+            statement = statement.where(condition_sql(t, rows.kinds, query.where, "postgresql"))
+        statement = statement.order_by(*ordering)
+        if query.limit is not None:
+            statement = statement.limit(sa.literal_column(str(int(query.limit))))
+        if query.offset:
+            statement = statement.offset(sa.literal_column(str(int(query.offset))))
+        return _compiled(statement, parameters_before)
+
+    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+        """See `Sink.count`."""
+        rows = self._rows(definition, definition.name)
+        t = rows.table.alias("t")
+        statement = sa.select(sa.func.count()).select_from(t)
+        if where is not None:
+            statement = statement.where(condition_sql(t, rows.kinds, where, "postgresql"))
+        text, parameters = _compiled(statement, 0)
+        return int((await self._store.run(text, parameters))[0][0])
+
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
+        """See `InlineRows.install`."""
+        shapes = [(self._rows(definition, definition.name), RowFold(definition)) for definition in definitions]
+
+        async def inline(connection: psycopg.AsyncConnection[Any], events: list[StoredEvent]) -> None:
+            async def run(sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
+                async with AsyncRawCursor(connection) as cursor:
+                    await cursor.execute(sql, list(parameters))
+                    return await cursor.fetchall() if cursor.description is not None else []
+
+            for rows, fold in shapes:
+                await self._apply_inline(run, rows, fold, events, decode)
+
+        self._store.inline = inline if shapes else None
+
+    async def _apply_inline(
+        self, run: Run, rows: _Rows, fold: RowFold, events: list[StoredEvent], decode: Callable[[StoredEvent], Any]
+    ) -> None:
+        definition = rows.definition
+        checkpoint = await self._checkpoint(run, definition.name, "for update")
+        if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
+            raise ProjectionStopped(
+                f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
+                f"run `refold rebuild {definition.name}`"
+            )
+        position = checkpoint.position
+        before = events[0].position - 1
+        if position > before:
+            raise ProjectionStopped(
+                f"inline read model {definition.name!r} is at position {position}, after {before}: the log was restored "
+                f"from an older backup; run `refold rebuild {definition.name}`"
+            )
+        # Another process appended without this read model. The log's lock is held here, so nothing is appended meanwhile.
+        while position < before:
+            page = await self._store.read_log(after=position, limit=min(_HEAL_PAGE, before - position))
+            move = Move(position, page.scanned_to, page.events[-1].append_id.hex(), checkpoint.epoch)
+            await self._fold_inline(run, rows, fold, page.events, decode, move)
+            position = page.scanned_to
+        last = events[-1]
+        move = Move(position, last.position, last.append_id.hex(), checkpoint.epoch)
+        await self._fold_inline(run, rows, fold, events, decode, move)
+
+    async def _fold_inline(
+        self,
+        run: Run,
+        rows: _Rows,
+        fold: RowFold,
+        events: list[StoredEvent],
+        decode: Callable[[StoredEvent], Any],
+        move: Move,
+    ) -> None:
+        recorded = [decode(event) for event in events]
+        state: dict[RowKey, ReadModel | None] = dict(await self._load(run, rows, list(fold.keys(recorded))))
+        touched = fold.fold(state, recorded)
+        changed = [row for key in touched if (row := state[key]) is not None]
+        deleted = [key for key in touched if state[key] is None]
+        # Here the commit is the append's, and must be flushed.
+        sql = rows.write.replace("set_config('synchronous_commit', 'off', true)", "1")
+        parameters = (
+            move.after,
+            move.append_id,
+            rows.definition.name,
+            move.before,
+            move.epoch,
+            rows.encoded(changed),
+            rows.keys(deleted),
+        )
+        if not (await run(sql, parameters))[0][0]:
+            raise ProjectionStopped(
+                f"the checkpoint of inline read model {rows.definition.name!r} was moved by another"
+            )
+
+
+def _from_row(row: Sequence[Any]) -> Checkpoint:
+    return Checkpoint(**dict(zip(Checkpoint.__struct_fields__, row, strict=True)))
+
+
+def _compiled(statement: Any, parameters_before: int) -> tuple[str, list[str | int | None]]:
+    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    text = re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + parameters_before}", str(compiled))
+    return text, [compiled.params[name] for name in compiled.positiontup or ()]

@@ -1,0 +1,399 @@
+"""Read models in the SQLite file of their log: rows and checkpoint in one transaction, by the store's one writing
+connection.
+"""
+
+from __future__ import annotations
+
+import decimal
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateTable
+
+from refold import faults
+from refold.errors import ProjectionStopped
+from refold.folds.engine import RowFold
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.recorded import Recorded, StoredEvent
+from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.conditions import Condition
+from refold.projections.sink import Query, building
+from refold.projections.tables import Kind, column_kinds, condition_sql, order_sql, sqlite_moment, table_of
+
+__all__ = ["SqliteSink"]
+
+T = TypeVar("T")
+_CHECKPOINTS = """
+create table if not exists refold_checkpoints (
+    name        text primary key,
+    position    integer not null,
+    append_id   text not null,
+    fingerprint text not null,
+    owner       text not null,
+    epoch       integer not null,
+    lease_until integer not null,
+    status      text not null,
+    error       text not null,
+    updated_at  integer not null
+) strict"""
+_FIELDS = ", ".join(Checkpoint.__struct_fields__)
+_MOVE = (
+    "update refold_checkpoints set position = ?, append_id = ?, status = 'running', error = '', updated_at = ? "
+    "where name = ? and position = ? and epoch = ?"
+)
+_KEYS_AT_ONCE = 500
+
+
+class SqliteAccess(Protocol):
+    """What the sink needs of its store."""
+
+    inline: Any
+
+    async def transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a function inside one transaction of the writing connection."""
+        ...
+
+    async def query(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a function with a connection that reads."""
+        ...
+
+
+class _Rows:
+    """How the rows of one read model are written and read."""
+
+    def __init__(self, definition: ReadModelDefinition, table: str) -> None:
+        self.definition = definition
+        self.kinds = column_kinds(definition)
+        self.name = f'"{table}"'
+        self.table = table_of(definition, table, "sqlite")
+        columns = ", ".join(f'"{column}"' for column in self.kinds)
+        others = [column for column in self.kinds if column not in definition.key]
+        update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
+        self.keys = ", ".join(f'"{column}"' for column in definition.key)
+        self.select = f"select {columns} from {self.name}"
+        self.upsert = (
+            f"insert into {self.name} ({columns}) values ({', '.join('?' * len(self.kinds))}) on conflict ({self.keys}) "
+            + (f"do update set {update}" if others else "do nothing")
+        )
+        matches = " and ".join(f'"{column}" = ?' for column in definition.key)
+        self.delete = f"delete from {self.name} where {matches}"
+
+    def values(self, row: ReadModel) -> tuple[Any, ...]:
+        """A row's values for the database."""
+        return tuple(_to_sql(getattr(row, column), kind) for column, (kind, _) in self.kinds.items())
+
+    def key_values(self, key: RowKey) -> tuple[Any, ...]:
+        """A key's values for the database."""
+        return tuple(_to_sql(value, self.kinds[name][0]) for name, value in zip(self.definition.key, key, strict=True))
+
+    def row(self, values: Sequence[Any]) -> ReadModel:
+        """A row as the database gave it."""
+        plain = {
+            column: msgspec.json.decode(value) if kind is Kind.JSON and value is not None else value
+            for (column, (kind, _)), value in zip(self.kinds.items(), values, strict=True)
+        }
+        return msgspec.convert(plain, self.definition.cls, strict=False)
+
+
+def _to_sql(value: Any, kind: Kind) -> Any:
+    if value is None:
+        return None
+    match kind:
+        case Kind.TEXT | Kind.INTEGER | Kind.FLOAT if type(value) in (str, int, float):
+            return value
+        case Kind.MOMENT:
+            return sqlite_moment(value)
+        case Kind.BOOLEAN:
+            return int(value)
+        case Kind.JSON:
+            return msgspec.json.encode(value).decode()
+        case _:
+            return msgspec.to_builtins(value)
+
+
+def _compare(left: str, right: str) -> int:
+    a, b = decimal.Decimal(left), decimal.Decimal(right)
+    return (a > b) - (a < b)
+
+
+class SqliteSink:
+    """See `Sink`."""
+
+    dialect = "sqlite"
+
+    def __init__(self, store: SqliteAccess) -> None:
+        self._store = store
+        self._known: dict[tuple[str, str], _Rows] = {}
+
+    def _rows(self, definition: ReadModelDefinition, table: str) -> _Rows:
+        key = (definition.fingerprint, table)
+        if key not in self._known:
+            self._known[key] = _Rows(definition, table)
+        return self._known[key]
+
+    async def prepare(self) -> None:
+        """See `Sink.prepare`."""
+        await self._store.transact(lambda connection: connection.execute(_CHECKPOINTS))
+
+    async def checkpoint(self, name: str) -> Checkpoint | None:
+        """See `Sink.checkpoint`."""
+        return await self._store.query(lambda connection: _checkpoint(connection, name))
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """See `Sink.checkpoints`."""
+        select = f"select {_FIELDS} from refold_checkpoints order by name"
+        rows = await self._store.query(lambda connection: connection.execute(select).fetchall())
+        return [_from_row(row) for row in rows]
+
+    async def register(self, definition: ReadModelDefinition, table: str) -> None:
+        """See `Sink.register`."""
+        rows = self._rows(definition, table)
+        create = str(CreateTable(rows.table, if_not_exists=True).compile(dialect=sqlite.dialect()))
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(create)
+            connection.execute(
+                "insert into refold_checkpoints values (?, 0, '', ?, '', 0, 0, ?, '', ?) on conflict do nothing",
+                (table, definition.fingerprint, RUNNING, _now()),
+            )
+
+        await self._store.transact(run)
+
+    async def drop(self, table: str) -> None:
+        """See `Sink.drop`."""
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(f'drop table if exists "{table}"')
+            connection.execute("delete from refold_checkpoints where name = ?", (table,))
+
+        await self._store.transact(run)
+
+    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
+        """See `Sink.claim`."""
+
+        def run(connection: sqlite3.Connection) -> Checkpoint | None:
+            now = _now()
+            changed = connection.execute(
+                "update refold_checkpoints set owner = ?, epoch = epoch + 1, lease_until = ? "
+                "where name = ? and (? or owner = '' or owner = ? or lease_until < ?)",
+                (owner, now + int(seconds * 1_000_000), name, force, owner, now),
+            ).rowcount
+            return _checkpoint(connection, name) if changed else None
+
+        return await self._store.transact(run)
+
+    async def renew(self, name: str, epoch: int, seconds: float) -> bool:
+        """See `Sink.renew`."""
+        return await self._changes(
+            "update refold_checkpoints set lease_until = ? where name = ? and epoch = ?",
+            (_now() + int(seconds * 1_000_000), name, epoch),
+        )
+
+    async def release(self, name: str, epoch: int) -> None:
+        """See `Sink.release`."""
+        await self._changes("update refold_checkpoints set owner = '' where name = ? and epoch = ?", (name, epoch))
+
+    async def mark(self, name: str, epoch: int, status: str, error: str) -> None:
+        """See `Sink.mark`."""
+        await self._changes(
+            "update refold_checkpoints set status = ?, error = ? where name = ? and epoch = ?",
+            (status, error, name, epoch),
+        )
+
+    async def _changes(self, sql: str, parameters: tuple[Any, ...]) -> bool:
+        return await self._store.transact(lambda connection: connection.execute(sql, parameters).rowcount > 0)
+
+    async def load(
+        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
+    ) -> dict[RowKey, ReadModel]:
+        """See `Sink.load`."""
+        rows = self._rows(definition, table)
+        return await self._store.query(lambda connection: _load(connection, rows, keys))
+
+    async def write(
+        self,
+        definition: ReadModelDefinition,
+        table: str,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        move: Move,
+    ) -> bool:
+        """See `Sink.write`."""
+        shape = self._rows(definition, table)
+
+        def run(connection: sqlite3.Connection) -> bool:
+            if not _moved(connection, table, move):
+                return False
+            faults.at("projection.checkpoint_moved")
+            _write(connection, shape, rows, deleted)
+            faults.at("projection.rows_written")
+            return True
+
+        return await self._store.transact(run)
+
+    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+        """See `Sink.switch`."""
+        name, built = definition.name, building(definition.name)
+
+        def run(connection: sqlite3.Connection) -> bool:
+            new = _checkpoint(connection, built)
+            if new is None or new.epoch != epoch:
+                return False
+            connection.execute(f'drop table if exists "{name}"')
+            connection.execute(f'alter table "{built}" rename to "{name}"')
+            # The epoch goes on, so that whoever ran the old one finds that it is not his any more.
+            connection.execute(
+                "update refold_checkpoints set position = ?, append_id = ?, fingerprint = ?, owner = '', "
+                "epoch = epoch + 1, lease_until = 0, status = 'running', error = '', updated_at = ? where name = ?",
+                (new.position, new.append_id, new.fingerprint, _now(), name),
+            )
+            connection.execute("delete from refold_checkpoints where name = ?", (built,))
+            faults.at("rebuild.switching")
+            return True
+
+        return await self._store.transact(run)
+
+    async def read(
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
+    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        """See `Sink.read`."""
+        rows = self._rows(definition, definition.name)
+        text, parameters = self._select(rows, query) if query is not None else ("", ())
+
+        def run(connection: sqlite3.Connection) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+            connection.create_collation("refold_decimal", _compare)
+            own = not connection.in_transaction
+            if own:
+                connection.execute("begin")
+            try:
+                checkpoint = _checkpoint(connection, definition.name)
+                found = _load(connection, rows, keys)
+                queried = [rows.row(row) for row in connection.execute(text, parameters)] if text else []
+                return (checkpoint.position if checkpoint else 0), found, queried
+            finally:
+                if own:
+                    connection.execute("rollback")
+
+        return await self._store.query(run)
+
+    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+        """See `Sink.count`."""
+        rows = self._rows(definition, definition.name)
+        statement = sa.select(sa.func.count()).select_from(rows.table)
+        if where is not None:
+            statement = statement.where(condition_sql(rows.table, rows.kinds, where, "sqlite"))
+        text, parameters = _compiled(statement)
+
+        def run(connection: sqlite3.Connection) -> int:
+            connection.create_collation("refold_decimal", _compare)
+            return int(connection.execute(text, parameters).fetchone()[0])
+
+        return await self._store.query(run)
+
+    def _select(self, rows: _Rows, query: Query) -> tuple[str, tuple[Any, ...]]:
+        statement = sa.select(*rows.table.columns)
+        if query.where is not None:
+            statement = statement.where(condition_sql(rows.table, rows.kinds, query.where, "sqlite"))
+        statement = statement.order_by(*(order_sql(rows.table, rows.kinds, order, "sqlite") for order in query.order))
+        if query.limit is not None or query.offset:
+            statement = statement.limit(-1 if query.limit is None else query.limit).offset(query.offset)
+        return _compiled(statement)
+
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
+        """See `InlineRows.install`."""
+        shapes = [(self._rows(definition, definition.name), RowFold(definition)) for definition in definitions]
+
+        def inline(connection: sqlite3.Connection, events: list[StoredEvent]) -> None:
+            for rows, fold in shapes:
+                _apply_inline(connection, rows, fold, events, decode)
+
+        self._store.inline = inline if shapes else None
+
+
+def _apply_inline(
+    connection: sqlite3.Connection,
+    rows: _Rows,
+    fold: RowFold,
+    events: list[StoredEvent],
+    decode: Callable[[StoredEvent], Any],
+) -> None:
+    definition = rows.definition
+    checkpoint = _checkpoint(connection, definition.name)
+    if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
+        raise ProjectionStopped(
+            f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
+            f"run `refold rebuild {definition.name}`"
+        )
+    if checkpoint.position != events[0].position - 1:
+        raise ProjectionStopped(
+            f"inline read model {definition.name!r} is at position {checkpoint.position}, "
+            f"not at {events[0].position - 1}; restart the app, it catches up when it starts"
+        )
+    recorded: list[Recorded[Any]] = [decode(event) for event in events]
+    state: dict[RowKey, ReadModel | None] = dict(_load(connection, rows, list(fold.keys(recorded))))
+    touched = fold.fold(state, recorded)
+    _write(
+        connection,
+        rows,
+        [row for key in touched if (row := state[key]) is not None],
+        [key for key in touched if state[key] is None],
+    )
+    last = events[-1]
+    _moved(
+        connection,
+        definition.name,
+        Move(checkpoint.position, last.position, last.append_id.hex(), checkpoint.epoch),
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _from_row(row: Sequence[Any]) -> Checkpoint:
+    return Checkpoint(**dict(zip(Checkpoint.__struct_fields__, row, strict=True)))
+
+
+def _checkpoint(connection: sqlite3.Connection, name: str) -> Checkpoint | None:
+    row = connection.execute(f"select {_FIELDS} from refold_checkpoints where name = ?", (name,)).fetchone()
+    return None if row is None else _from_row(row)
+
+
+def _moved(connection: sqlite3.Connection, name: str, move: Move) -> bool:
+    parameters = (move.after, move.append_id, _now(), name, move.before, move.epoch)
+    return connection.execute(_MOVE, parameters).rowcount > 0
+
+
+def _load(connection: sqlite3.Connection, rows: _Rows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
+    found: dict[RowKey, ReadModel] = {}
+    place = f"({', '.join('?' * len(rows.definition.key))})"
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        part = keys[start : start + _KEYS_AT_ONCE]
+        places = ", ".join([place] * len(part))
+        parameters = [value for key in part for value in rows.key_values(key)]
+        for values in connection.execute(f"{rows.select} where ({rows.keys}) in (values {places})", parameters):
+            row = rows.row(values)
+            found[rows.definition.key_of(row)] = row
+    return found
+
+
+def _write(
+    connection: sqlite3.Connection, rows: _Rows, changed: Sequence[ReadModel], deleted: Sequence[RowKey]
+) -> None:
+    if changed:
+        connection.executemany(rows.upsert, [rows.values(row) for row in changed])
+    if deleted:
+        connection.executemany(rows.delete, [rows.key_values(key) for key in deleted])
+
+
+def _compiled(statement: Any) -> tuple[str, tuple[Any, ...]]:
+    compiled = statement.compile(
+        dialect=sqlite.dialect(paramstyle="qmark"), compile_kwargs={"render_postcompile": True}
+    )
+    values = compiled.params
+    return str(compiled), tuple(values[name] for name in compiled.positiontup or ())

@@ -1,0 +1,196 @@
+"""The SQL table of a read model: real columns of real types, made from its class."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import types
+import typing
+import uuid
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from refold.errors import DefinitionError
+from refold.folds.read_model import ReadModelDefinition
+from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
+
+__all__ = ["Kind", "column_kinds", "condition_sql", "order_sql", "sqlite_moment", "table_of", "text_of"]
+
+
+class Kind(enum.Enum):
+    """What a column holds."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DECIMAL = "decimal"
+    MOMENT = "moment"
+    DATE = "date"
+    UUID = "uuid"
+    BYTES = "bytes"
+    JSON = "json"
+
+
+_KINDS: dict[Any, Kind] = {
+    str: Kind.TEXT,
+    bool: Kind.BOOLEAN,
+    int: Kind.INTEGER,
+    float: Kind.FLOAT,
+    decimal.Decimal: Kind.DECIMAL,
+    datetime.datetime: Kind.MOMENT,
+    datetime.date: Kind.DATE,
+    uuid.UUID: Kind.UUID,
+    bytes: Kind.BYTES,
+}
+_POSTGRES: dict[Kind, sa.types.TypeEngine[Any]] = {
+    Kind.TEXT: sa.Text(),
+    Kind.INTEGER: sa.BigInteger(),
+    Kind.FLOAT: sa.Double(),
+    Kind.BOOLEAN: sa.Boolean(),
+    Kind.DECIMAL: sa.Numeric(),
+    Kind.MOMENT: sa.DateTime(timezone=True),
+    Kind.DATE: sa.Date(),
+    Kind.UUID: sa.Uuid(),
+    Kind.BYTES: sa.LargeBinary(),
+    Kind.JSON: JSONB(),
+}
+# SQLite has no exact decimals: text keeps every digit, and a collation of Refold's own compares them as numbers.
+_SQLITE: dict[Kind, sa.types.TypeEngine[Any]] = {
+    Kind.TEXT: sa.Text(),
+    Kind.INTEGER: sa.Integer(),
+    Kind.FLOAT: sa.REAL(),
+    Kind.BOOLEAN: sa.Integer(),
+    Kind.DECIMAL: sa.Text(),
+    Kind.MOMENT: sa.Text(),
+    Kind.DATE: sa.Text(),
+    Kind.UUID: sa.Text(),
+    Kind.BYTES: sa.Text(),
+    Kind.JSON: sa.Text(),
+}
+
+
+def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]]:
+    """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key that cannot be
+    one.
+    """
+    config = definition.cls.__struct_config__
+    if config.omit_defaults or config.array_like or config.tag is not None:
+        raise DefinitionError(
+            f"{definition.cls.__qualname__}: a read model cannot have omit_defaults, array_like or tag; its rows are columns"
+        )
+    kinds = {each.name: _kind(each.type) for each in msgspec.structs.fields(definition.cls)}
+    for name in definition.key:
+        if kinds[name][1] or kinds[name][0] in (Kind.JSON, Kind.FLOAT):
+            raise DefinitionError(
+                f"{definition.cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or the "
+                "like, and always there"
+            )
+    return kinds
+
+
+def _kind(annotation: Any) -> tuple[Kind, bool]:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _kind(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(annotation) if part is not types.NoneType]
+        optional = len(parts) < len(typing.get_args(annotation))
+        return (_kind(parts[0])[0] if len(parts) == 1 else Kind.JSON), optional
+    if origin is typing.Literal:
+        return (Kind.TEXT if all(isinstance(each, str) for each in typing.get_args(annotation)) else Kind.JSON), False
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        values = [member.value for member in annotation]
+        text, whole = all(isinstance(each, str) for each in values), all(type(each) is int for each in values)
+        return (Kind.TEXT if text else Kind.INTEGER if whole else Kind.JSON), False
+    return _KINDS.get(annotation, Kind.JSON), False
+
+
+def table_of(definition: ReadModelDefinition, name: str, dialect: str, constraint: str = "") -> sa.Table:
+    """The table, by that name. `constraint` names its primary key."""
+    engine = _POSTGRES if dialect == "postgresql" else _SQLITE
+    columns = [
+        sa.Column(column, engine[kind], nullable=optional, primary_key=column in definition.key, autoincrement=False)
+        for column, (kind, optional) in column_kinds(definition).items()
+    ]
+    table = sa.Table(name, sa.MetaData(), *columns)
+    if constraint:
+        table.primary_key.name = constraint
+    return table
+
+
+def condition_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], condition: Condition, dialect: str) -> Any:
+    """A condition as SQLAlchemy has it."""
+    if isinstance(condition, All):
+        return sa.and_(*(condition_sql(table, kinds, part, dialect) for part in condition.parts))
+    if isinstance(condition, Any_):
+        return sa.or_(*(condition_sql(table, kinds, part, dialect) for part in condition.parts))
+    if isinstance(condition, Not):
+        # SQL's third truth value is not negated; a row without the value fulfils neither a condition nor, in SQL, its
+        # opposite. Here "not" means "does not hold", as it does in Python.
+        return sa.not_(sa.func.coalesce(condition_sql(table, kinds, condition.part, dialect), sa.false()))
+    assert isinstance(condition, Comparison)
+    kind = kinds[condition.name][0]
+    column: Any = _sortable(table.c[condition.name], kind, dialect)
+    value = condition.value
+    match condition.operator:
+        case "is_none":
+            return table.c[condition.name].is_(None) if value else table.c[condition.name].is_not(None)
+        case "in":
+            return column.in_([_bound(each, kind, dialect) for each in value])
+        case "starts_with":
+            beginning = sa.func.substr(
+                table.c[condition.name], sa.literal_column("1"), sa.literal_column(str(len(value)))
+            )
+            return beginning == _bound(value, Kind.TEXT, dialect)
+        case "contains":
+            position = sa.func.strpos if dialect == "postgresql" else sa.func.instr
+            return position(table.c[condition.name], _bound(value, Kind.TEXT, dialect)) > sa.literal_column("0")
+        case operator:
+            return column.op(operator, is_comparison=True)(_bound(value, kind, dialect))
+
+
+def _sortable(column: Any, kind: Kind, dialect: str) -> Any:
+    if dialect == "sqlite" and kind is Kind.DECIMAL:
+        return sa.collate(column, "refold_decimal")
+    if dialect == "postgresql" and kind is Kind.TEXT:
+        # By code points, as SQLite and Python compare, whatever the database's language is.
+        return sa.collate(column, "C")
+    return column
+
+
+def _bound(value: Any, kind: Kind, dialect: str) -> Any:
+    if dialect == "postgresql":
+        # Everything goes as text and is cast there, so that no driver decides what type a value has.
+        text = sa.literal(text_of(value, kind), sa.Text())
+        if kind is Kind.BYTES:
+            return sa.func.decode(sa.cast(text, sa.Text()), sa.literal_column("'base64'"))
+        return sa.cast(sa.cast(text, sa.Text()), _POSTGRES[kind])
+    plain = msgspec.to_builtins(value)
+    if kind is Kind.JSON:
+        return msgspec.json.encode(plain).decode()
+    return sqlite_moment(value) if kind is Kind.MOMENT else int(plain) if kind is Kind.BOOLEAN else plain
+
+
+def text_of(value: Any, kind: Kind) -> str:
+    """A value as the text that Postgres reads it from."""
+    plain = msgspec.to_builtins(value)
+    if kind is Kind.JSON:
+        return msgspec.json.encode(plain).decode()
+    return str(plain).lower() if kind is Kind.BOOLEAN else str(plain)
+
+
+def sqlite_moment(value: datetime.datetime) -> str:
+    """A moment as SQLite keeps it: in UTC, always with microseconds, so that texts sort as moments do."""
+    moment = value if value.tzinfo is None else value.astimezone(datetime.UTC)
+    return moment.isoformat(timespec="microseconds")
+
+
+def order_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:
+    """A field to sort by, with missing values last."""
+    column = _sortable(table.c[order.name], kinds[order.name][0], dialect)
+    return (column.desc() if order.descending else column.asc()).nulls_last()

@@ -1,0 +1,43 @@
+"""A subscription: the events of the log after a position, each once and in order, and then those that come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from refold.errors import LogRegression
+from refold.store.event_store import EventFilter, EventStore, LogPage
+from refold.subscriptions.pace import Pace
+
+__all__ = ["pages"]
+
+_PAGE = 1_000
+
+
+async def pages(
+    store: EventStore, *, after: int, where: EventFilter, follow: bool, size: int = _PAGE
+) -> AsyncIterator[LogPage]:
+    """Pages of the log after a position. With `follow` it never ends; otherwise it ends at the head that it finds.
+
+    A page may be empty: `scanned_to` says how far nothing more matched. Raises `LogRegression` when the log ends before
+    `after`.
+    """
+    reader = await store.open_reader()
+    pace = Pace()
+    try:
+        while True:
+            page = await reader.read(after, size, where)
+            if page.head < after:
+                raise LogRegression(
+                    f"the log of {store.name} ends at position {page.head}, before {after}: it was restored from an older "
+                    "backup; begin again at a position that it has"
+                )
+            if page.scanned_to > after:
+                after = page.scanned_to
+                pace.found()
+                yield page
+            if page.scanned_to >= page.head:
+                if not follow:
+                    return
+                await store.wait_beyond(after, pace.pause())
+    finally:
+        await reader.close()
