@@ -11,6 +11,7 @@ import click
 from refold.cli.command import Group
 from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
 from refold.cli.init import init
+from refold.cli.migrate import migrate
 from refold.cli.show import show
 from refold.cli.streams import history, streams
 from refold.cli.transfer import export, import_
@@ -52,7 +53,7 @@ cli = Group(
     subcommand_metavar="COMMAND [ARGUMENTS]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-cli.add_section("Begin", init, version)
+cli.add_section("Begin", init, migrate, version)
 cli.add_section("Look", streams, history, show)
 cli.add_section("Move", export, import_)
 

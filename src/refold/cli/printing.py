@@ -12,7 +12,6 @@ import click
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from refold.messages.recorded import from_microseconds
@@ -27,10 +26,12 @@ __all__ = [
     "print_json",
     "print_table",
     "rate",
+    "table_of",
 ]
 
 _UNLIMITED = 10_000
 _GAP = 2
+_SMALLEST = 16
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -63,44 +64,49 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]],
     if not rows:
         click.echo(empty)
         return
-    target = console()
-    texts = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    kept = _fitting(columns, texts, target.width)
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_edge=False)
-    for index in kept:
-        column = columns[index]
-        table.add_column(
-            column.title,
-            justify=column.align,
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.flexible else _width(columns, texts, index),
-        )
-    for row in texts:
-        table.add_row(*(row[index] for index in kept))
-    target.print(table)
+    console().print(table_of(columns, rows), soft_wrap=True)
 
 
-def _width(columns: Sequence[Column], rows: list[list[Text]], index: int) -> int:
-    return max(cell_len(columns[index].title), *(cell_len(row[index].plain) for row in rows))
+def table_of(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]) -> Text:
+    """Rows under the titles of their columns, as wide as the terminal at most."""
+    titles = [Text(column.title, style="bold") for column in columns]
+    lines = [titles, *([cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows)]
+    widths = [max(line[index].cell_len for line in lines) for index in range(len(columns))]
+    kept = _fitting(columns, widths, console().width)
+    return Text("\n").join(_line(columns, line, widths, kept) for line in lines)
 
 
-def _fitting(columns: Sequence[Column], rows: list[list[Text]], width: int) -> list[int]:
+def _fitting(columns: Sequence[Column], widths: list[int], most: int) -> list[int]:
+    """Which columns are shown; the flexible ones among them are made as narrow as need be."""
     kept = list(range(len(columns)))
 
-    def needed() -> int:
-        widths = [
-            cell_len(columns[index].title) + 8 if columns[index].flexible else _width(columns, rows, index)
-            for index in kept
+    def over(smallest: bool) -> int:
+        needed = [
+            min(widths[index], _SMALLEST) if smallest and columns[index].flexible else widths[index] for index in kept
         ]
-        return sum(widths) + _GAP * (len(kept) - 1)
+        return sum(needed) + _GAP * (len(kept) - 1) - most
 
-    while needed() > width:
+    while over(smallest=True) > 0:
         spare = max(kept, key=lambda index: columns[index].spare)
         if columns[spare].spare == 0:
             break
         kept.remove(spare)
+    for index in kept:
+        if columns[index].flexible and (excess := over(smallest=False)) > 0:
+            widths[index] = max(widths[index] - excess, min(widths[index], _SMALLEST))
     return kept
+
+
+def _line(columns: Sequence[Column], line: list[Text], widths: list[int], kept: list[int]) -> Text:
+    cells = []
+    for index in kept:
+        cell = line[index].copy()
+        cell.truncate(widths[index], overflow="ellipsis")
+        padding = " " * (widths[index] - cell.cell_len)
+        cells.append(Text(padding) + cell if columns[index].align == "right" else cell + Text(padding))
+    joined = Text(" " * _GAP).join(cells)
+    joined.rstrip()
+    return joined
 
 
 def print_facts(facts: Sequence[tuple[str, str | Text]]) -> None:
@@ -109,7 +115,7 @@ def print_facts(facts: Sequence[tuple[str, str | Text]]) -> None:
     width = max(cell_len(name) for name, _ in facts)
     for name, value in facts:
         line = Text(f"{name:<{width}}  ", style="bold")
-        target.print(line + (value if isinstance(value, Text) else Text(value)), overflow="fold")
+        target.print(line + (value if isinstance(value, Text) else Text(value)), soft_wrap=True)
 
 
 def print_json(value: Any, *, compact: bool = False) -> None:

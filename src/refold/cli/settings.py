@@ -48,13 +48,13 @@ def _missing(key: str, what: str, example: str) -> str:
 def settings_from(options: Mapping[str, str | None], environment: Mapping[str, str], cwd: Path) -> Settings:
     """The settings of a command that is run in `cwd`. Raises `ConfigurationError` for a file that is wrong."""
     path = _nearest_file(cwd)
-    from_file = _read(path) if path is not None else {}
+    from_file = _read(path, cwd) if path is not None else {}
     chosen: dict[str, str | None] = {}
     for key in _KEYS:
         given = options.get(key) or environment.get(f"REFOLD_{key.upper()}")
         chosen[key] = given or from_file.get(key)
         if not given and path is not None and key == "url" and key in from_file:
-            chosen[key] = _beside(path, from_file[key])
+            chosen[key] = _beside(path, from_file[key], cwd)
     app_from_file = path is not None and chosen["app"] is not None and chosen["app"] == from_file.get("app")
     folder = path.parent if path is not None and app_from_file else cwd
     return Settings(chosen["app"], chosen["url"], chosen["listen_url"], folder)
@@ -64,30 +64,29 @@ def _nearest_file(cwd: Path) -> Path | None:
     return next((folder / FILE_NAME for folder in (cwd, *cwd.parents) if (folder / FILE_NAME).is_file()), None)
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path, cwd: Path) -> dict[str, str]:
     try:
         with path.open("rb") as stream:
             content = tomllib.load(stream)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigurationError(f"{_shown(path)} cannot be read: {problem}") from problem
+        raise ConfigurationError(f"{_shown(path, cwd)} cannot be read: {problem}") from problem
     for key, value in content.items():
         if key not in _KEYS:
-            raise ConfigurationError(f"{_shown(path)}: {key!r} is not a setting; there are {', '.join(_KEYS)}")
+            raise ConfigurationError(f"{_shown(path, cwd)}: {key!r} is not a setting; there are {', '.join(_KEYS)}")
         if not isinstance(value, str) or not value:
-            raise ConfigurationError(f'{_shown(path)}: {key} must be text in quotes, as in {key} = "…"')
+            raise ConfigurationError(f'{_shown(path, cwd)}: {key} must be text in quotes, as in {key} = "…"')
     return content
 
 
-def _beside(path: Path, url: str) -> str:
+def _beside(path: Path, url: str, cwd: Path) -> str:
     """A relative SQLite file is meant from where the settings are, whatever folder the command is run in."""
     name = url.removeprefix(_SQLITE)
     if name == url or name.startswith((":memory:", "/", "?")) or not name:
         return url
-    return f"{_SQLITE}{path.parent / name}"
+    return f"{_SQLITE}{_shown(path.parent / name, cwd)}"
 
 
-def _shown(path: Path) -> str:
-    try:
-        return os.path.relpath(path)
-    except ValueError:
-        return str(path)
+def _shown(path: Path, cwd: Path) -> str:
+    """The path as one would write it here: short names in what is printed."""
+    below = os.path.relpath(path, cwd)
+    return below if below.count("..") <= 3 else str(path)

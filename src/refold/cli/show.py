@@ -90,6 +90,8 @@ def _plain(state: Any) -> dict[str, Any]:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, str):
         return value
     return msgspec.json.encode(value).decode()
