@@ -1,4 +1,4 @@
-"""Group commit: callers enqueue, one writer takes whatever waits and commits it all at once.
+"""Group commit: callers enqueue, and whatever waits is committed at once.
 
 The latency of one commit is the window in which the next batch gathers; there is no timer. Each append has its own
 result, so a conflict fails its own append and not its neighbours.
@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ import msgspec
 from refold.errors import Overloaded, RefoldError, StoreUnavailable
 from refold.store.append import Append, AppendResult, validate_append
 
-__all__ = ["AGAIN", "CommitBatch", "GroupCommit", "Limits", "Outcome"]
+__all__ = ["AGAIN", "BeginBatch", "CommitBatch", "GroupCommit", "Limits", "Outcome"]
 
 
 class _Again(Enum):
@@ -30,6 +31,8 @@ AGAIN: Final = _Again.AGAIN
 
 Outcome = AppendResult | RefoldError | _Again
 CommitBatch = Callable[[Sequence[Append]], Awaitable[Sequence[Outcome]]]
+BeginBatch = Callable[[Sequence[Append], Callable[[Sequence[Outcome]], None]], bool]
+"""Begins a commit without waiting for anything, and calls back with the outcomes; False: it cannot right now."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     payload: int = 8 * 1_048_576
 
 
+_WORTH_OVERLAPPING = 16
+"""So many appends must wait before a second commit is begun while one is under way: each has a cost of its own."""
+
+
 class _Waiting(msgspec.Struct, eq=False):
     append: Append
     events: int
@@ -51,24 +58,40 @@ class _Waiting(msgspec.Struct, eq=False):
 
 class GroupCommit:
     """The queue before one store's writer. `commit` gets a batch and gives one outcome for each of its appends, in
-    order.
+    order; it is not called again before it is done.
+
+    With `begin` (asked first, when given) a second batch is begun while the first is under way, so that the database
+    commits one while the other is made ready. Both of them then do the batches in the order in which they are called.
     """
 
-    def __init__(self, commit: CommitBatch, limits: Limits, committed: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        commit: CommitBatch,
+        limits: Limits,
+        committed: Callable[[int], None],
+        *,
+        begin: BeginBatch | None = None,
+    ) -> None:
         self._commit = commit
+        self._begin = begin
         self._limits = limits
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
         self._by_id: dict[UUID, _Waiting] = {}
+        self._waiting = 0
         self._bytes = 0
-        self._wake: asyncio.Future[None] | None = None
+        self._under_way = 0
+        self._last_size = 0
+        self._due = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="refold-group-commit")
+        self._idle: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
 
     @property
     def waiting(self) -> int:
         """The number of appends that wait for their commit."""
-        return len(self._by_id)
+        return self._waiting
 
     async def append(self, append: Append) -> AppendResult:
         """Enqueues an append and waits for its result. Raises what `EventStore.append` raises.
@@ -77,51 +100,74 @@ class GroupCommit:
         stored.
         """
         validate_append(append, payload_limit=self._limits.payload)
+        while (same := self._by_id.get(append.id)) is not None and not same.result.cancelled():
+            try:
+                return await asyncio.shield(same.result)
+            except asyncio.CancelledError:
+                # Either this caller is cancelled, or the one that it joined, whose append it then makes its own.
+                task = asyncio.current_task()
+                if not same.result.cancelled() or (task is not None and task.cancelling()):
+                    raise
         if self._closing:
             raise StoreUnavailable("the store is closed; nothing was stored")
-        under_way = self._by_id.get(append.id)
-        if under_way is not None:
-            return await asyncio.shield(under_way.result)
         size = append.bytes
         if (
-            len(self._by_id) >= self._limits.waiting_appends
+            self._waiting >= self._limits.waiting_appends
             or self._bytes + size > self._limits.waiting_bytes + self._limits.payload
         ):
             raise Overloaded(
-                f"{len(self._by_id):,} appends ({self._bytes:,} bytes) wait for their commit already; "
+                f"{self._waiting:,} appends ({self._bytes:,} bytes) wait for their commit already; "
                 "nothing was stored, try again after a moment"
             )
-        waiting = _Waiting(append, append.size, size, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(append, append.size, size, self._loop.create_future())
         self._queue.append(waiting)
         self._by_id[append.id] = waiting
+        self._waiting += 1
         self._bytes += size
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if not self._due:
+            if self._under_way == 0 and self._last_size == 1:
+                self._go_on()  # a lone caller: nobody else will come in this turn of the loop
+            elif self._may_go_on():
+                self._soon()
         return await waiting.result
 
     async def close(self) -> None:
         """Commits what waits, then stops."""
         self._closing = True
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-        await self._task
+        if self._queue or self._under_way:
+            self._idle = self._loop.create_future()
+            await self._idle
 
-    async def _run(self) -> None:
-        while True:
-            if not self._queue:
-                if self._closing:
-                    return
-                self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
-                continue
+    def _soon(self) -> None:
+        """Goes on once all callers who are awake had their turn: what they append then goes into one batch."""
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._go_on)
+
+    def _may_go_on(self) -> bool:
+        if self._under_way == 0:
+            return bool(self._queue)
+        return self._begin is not None and self._under_way == 1 and len(self._queue) >= _WORTH_OVERLAPPING
+
+    def _go_on(self) -> None:
+        self._due = False
+        while self._may_go_on():
             batch = self._take()
             if batch:
-                await self._settle(batch)
+                self._start(batch)
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._idle is not None and not self._queue and not self._under_way and not self._idle.done():
+            self._idle.set_result(None)
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         events = size = 0
-        while self._queue:
+        most = len(self._queue)
+        if self._begin is not None and self._under_way == 0 and most >= 2 * _WORTH_OVERLAPPING:
+            most = (most + 1) // 2
+        while self._queue and len(batch) < most:
             first = self._queue[0]
             if first.result.cancelled():
                 self._forget(self._queue.popleft())
@@ -134,18 +180,31 @@ class GroupCommit:
             batch.append(self._queue.popleft())
         return batch
 
-    async def _settle(self, batch: list[_Waiting]) -> None:
+    def _start(self, batch: list[_Waiting]) -> None:
+        self._under_way += 1
+        self._last_size = len(batch)
+        appends = [waiting.append for waiting in batch]
+        if self._begin is not None and self._begin(appends, partial(self._settle, batch)):
+            return
+        task = self._loop.create_task(self._commit_and_settle(batch, appends), name="refold-commit")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _commit_and_settle(self, batch: list[_Waiting], appends: list[Append]) -> None:
         try:
-            outcomes: Sequence[Outcome] = await self._commit([waiting.append for waiting in batch])
+            outcomes: Sequence[Outcome] = await self._commit(appends)
         except asyncio.CancelledError:
-            for waiting in batch:
-                self._answer(waiting, StoreUnavailable("the store was stopped while it committed"))
+            self._settle(batch, [StoreUnavailable("the store was stopped while it committed")] * len(batch))
             raise
         except Exception as problem:  # noqa: BLE001  # whatever went wrong, every caller of the batch must be answered
             failure = (
                 problem if isinstance(problem, RefoldError) else StoreUnavailable(f"the commit failed: {problem!r}")
             )
             outcomes = [failure] * len(batch)
+        self._settle(batch, outcomes)
+
+    def _settle(self, batch: list[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        self._under_way -= 1
         head = 0
         again: list[_Waiting] = []
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -158,6 +217,10 @@ class GroupCommit:
         self._queue.extendleft(reversed(again))
         if head:
             self._committed(head)
+        if self._queue:
+            self._soon()
+        else:
+            self._rest()
 
     def _answer(self, waiting: _Waiting, outcome: Outcome) -> None:
         self._forget(waiting)
@@ -169,5 +232,7 @@ class GroupCommit:
             waiting.result.set_exception(outcome)
 
     def _forget(self, waiting: _Waiting) -> None:
-        del self._by_id[waiting.append.id]
+        if self._by_id.get(waiting.append.id) is waiting:
+            del self._by_id[waiting.append.id]
+        self._waiting -= 1
         self._bytes -= waiting.bytes

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import psycopg
 from psycopg import pq
@@ -13,11 +15,19 @@ from refold.store.postgres.address import Address
 from refold.store.postgres.problems import connecting, raise_for
 from refold.store.postgres.wire import Parameter
 
-__all__ = ["ConnectionLost", "Session", "connection_parameters"]
+__all__ = ["ConnectionLost", "OnAnswer", "Session", "connection_parameters"]
+
+_BINARY = pq.Format.BINARY
+_SYNC = pq.ExecStatus.PIPELINE_SYNC
+_OK = pq.ConnStatus.OK
 
 
 class ConnectionLost(Exception):
     """The connection ended before the statement was answered: whether it was done is unknown."""
+
+
+OnAnswer = Callable[[pq.abc.PGresult | ConnectionLost], None]
+"""Gets a statement's result, which may be the server's refusal."""
 
 
 def connection_parameters(address: Address, role: str) -> dict[str, str]:
@@ -26,22 +36,24 @@ def connection_parameters(address: Address, role: str) -> dict[str, str]:
 
 
 class Session:
-    """A connection of the running event loop's, in autocommit. One statement at a time.
+    """A connection of the running event loop's, in autocommit.
 
     Answers are taken from the socket by a callback of the loop: at ten thousand statements a second the detour over
-    psycopg's cursors would cost more than the statements.
+    psycopg's cursors would cost more than the statements. One statement at a time; in a pipeline several, each of which
+    is a transaction of its own, done in the order in which they were sent.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]], application_name: str) -> None:
         self.connection = connection
         self.application_name = application_name
-        self.on_notify: Callable[[bytes], None] | None = None
         self._pgconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._socket = -1
-        self._waiting: asyncio.Future[None] | None = None
+        self._pipelined = False
+        self._answers: deque[OnAnswer] = deque()
         self._results: list[pq.abc.PGresult] = []
         self._lost: str | None = None
+        self._on_notify: Callable[[bytes], None] | None = None
 
     @classmethod
     async def connect(cls, address: Address, role: str) -> Session:
@@ -60,7 +72,7 @@ class Session:
     @property
     def lost(self) -> bool:
         """Whether the connection is known to be gone."""
-        return self._lost is not None or self._pgconn.status != pq.ConnStatus.OK
+        return self._lost is not None or self._pgconn.status != _OK
 
     @property
     def in_transaction(self) -> bool:
@@ -72,62 +84,76 @@ class Session:
 
         Raises `ServerProblem`, `ConnectionLost`.
         """
-        if self.lost:
-            raise ConnectionLost(self._lost or "the connection is closed")
-        pgconn = self._pgconn
+        answer: asyncio.Future[pq.abc.PGresult] = self._loop.create_future()
+        self.send(sql, parameters, partial(_settle, answer))
         try:
-            pgconn.send_query_params(
-                sql,
-                [value for _, value in parameters],
-                param_types=[oid for oid, _ in parameters],
-                param_formats=[pq.Format.BINARY] * len(parameters),
-                result_format=pq.Format.BINARY,
-            )
-            unsent = pgconn.flush()
-        except psycopg.OperationalError as problem:
-            raise self._lose(problem) from problem
-        self._attach()
-        if unsent:
-            self._loop.add_writer(self._socket, self._writable)
-        self._waiting = self._loop.create_future()
-        try:
-            await self._waiting
+            result = await answer
         except asyncio.CancelledError:
             # The answer is still under way; nobody may use this connection for another statement.
             self.drop("the statement was given up")
             raise
-        finally:
-            self._waiting = None
-        results, self._results = self._results, []
-        for result in results:
-            raise_for(result)
-        return results[-1]
+        raise_for(result)
+        return result
+
+    def send(self, sql: bytes, parameters: Sequence[Parameter], on_answer: OnAnswer) -> None:
+        """Sends one statement. Raises `ConnectionLost` when that is impossible; then `on_answer` is not called."""
+        if self._lost is not None:
+            raise ConnectionLost(self._lost)
+        pgconn = self._pgconn
+        try:
+            if parameters:
+                types, values = zip(*parameters, strict=True)
+                formats = [_BINARY] * len(values)
+                pgconn.send_query_params(sql, values, types, formats, _BINARY)
+            else:
+                pgconn.send_query_params(sql, None, result_format=_BINARY)
+            if self._pipelined:
+                pgconn.pipeline_sync()
+            unsent = pgconn.flush()
+        except psycopg.OperationalError as problem:
+            raise self._lose(problem) from problem
+        if self._socket < 0:
+            self._attach()
+        if unsent:
+            self._loop.add_writer(self._socket, self._writable)
+        self._answers.append(on_answer)
+
+    def enter_pipeline(self) -> None:
+        """From now on several statements may be sent before the first is answered."""
+        if not self._pipelined:
+            self._pgconn.enter_pipeline_mode()
+            self._pipelined = True
+
+    async def leave_pipeline(self) -> None:
+        """Waits until all statements are answered; then it is one at a time again."""
+        if self._answers:
+            await self.query(b"select")
+        if self._pipelined and not self.lost:
+            self._pgconn.exit_pipeline_mode()
+            self._pipelined = False
 
     def release(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         """psycopg's connection, for statements by its own interface. `query` may be used again after those."""
         self._detach()
         return self.connection
 
-    async def interrupt(self) -> None:
-        """Asks the server to take back the statement that it runs."""
-        try:
-            await self.connection.cancel_safe(timeout=5)
-        except (psycopg.Error, OSError):
-            self.drop("the server did not answer")
+    def listen(self, on_notify: Callable[[bytes], None]) -> None:
+        """Calls back for each notification, until the connection is lost; then once more, with nothing."""
+        self._on_notify = on_notify
+        self._attach()
+
+    def watch(self) -> None:
+        """Lets the loop notice, while nothing is asked, that the server closes the connection."""
+        if self._socket < 0 and not self.lost:
+            self._attach()
 
     def drop(self, why: str) -> None:
         """Lets go of the connection at once, whatever it does."""
-        if self._lost is None:
-            self._lost = why
-        self._detach()
-        self._pgconn.finish()
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(ConnectionLost(why))
+        self._end(why)
 
     def _attach(self) -> None:
-        if self._socket < 0:
-            self._socket = self._pgconn.socket
-            self._loop.add_reader(self._socket, self._readable)
+        self._socket = self._pgconn.socket
+        self._loop.add_reader(self._socket, self._readable)
 
     def _detach(self) -> None:
         if self._socket >= 0:
@@ -135,55 +161,67 @@ class Session:
             self._loop.remove_writer(self._socket)
             self._socket = -1
 
-    def listen(self, on_notify: Callable[[bytes], None]) -> None:
-        """Calls back for each notification, until the connection is lost; then once more, with nothing."""
-        self.on_notify = on_notify
-        self._attach()
-
     def _writable(self) -> None:
         try:
             if not self._pgconn.flush():
                 self._loop.remove_writer(self._socket)
         except psycopg.OperationalError as problem:
-            self._fail(problem)
+            self._lose(problem)
 
     def _readable(self) -> None:
         pgconn = self._pgconn
         try:
             pgconn.consume_input()
-            waiting = self._waiting
-            if waiting is not None and not waiting.done():
-                while not pgconn.is_busy():
-                    result = pgconn.get_result()
-                    if result is None:
-                        self._answered(waiting)
-                        break
+            while self._answers and not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    if not self._pipelined:
+                        self._answered()
+                elif result.status == _SYNC:
+                    self._answered()
+                else:
                     self._results.append(result)
-            if self.on_notify is not None:
+            if self._on_notify is not None:
                 while (notification := pgconn.notifies()) is not None:
-                    self.on_notify(notification.extra)
-            if pgconn.status != pq.ConnStatus.OK:
-                self._fail(psycopg.OperationalError(pgconn.get_error_message()))
+                    self._on_notify(notification.extra)
+            if pgconn.status != _OK:
+                self._lose(psycopg.OperationalError(pgconn.get_error_message()))
         except psycopg.OperationalError as problem:
-            self._fail(problem)
+            self._lose(problem)
 
-    def _answered(self, waiting: asyncio.Future[None]) -> None:
-        if self._pgconn.status == pq.ConnStatus.OK:
-            waiting.set_result(None)
-        else:
-            self._fail(psycopg.OperationalError(self._pgconn.get_error_message()))
-
-    def _fail(self, problem: psycopg.OperationalError) -> None:
-        lost = self._lose(problem)
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(lost)
-        if self.on_notify is not None:
-            self.on_notify(b"")
+    def _answered(self) -> None:
+        """The server is done with the first statement. The last result tells: a commit may fail after its rows came."""
+        if self._pgconn.status != _OK:
+            raise psycopg.OperationalError(self._pgconn.get_error_message())
+        on_answer = self._answers.popleft()
+        result = self._results[-1]
+        self._results.clear()
+        on_answer(result)
 
     def _lose(self, problem: psycopg.OperationalError) -> ConnectionLost:
         said = [result.get_error_message() for result in self._results if result.status == pq.ExecStatus.FATAL_ERROR]
-        self._results = []
-        self._lost = " ".join((said[0] if said else str(problem) or "the server closed the connection").split())
+        why = " ".join((said[0] if said else str(problem) or "the server closed the connection").split())
+        return self._end(why)
+
+    def _end(self, why: str) -> ConnectionLost:
+        if self._lost is None:
+            self._lost = why
         self._detach()
         self._pgconn.finish()
-        return ConnectionLost(self._lost)
+        lost = ConnectionLost(self._lost)
+        self._results.clear()
+        while self._answers:
+            self._answers.popleft()(lost)
+        if self._on_notify is not None:
+            on_notify, self._on_notify = self._on_notify, None
+            on_notify(b"")
+        return lost
+
+
+def _settle(answer: asyncio.Future[pq.abc.PGresult], result: pq.abc.PGresult | ConnectionLost) -> None:
+    if answer.done():
+        return
+    if isinstance(result, ConnectionLost):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

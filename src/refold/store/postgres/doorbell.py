@@ -132,10 +132,10 @@ class Listener:
         def heard(payload: bytes) -> None:
             if payload.isdigit():
                 self._doorbell.ring(int(payload))
-            elif session.lost and not over.done():
-                over.set_result(None)
-            else:
+            elif not session.lost:
                 self._doorbell.ring_anyway()
+            elif not over.done():
+                over.set_result(None)
 
         session.listen(heard)
         await session.query(b'listen "' + self._address.channel.encode() + b'"')

@@ -101,6 +101,7 @@ class SessionPool:
         if self._closed or session.lost or session.in_transaction:
             session.drop("not needed any more")
         else:
+            session.watch()
             self._idle.append(session)
 
     def _drop_idle(self) -> None:

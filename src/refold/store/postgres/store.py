@@ -75,7 +75,7 @@ class PostgresStore:
         self._snapshots = Snapshots(address, self._pool)
         self._transactions = Transactions(address, self._units, payload_limit=limits.payload, patience=patience)
         self._writer = Writer(address, session, patience=patience, framed=framed, find=self.find_append)
-        self._group = GroupCommit(self._writer.commit, limits, self._committed, overlap=True)
+        self._group = GroupCommit(self._writer.commit, limits, self._committed, begin=self._writer.begin)
         self._doorbell = Doorbell()
         self._notifier = Notifier(address)
         self._listener = Listener(listen, self._doorbell, surely_direct=surely_direct)
