@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -12,10 +13,14 @@ from refold.cli.command import Group
 from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
 from refold.cli.init import init
 from refold.cli.migrate import migrate
+from refold.cli.rebuild import rebuild
 from refold.cli.show import show
+from refold.cli.status import status
 from refold.cli.streams import history, streams
 from refold.cli.transfer import export, import_
+from refold.cli.verify import verify
 from refold.cli.version import version
+from refold.cli.worker import worker
 from refold.errors import RefoldError
 
 __all__ = ["cli", "main", "run"]
@@ -54,8 +59,10 @@ cli = Group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 cli.add_section("Begin", init, migrate, version)
+cli.add_section("Run", worker, status, rebuild)
 cli.add_section("Look", streams, history, show)
 cli.add_section("Move", export, import_)
+cli.add_section("Check", verify)
 
 
 def main() -> None:
@@ -65,6 +72,8 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; gives its exit code. An error is printed as one line, unless --debug asks for more."""
+    # What the library logs is for applications; a command says by itself what its user must know.
+    logging.getLogger("refold").addHandler(logging.NullHandler())
     try:
         code = cli.main(args=list(arguments), prog_name="refold", standalone_mode=False)
         sys.stdout.flush()

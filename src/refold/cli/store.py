@@ -1,4 +1,4 @@
-"""Opening the store that a command works on, for the time of one coroutine."""
+"""Opening what a command works on, for the time of one coroutine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from refold.app.stores import open_store
-from refold.cli.command import settings
+from refold.app import Context
+from refold.app.stores import open_sink, open_store
+from refold.cli.command import app_of_settings, settings
+from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 
-__all__ = ["on_store", "shown_name"]
+__all__ = ["on_context", "on_store", "on_store_and_sink", "shown_name"]
 
 T = TypeVar("T")
 
@@ -28,6 +30,28 @@ def on_store(work: Callable[[EventStore], Awaitable[T]], *, read_only: bool = Tr
             return await work(store)
         finally:
             await store.close()
+
+    return asyncio.run(run())
+
+
+def on_store_and_sink(work: Callable[[EventStore, Sink], Awaitable[T]]) -> T:
+    """The same, to read read models too."""
+
+    async def run(store: EventStore) -> T:
+        return await work(store, await open_sink(store))
+
+    return on_store(run)
+
+
+def on_context(work: Callable[[Context], Awaitable[T]], *, projections: bool) -> T:
+    """Connects the app of the settings, does the work, disconnects."""
+    chosen = settings()
+    url = chosen.needed_url
+    app = app_of_settings()
+
+    async def run() -> T:
+        async with app.connect(url, projections=projections, listen_url=chosen.listen_url) as context:
+            return await work(context)
 
     return asyncio.run(run())
 

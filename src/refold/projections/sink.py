@@ -44,7 +44,7 @@ class Sink(Protocol):
         ...
 
     async def checkpoints(self) -> list[Checkpoint]:
-        """All checkpoints."""
+        """All checkpoints; none where no read model was ever kept."""
         ...
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:

@@ -34,8 +34,10 @@ async def verify(store: EventStore, sink: Sink | None, app: App | None, *, progr
         if app is not None:
             checks.append(await check_snapshots(store, app.aggregates.values(), app.types, head, progress))
         if app is not None and sink is not None:
+            checkpoints = {checkpoint.name: checkpoint for checkpoint in await sink.checkpoints()}
             for definition in app.read_models.values():
-                checks.append(await check_read_model(store, sink, definition, app.types, progress))
+                checkpoint = checkpoints.get(definition.name)
+                checks.append(await check_read_model(store, sink, definition, checkpoint, app.types, progress))
     return Report(store.name, head, checks)
 
 

@@ -193,6 +193,9 @@ class PostgresSink:
 
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`."""
+        # Whoever only looks does not prepare.
+        if await self._store.run("select 1 where to_regclass($1) is null", (self._checkpoints,)):
+            return []
         return [
             _from_row(row) for row in await self._store.run(f"select {_FIELDS} from {self._checkpoints} order by 1")
         ]

@@ -146,9 +146,14 @@ class SqliteSink:
 
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`."""
-        select = f"select {_FIELDS} from refold_checkpoints order by name"
-        rows = await self._store.query(lambda connection: connection.execute(select).fetchall())
-        return [_from_row(row) for row in rows]
+
+        def run(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            # Whoever only looks does not prepare.
+            if not connection.execute("select 1 from sqlite_master where name = 'refold_checkpoints'").fetchone():
+                return []
+            return connection.execute(f"select {_FIELDS} from refold_checkpoints order by name").fetchall()
+
+        return [_from_row(row) for row in await self._store.query(run)]
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""

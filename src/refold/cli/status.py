@@ -1,0 +1,130 @@
+"""`refold status`: where everything stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import click
+import msgspec
+from rich.live import Live
+from rich.text import Text
+
+from refold.app import App
+from refold.cli.command import Command, app_options, json_option, optional_app_of_settings
+from refold.cli.exit_codes import FOUND, OK
+from refold.cli.printing import Column, console, count, duration, moment, print_json, rate, table_of
+from refold.cli.store import on_store_and_sink
+from refold.messages.recorded import from_microseconds
+from refold.operations.status import ProjectionStatus, Status, measured_status, status_of
+from refold.projections.sink import Sink
+from refold.store.event_store import EventStore
+
+__all__ = ["status"]
+
+_STYLES = {
+    "running": "green",
+    "inline": "green",
+    "rebuilding": "cyan",
+    "no worker": "yellow",
+    "unknown": "dim",
+    "stopped": "bold red",
+    "definition changed": "bold red",
+    "other log": "bold red",
+}
+
+
+@click.command("status", cls=Command, short_help="Show the log's head, and how far each projection is.")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@json_option
+@app_options
+def status(watch: bool, as_json: bool) -> int:
+    """Show where the log stands, and for each projection its position, how far it is behind, and who moves it.
+
+    The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
+    projection has stopped, its definition has changed, or it is of another log. With --watch, --json prints one
+    line each second. Without an app it is not seen whether a definition has changed.
+    """
+    app = optional_app_of_settings()
+    if watch:
+        on_store_and_sink(lambda store, sink: _watch(store, sink, app, as_json))
+        return OK
+    now = on_store_and_sink(lambda store, sink: measured_status(store, sink, app))
+    if as_json:
+        print_json(_document(now))
+    else:
+        console().print(_screen(now), soft_wrap=True)
+    return OK if now.ok else FOUND
+
+
+async def _watch(store: EventStore, sink: Sink, app: App | None, as_json: bool) -> None:
+    now = await status_of(store, sink, app)
+    if as_json:
+        while True:
+            print_json(_document(now), compact=True)
+            await asyncio.sleep(1)
+            now = await status_of(store, sink, app, before=now)
+    with Live(_screen(now), console=console(), screen=False, auto_refresh=False) as live:
+        while True:
+            await asyncio.sleep(1)
+            now = await status_of(store, sink, app, before=now)
+            live.update(_screen(now), refresh=True)
+
+
+def _document(now: Status) -> dict[str, object]:
+    projections = [
+        {
+            **msgspec.structs.asdict(each),
+            "rate": each.rate,
+            "moved_at": from_microseconds(each.moved_at) if each.moved_at else None,
+        }
+        for each in now.projections
+    ]
+    return {
+        "store": now.store,
+        "at": from_microseconds(now.at),
+        "head": now.head,
+        "recorded_at": from_microseconds(now.recorded_at) if now.head else None,
+        "rate": round(now.rate, 3),
+        "ok": now.ok,
+        "projections": projections,
+    }
+
+
+def _screen(now: Status) -> Text:
+    text = Text()
+    text.append(now.store, style="bold")
+    if now.head:
+        ago = duration(max(0.0, time.time() - now.recorded_at / 1_000_000))
+        text.append(f"\nhead {count(now.head)}, recorded {moment(now.recorded_at)} ({ago} ago), {rate(now.rate)}")
+    else:
+        text.append("\nthe log is empty")
+    if not now.projections:
+        return text.append("\nno projection")
+    columns = [
+        Column("projection"),
+        Column("position", "right", spare=2),
+        Column("behind", "right"),
+        Column("lag", "right"),
+        Column("rate", "right", spare=1),
+        Column("state"),
+        Column("owner", spare=3),
+    ]
+    text.append("\n\n")
+    text.append_text(table_of(columns, [_row(each) for each in now.projections]))
+    for each in now.projections:
+        if each.error:
+            text.append(f"\n\n{each.name}: ", style="bold red").append(each.error)
+    return text
+
+
+def _row(each: ProjectionStatus) -> list[str | Text]:
+    return [
+        each.name,
+        count(each.position),
+        count(each.lag),
+        duration(each.lag_seconds) if each.lag else "-",
+        rate(each.rate),
+        Text(each.state, style=_STYLES[each.state]),
+        each.owner or "-",
+    ]

@@ -1,0 +1,106 @@
+"""`refold worker`: the process that keeps read models current."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from datetime import UTC, datetime
+
+import click
+
+from refold.app import Context
+from refold.cli.command import Command, app_options
+from refold.cli.exit_codes import FOUND, OK
+from refold.cli.printing import count, duration, rate
+from refold.cli.store import on_context
+from refold.errors import StoreUnavailable
+from refold.operations.status import ProjectionStatus, Status, status_of
+from refold.operations.worker import Stopped, catch_up, stopped_in, work
+
+__all__ = ["worker"]
+
+_EVERY = 15.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@click.command("worker", cls=Command, short_help="Keep the read models current, until it is stopped.")
+@click.option("--once", is_flag=True, help="End as soon as every read model has seen what is in the log now.")
+@app_options
+def worker(once: bool) -> int:
+    """Keep the app's read models current, until Ctrl-C or SIGTERM; both end it in order, after the page at hand.
+
+    Several workers on one Postgres database share the work: each read model has one owner at a time, and another takes
+    over when that one ends or dies. On SQLite the application itself keeps them current; there, a worker is for when it
+    does not run.
+
+    It prints a line four times a minute, and on stderr, at once, what goes wrong: a store that is away, a projection
+    that stops. It goes on whatever happens, and ends with 1 when a projection stands still at the end.
+    """
+    logging.getLogger("refold").addHandler(_Lines(logging.WARNING))
+    stopped = on_context(_once if once else _until_stopped, projections=True)
+    return FOUND if stopped else OK
+
+
+async def _once(context: Context) -> list[Stopped]:
+    head = (await context.store.head()).position
+    stopped = await catch_up(context)
+    if not stopped:
+        click.echo(f"every read model has seen position {count(head)}")
+    return stopped
+
+
+async def _until_stopped(context: Context) -> list[Stopped]:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopping.set()
+        # Whoever asks a second time does not want to wait any longer.
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    before: Status | None = None
+
+    async def report() -> None:
+        nonlocal before
+        try:
+            before = await status_of(context.store, context.projections.sink, context.app, before=before)
+        except StoreUnavailable as problem:
+            _say(str(problem), problem=True)
+        else:
+            _say(_summary(before))
+
+    names = ", ".join(definition.name for definition in context.projections.definitions) or "no read model"
+    _say(f"working on {context.store.name}: {names}")
+    await work(stopping, report=report, every=_EVERY)
+    _say("stopping, after the page at hand")
+    return stopped_in(context)
+
+
+def _summary(now: Status) -> str:
+    mine = [each for each in now.projections if each.state not in ("unknown", "rebuilding")]
+    return ", ".join([f"head {count(now.head)} ({rate(now.rate)})", *(_of(each) for each in mine)])
+
+
+def _of(each: ProjectionStatus) -> str:
+    if each.wrong:
+        return f"{each.name} {each.state} at {count(each.position)}"
+    if not each.lag:
+        return f"{each.name} current"
+    speed = f" at {rate(each.rate)}" if each.rate is not None else ""
+    return f"{each.name} {count(each.lag)} behind ({duration(each.lag_seconds)}){speed}"
+
+
+def _say(text: str, *, problem: bool = False) -> None:
+    line = f"{datetime.now(UTC):%H:%M:%S}Z  {' '.join(text.split())}"
+    click.secho(line, fg="red" if problem else None, err=problem)
+
+
+class _Lines(logging.Handler):
+    """What the library warns of, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage(), problem=True)

@@ -1,0 +1,147 @@
+"""Where everything stands: the log's head, and for each projection how far behind it is, and who moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Literal
+
+import msgspec
+
+from refold.app import App
+from refold.projections.checkpoint import STOPPED, Checkpoint
+from refold.projections.sink import Sink, building
+from refold.store.event_store import EventStore
+
+__all__ = ["ProjectionStatus", "State", "Status", "measured_status", "status_of"]
+
+State = Literal["running", "no worker", "stopped", "definition changed", "other log", "rebuilding", "inline", "unknown"]
+"""`no worker`: nobody moves it. `other log`: it is ahead of the log. `unknown`: the app that is meant has none such."""
+
+_WRONG: frozenset[State] = frozenset({"stopped", "definition changed", "other log"})
+_MINUTE = 60_000_000
+
+
+class ProjectionStatus(msgspec.Struct, frozen=True):
+    """One projection. `lag_seconds` is the age of the first event that it has not seen; `rate` is positions a second,
+    where that was measured. Times are microseconds since 1970.
+    """
+
+    name: str
+    state: State
+    position: int
+    lag: int
+    lag_seconds: float
+    rate: float | None
+    owner: str
+    error: str
+    moved_at: int
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a person has to do something about it."""
+        return self.state in _WRONG
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The log and its projections at one moment. `rate` is events a second over the last minute."""
+
+    store: str
+    head: int
+    recorded_at: int
+    rate: float
+    projections: list[ProjectionStatus]
+    at: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether no projection is in a state that a person has to do something about."""
+        return not any(projection.wrong for projection in self.projections)
+
+
+async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: Status | None = None) -> Status:
+    """The status now. With an earlier one, each projection's rate since then is known. Reads only.
+
+    Without an app it cannot be seen whether a definition has changed.
+    """
+    checkpoints = await sink.checkpoints()
+    # Read after the checkpoints, the head is never behind one of them, unless something is wrong.
+    head = await store.head()
+    now = time.time_ns() // 1000
+    minute_ago = await store.position_at(now - _MINUTE)
+    earlier = {} if before is None else {each.name: each.position for each in before.projections}
+    elapsed = 0.0 if before is None else (now - before.at) / 1_000_000
+    projections = []
+    for checkpoint in checkpoints:
+        rate = None
+        if elapsed > 0 and checkpoint.name in earlier:
+            rate = max(0.0, (checkpoint.position - earlier[checkpoint.name]) / elapsed)
+        projections.append(await _projection(store, checkpoint, app, head.position, now, rate))
+    if app is not None:
+        there = {checkpoint.name for checkpoint in checkpoints}
+        for definition in app.read_models.values():
+            if definition.name not in there:
+                waiting = Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
+                projections.append(await _projection(store, waiting, app, head.position, now, None))
+    return Status(
+        store=store.name,
+        head=head.position,
+        recorded_at=head.recorded_at,
+        rate=max(0, head.position - minute_ago) / 60,
+        projections=sorted(projections, key=lambda each: each.name),
+        at=now,
+    )
+
+
+async def _projection(
+    store: EventStore, checkpoint: Checkpoint, app: App | None, head: int, now: int, rate: float | None
+) -> ProjectionStatus:
+    lag = max(0, head - checkpoint.position)
+    lag_seconds = 0.0
+    if lag:
+        page = await store.read_log(after=checkpoint.position, limit=1)
+        if page.events:
+            lag_seconds = max(0.0, (now - page.events[0].recorded_at) / 1_000_000)
+    owned = bool(checkpoint.owner) and checkpoint.lease_until > now
+    state, error = _state(checkpoint, app, head, owned)
+    return ProjectionStatus(
+        name=checkpoint.name,
+        state=state,
+        position=checkpoint.position,
+        lag=lag,
+        lag_seconds=lag_seconds,
+        rate=rate,
+        owner=checkpoint.owner if owned else "",
+        error=error,
+        moved_at=checkpoint.updated_at,
+    )
+
+
+def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> tuple[State, str]:
+    name = checkpoint.name
+    definitions = {} if app is None else {each.name: each for each in app.read_models.values()}
+    if name.endswith(building("")):
+        return "rebuilding", ""
+    definition = definitions.get(name)
+    if checkpoint.position > head:
+        return "other log", f"it is ahead of the log; run `refold verify`, and then `refold rebuild {name}`"
+    if definition is not None and definition.fingerprint != checkpoint.fingerprint:
+        return "definition changed", f"its rows were written by another definition; run `refold rebuild {name}`"
+    if checkpoint.status == STOPPED:
+        return "stopped", checkpoint.error
+    if definition is not None and definition.inline:
+        return "inline", ""
+    if owned:
+        return "running", ""
+    if app is not None and definition is None:
+        return "unknown", ""
+    return "no worker", ""
+
+
+async def measured_status(store: EventStore, sink: Sink, app: App | None, *, seconds: float = 1.0) -> Status:
+    """The status; when a projection is behind, it is looked at twice, so that its rate is known."""
+    first = await status_of(store, sink, app)
+    if not any(projection.lag and projection.state in ("running", "rebuilding") for projection in first.projections):
+        return first
+    await asyncio.sleep(seconds)
+    return await status_of(store, sink, app, before=first)
