@@ -91,11 +91,12 @@ async def _import(url: str, ledger: Path) -> None:
             )
         console.print(
             f"{result.transactions:,} transactions of {result.accounts:,} accounts: "
-            f"{result.events - result.already_there:,} events recorded, {result.already_there:,} were there already"
+            f"{result.events - result.already_there:,} events recorded, {result.already_there:,} were there already",
+            soft_wrap=True,
         )
-        with console.status("the read models catch up"):
+        with console.status("waiting for the read models"):
             for model in (AccountSummary, DailyBalance):
-                await context.find(model, limit=1, after=result.position, timeout=600)
+                await context.count(model, after=result.position, timeout=600)
 
 
 async def _check(url: str, ledger: Path, as_of: datetime) -> int:
@@ -114,11 +115,11 @@ async def _check(url: str, ledger: Path, as_of: datetime) -> int:
 
 
 def _summary(checked: list[CheckedAccount], as_of: datetime) -> Table:
-    table = Table("", "accounts", "transactions", "balances add up to", "furthest from the bank's own")
+    table = Table("balances", "accounts", "transactions", "sum", "furthest off")
     for column in table.columns[1:]:
         column.justify = "right"
     totals = [
-        ("the bank's own record", [each.recorded for each in checked]),
+        ("the bank's own", [each.recorded for each in checked]),
         ("by temporal query", [each.by_temporal_query for each in checked]),
         ("by read model", [each.by_read_model for each in checked]),
     ]

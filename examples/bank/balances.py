@@ -1,16 +1,15 @@
-"""Balances at the end of a day, from the daily balances' rows."""
+"""Balances at the end of a day: running totals over the rows of `DailyBalance`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
 
 from examples.bank.read_models import DailyBalance
+from refold import field
 from refold.app import Context
-from refold.commands.receipt import Receipt
-
-_PAGE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +22,22 @@ class Balance:
     transactions: int
 
 
-async def statement(bank: Context, account_id: str, *, after: Receipt | int | None = None) -> list[Balance]:
+async def statement(bank: Context, account_id: str, *, after: int | None = None) -> list[Balance]:
     """The balance at the end of each day on which it changed, in order of the days."""
-    return [each async for each in _running(bank, None, after=after)]
+    days = await bank.find(DailyBalance, account_id=account_id, order_by="day", after=after)
+    return list(_running_totals(days))
 
 
-async def balances_on(bank: Context, day: date, *, after: Receipt | int | None = None) -> dict[str, Balance]:
+async def balances_on(bank: Context, day: date, *, after: int | None = None) -> dict[str, Balance]:
     """The balance of each account at the end of a day, by account id; of those that had a transaction by then."""
-    return {each.account_id: each async for each in _running(bank, None, after=after)}
+    days = await bank.find(DailyBalance, field("day") <= day, order_by=("account_id", "day"), after=after)
+    of_accounts = groupby(days, key=attrgetter("account_id"))
+    return {account_id: list(_running_totals(days))[-1] for account_id, days in of_accounts}
 
 
-async def _running(bank: Context, where: Any, *, after: Receipt | int | None) -> AsyncIterator[Balance]:
-    """The running total of each account over its days, page by page."""
-    last = Balance("", date.min, Decimal(0), 0)
-    seen = 0
-    while True:
-        page = await bank.find(
-            DailyBalance, where, order_by=("account_id", "day"), limit=_PAGE, offset=seen, after=after
-        )
-        for row in page:
-            before = last if last.account_id == row.account_id else Balance(row.account_id, row.day, Decimal(0), 0)
-            last = Balance(row.account_id, row.day, before.balance + row.change, before.transactions + row.transactions)
-            yield last
-        seen += len(page)
-        if len(page) < _PAGE:
-            return
+def _running_totals(days: Iterable[DailyBalance]) -> Iterator[Balance]:
+    balance, transactions = Decimal(0), 0
+    for row in days:
+        balance += row.change
+        transactions += row.transactions
+        yield Balance(row.account_id, row.day, balance, transactions)

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Literal
 
 from examples.bank.events import (
     AccountClosed,
@@ -23,7 +24,8 @@ class AccountSummary(ReadModel, key="account_id"):
     authorised: int = 0
     balance: Decimal = Decimal(0)
     transactions: int = 0
-    status: str = "open"
+    status: Literal["open", "suspended", "closed"] = "open"
+    suspended_for: str | None = None
     opened_on: date | None = None
 
     @evolve
@@ -47,11 +49,13 @@ class AccountSummary(ReadModel, key="account_id"):
 
     @evolve
     def suspended(self, event: AccountSuspended) -> None:
-        self.status = f"suspended: {event.reason}"
+        self.status = "suspended"
+        self.suspended_for = event.reason
 
     @evolve
     def reinstated(self, event: SuspensionLifted) -> None:
         self.status = "open"
+        self.suspended_for = None
 
     @evolve
     def closed(self, event: AccountClosed) -> None:

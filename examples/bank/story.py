@@ -3,6 +3,8 @@
 from datetime import datetime
 from decimal import Decimal
 
+import msgspec
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -23,17 +25,17 @@ _STORY: list[tuple[str, Command]] = [
 
 async def tell(bank: Context, console: Console) -> None:
     """Plays the story, once: the commands have ids, so that playing it again finds them done."""
-    console.rule("The commands of account 42")
+    console.rule("The commands for account 42")
     for number, (actor, command) in enumerate(_STORY, start=1):
         receipt = await bank.execute(command, actor=actor, command_id=f"story of account 42, {number}")
-        console.print(f"{actor}: {command}  →  version {receipt.version}")
+        console.print(f"{in_words(command)} → version {receipt.version}", soft_wrap=True)
 
     console.rule("Its events")
     history = await bank.history("account-42")
     console.print(_events(history))
 
-    console.rule("Its state, folded from them")
-    console.print(await bank.load(Account, "42"))
+    console.rule("Its state, folded from the events")
+    console.print(in_words(await bank.load(Account, "42")), soft_wrap=True)
 
     console.rule("A deposit while it is suspended")
     try:
@@ -41,19 +43,27 @@ async def tell(bank: Context, console: Console) -> None:
     except Rejected as rejected:
         console.print(f"refused: {rejected.reason}")
 
-    console.rule("The read model's row")
+    console.rule("Its row in the read model")
     row = await bank.get(AccountSummary, "42", after=history[-1].position)
-    console.print(row)
+    assert row is not None
+    console.print(in_words(row), soft_wrap=True)
 
-    console.rule("Its balance at a moment in between")
+    console.rule("Its balance as of a moment between two events")
     moment = _between(history[2], history[3])
     then = await bank.load(Account, "42", as_of=moment)
-    console.print(f"at {moment:%H:%M:%S.%f}, before the withdrawal: {then.balance}")
+    console.print(f"at {moment:%H:%M:%S.%f}, after the deposits and before the withdrawal: {then.balance}")
 
     console.rule("The read model, rebuilt from the log")
-    await bank.rebuild(AccountSummary)
-    again = await bank.get(AccountSummary, "42")
-    console.print(again, "the same row as before" if again == row else "ANOTHER ROW THAN BEFORE")
+    position = await bank.rebuild(AccountSummary)
+    rebuilt = await bank.get(AccountSummary, "42")
+    console.print(f"from position 1 to {position}: {'the same row' if rebuilt == row else f'ANOTHER ROW: {rebuilt}'}")
+
+
+def in_words(struct: msgspec.Struct) -> str:
+    """`MoneyDeposited(amount=100)`: the fields that say something, as people write them."""
+    fields = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    said = [f"{name}={value}" for name, value in fields.items() if value not in (None, (), False)]
+    return f"{type(struct).__name__}({', '.join(said)})"
 
 
 def _between(earlier: Recorded[Event], later: Recorded[Event]) -> datetime:
@@ -61,13 +71,8 @@ def _between(earlier: Recorded[Event], later: Recorded[Event]) -> datetime:
 
 
 def _events(history: list[Recorded[Event]]) -> Table:
-    table = Table("position", "version", "time", "event", "actor")
+    table = Table("#", "time", "event", "actor", box=box.SIMPLE)
     for recorded in history:
-        table.add_row(
-            str(recorded.position),
-            str(recorded.version),
-            f"{recorded.timestamp:%Y-%m-%d %H:%M:%S.%f}",
-            str(recorded.event),
-            recorded.metadata.actor,
-        )
+        time = f"{recorded.timestamp:%H:%M:%S.%f}"
+        table.add_row(str(recorded.position), time, in_words(recorded.event), recorded.metadata.actor)
     return table
