@@ -36,6 +36,7 @@ NO_STREAM = 0
 MAX_EVENTS = 10_000
 """Events in one append, at most: a longer one would hold the log's lock too long for everybody else."""
 _MAX_VERSION = 2**53
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_NAME = 250
 
 
@@ -170,8 +171,18 @@ def _check_event(event: NewEvent, stream: str, payload_limit: int) -> None:
             f"stream {stream!r}: event {event.type!r} has {size:,} bytes, the limit is {payload_limit:,}; "
             "store large content elsewhere and keep its address, or raise payload_limit"
         )
+    _check_json(event.payload, f"stream {stream!r}: the payload of event {event.type!r}")
+    _check_json(event.metadata, f"stream {stream!r}: the metadata of event {event.type!r}")
     for tag in event.tags:
         _check_name(tag, f"stream {stream!r}: tag")
+
+
+def _check_json(text: bytes, what: str) -> None:
+    try:
+        _skim(text)
+        text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise InvalidAppend(f"{what} is not JSON in UTF-8: {problem}") from problem
 
 
 def _check_condition(condition: AppendCondition) -> None:
