@@ -20,8 +20,10 @@ from refold.store.postgres.wire import text
 __all__ = ["Listener", "Notifier"]
 
 _log = logging.getLogger("refold.store.postgres")
-_INTERVAL = 0.002
-"""Seconds between two notifications, at least."""
+_BURST = 8
+"""Notifications that may follow one another at once …"""
+_RATE = 250.0
+"""… and how many a second while the log grows without a pause: each costs about as much as an append of its own."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
 # The statement is lost in a crash without harm, so it need not wait for the disk.
@@ -29,47 +31,92 @@ _NOTIFY = b"select set_config('synchronous_commit', 'off', true), pg_notify($1, 
 
 
 class Notifier:
-    """Says to other processes how far the log has got: at once, then at most every two milliseconds."""
+    """Says to other processes how far the log has got: at once, but for a log that grows all the time 250 times a
+    second.
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._channel = text(address.channel)
         self._said = 0
         self._position = 0
+        self._allowed = float(_BURST)
+        self._counted_at = 0.0
+        self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._quiet_until = 0.0
+        self._under_way = False
+        self._later: asyncio.TimerHandle | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
+        self._quiet: asyncio.Future[None] | None = None
 
     def say(self, position: int) -> None:
         """The log has reached this position."""
         self._position = position
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="refold-notifier")
+        if not self._under_way and self._later is None:
+            self._go_on()
 
     async def close(self) -> None:
-        """Says the last position, then lets go of the connection."""
-        if self._task is not None and not self._task.done():
-            await self._task
+        """Lets go of the connection, once the last position is said or cannot be."""
+        self._closed = True
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+            self._allowed = float(_BURST)
+            self._go_on()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
         if self._session is not None:
+            if self._under_way:
+                self._quiet = self._loop.create_future()
+                await asyncio.wait([self._quiet], timeout=1)
             self._session.drop("the store was closed")
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._said < self._position:
-            position = self._position
-            if loop.time() >= self._quiet_until:
-                await self._notify(position)
-            self._said = position
-            await asyncio.sleep(_INTERVAL)
-
-    async def _notify(self, position: int) -> None:
+    def _go_on(self) -> None:
+        self._later = None
+        if self._said >= self._position:
+            return
+        now = self._loop.time()
+        self._allowed = min(self._allowed + (now - self._counted_at) * _RATE, float(_BURST))
+        self._counted_at = now
+        if self._allowed < 1:
+            self._pause((1 - self._allowed) / _RATE)
+            return
+        session = self._session
+        if session is None or session.lost:
+            if self._connecting is None and not self._closed:
+                self._connecting = self._loop.create_task(self._connect(), name="refold-notifier")
+            return
+        self._allowed -= 1
+        self._said = self._position
         try:
-            if self._session is None or self._session.lost:
-                self._session = await Session.connect(self._address, "notifier")
-            await self._session.query(_NOTIFY, (text(self._address.channel), text(str(position))))
-        except (RefoldError, ConnectionLost, ServerProblem) as problem:
-            # The next appends ring again; meanwhile the others poll.
-            _log.debug("%s: a notification was not sent: %s", self._address.name, problem)
-            self._quiet_until = asyncio.get_running_loop().time() + 1
+            session.send(_NOTIFY, (self._channel, text(str(self._position))), self._answered)
+            self._under_way = True
+        except ConnectionLost:
+            self._pause(_FIRST_PAUSE)
+
+    def _pause(self, seconds: float) -> None:
+        if not self._closed:
+            self._later = self._loop.call_later(seconds, self._go_on)
+
+    def _answered(self, result: object) -> None:
+        # What was not heard is found by polling, and the next append rings again.
+        self._under_way = False
+        if self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)
+        elif not self._closed and self._later is None:
+            self._go_on()
+
+    async def _connect(self) -> None:
+        try:
+            self._session = await Session.connect(self._address, "notifier")
+        except RefoldError as problem:
+            _log.debug("%s: notifications have to wait: %s", self._address.name, problem)
+            await asyncio.sleep(1)
+        finally:
+            self._connecting = None
+        self._go_on()
 
 
 class Listener:
