@@ -9,7 +9,7 @@ import psycopg
 
 
 class Tamperer(Protocol):
-    """Runs SQL on the store's tables, whose names it is given as {events}, {event_tags}, {snapshots}."""
+    """Runs SQL; the store's own tables are named {events}, {event_tags}, {snapshots} and {checkpoints} in it."""
 
     def run(self, sql: str) -> None: ...
 
@@ -24,7 +24,7 @@ class SqliteTamperer:
 
     def run(self, sql: str) -> None:
         connection = sqlite3.connect(self._file, isolation_level=None)
-        connection.execute(_named(sql, ""))
+        connection.execute(_named(sql.replace("{checkpoints}", "refold_checkpoints"), ""))
         connection.close()
 
     def remove_guards(self) -> None:
@@ -55,6 +55,6 @@ class PostgresTamperer:
 
 
 def _named(sql: str, schema: str) -> str:
-    for table in ("events", "event_tags", "snapshots"):
+    for table in ("events", "event_tags", "snapshots", "checkpoints"):
         sql = sql.replace(f"{{{table}}}", f"{schema}{table}")
     return sql

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -19,7 +18,7 @@ from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
 from refold.operations.verify.parts import Part, passes
 from refold.projections.checkpoint import Checkpoint
-from refold.projections.conditions import All, Any_, Comparison, Condition, Order
+from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
 from refold.projections.sink import Query, Sink
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -105,18 +104,17 @@ class _Comparison:
     async def run(self, position: int) -> None:
         await self._advance(position)
         unseen = set(self._part.remembered)
+        # Rows that come behind today's last one are left out: a projection may add them faster than they are looked at.
+        end = await self._last_key()
         beyond: RowKey | None = None
-        while True:
-            order = tuple(Order(name, False) for name in self._definition.key)
-            query = Query(None if beyond is None else _after(self._definition, beyond), order, _PAGE)
-            position, _, rows = await self._sink.read(self._definition, (), query)
+        while end is not None:
+            position, rows = await self._page(beyond, end)
             await self._advance(position)
-            found = {self._definition.key_of(row): row for row in rows}
-            self._compare(position, found)
-            unseen -= found.keys()
+            self._compare(position, rows)
+            unseen -= rows.keys()
             if len(rows) < _PAGE:
                 break
-            beyond = self._definition.key_of(rows[-1])
+            beyond = next(reversed(rows))
         # What was not met: rows that are missing, and, while the projection runs, rows that came behind our back.
         waiting = sorted(unseen, key=repr)
         for start in range(0, len(waiting), _KEYS):
@@ -124,6 +122,20 @@ class _Comparison:
             position, there, _ = await self._sink.read(self._definition, keys, None)
             await self._advance(position)
             self._compare(position, {key: there.get(key) for key in keys})
+
+    async def _last_key(self) -> RowKey | None:
+        order = tuple(Order(name, True) for name in self._definition.key)
+        _, _, rows = await self._sink.read(self._definition, (), Query(None, order, 1))
+        return self._definition.key_of(rows[0]) if rows else None
+
+    async def _page(self, beyond: RowKey | None, end: RowKey) -> tuple[int, dict[RowKey, ReadModel | None]]:
+        """The next rows by their keys, and the position at which they were read."""
+        order = tuple(Order(name, False) for name in self._definition.key)
+        where: Condition = Not(_after(self._definition, end))
+        if beyond is not None:
+            where = All((_after(self._definition, beyond), where))
+        position, _, rows = await self._sink.read(self._definition, (), Query(where, order, _PAGE))
+        return position, {self._definition.key_of(row): row for row in rows}
 
     async def _advance(self, position: int) -> None:
         """Folds what the projection has seen and this fold has not."""
@@ -153,7 +165,7 @@ class _Comparison:
                 del part.remembered[key]
         part.shrink()
 
-    def _compare(self, position: int, rows: Mapping[RowKey, ReadModel | None]) -> None:
+    def _compare(self, position: int, rows: dict[RowKey, ReadModel | None]) -> None:
         if position < self._position:
             self._check.found(
                 self._definition.name, "its checkpoint went back while it was looked at (a rebuild?); verify it again"
