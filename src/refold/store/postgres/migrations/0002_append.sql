@@ -36,6 +36,8 @@ declare
     wanted_types text[];
     rarest text;
     found bigint;
+    earliest bigint;
+    last bigint := until;
 begin
     for item in select jsonb_array_elements(condition -> 'matching') loop
         wanted_tags := array(select jsonb_array_elements_text(item -> 'tags'));
@@ -43,10 +45,10 @@ begin
         if cardinality(wanted_tags) = 0 then
             if cardinality(wanted_types) = 0 then
                 select e.position into found from @schema@.events e
-                where e.position > after and e.position <= until order by e.position limit 1;
+                where e.position > after and e.position <= last order by e.position limit 1;
             else
                 select e.position into found from @schema@.events e
-                where e.position > after and e.position <= until and e.type = any (wanted_types) order by e.position limit 1;
+                where e.position > after and e.position <= last and e.type = any (wanted_types) order by e.position limit 1;
             end if;
         else
             -- The scan is driven by the tag that is rarest in this part of the log, so that one popular tag does not make it long.
@@ -56,12 +58,12 @@ begin
                 order by (
                     select count(*) from (
                         select from @schema@.event_tags t
-                        where t.tag = w.tag and t.position > after and t.position <= until limit 1000
+                        where t.tag = w.tag and t.position > after and t.position <= last limit 1000
                     ) as up_to_a_thousand
                 ) limit 1;
             end if;
             select t.position into found from @schema@.event_tags t
-            where t.tag = rarest and t.position > after and t.position <= until
+            where t.tag = rarest and t.position > after and t.position <= last
                 and (cardinality(wanted_types) = 0 or t.type = any (wanted_types))
                 and not exists (
                     select from unnest(wanted_tags) as w (tag)
@@ -72,10 +74,11 @@ begin
             order by t.position limit 1;
         end if;
         if found is not null then
-            return found;
+            earliest := found;
+            last := found - 1;
         end if;
     end loop;
-    return null;
+    return earliest;
 end
 $$;
 
