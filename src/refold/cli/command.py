@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,6 +115,17 @@ class Group(click.Group):
         for command in commands:
             self.add_command(command)
             self.sections.setdefault(title, []).append(str(command.name))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. Whoever reads its output (head, less) may have seen enough before it ends."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is left must not fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+        return code
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands, section by section."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -76,7 +75,6 @@ def run(arguments: Sequence[str]) -> int:
     logging.getLogger("refold").addHandler(logging.NullHandler())
     try:
         code = cli.main(args=list(arguments), prog_name="refold", standalone_mode=False)
-        sys.stdout.flush()
     except click.UsageError as problem:
         command = problem.ctx.command_path if problem.ctx is not None else "refold"
         return _fail(f"{problem.format_message().rstrip('.')}; see `{command} --help`", USAGE)
@@ -84,10 +82,6 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(problem.format_message(), USAGE)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output (head, less) has seen enough; what is left must not fail once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except Exception as problem:
         if "--debug" in arguments:
             raise

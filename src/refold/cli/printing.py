@@ -31,7 +31,7 @@ __all__ = [
 
 _UNLIMITED = 10_000
 _GAP = 2
-_SMALLEST = 16
+_SMALLEST = 12
 
 
 class Column(msgspec.Struct, frozen=True):

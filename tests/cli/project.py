@@ -1,0 +1,44 @@
+"""A folder with refold.toml, in which commands are run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.cli.runner import Done, command, environment, refold
+
+
+class Project:
+    """The folder of a bank's project; its store is at `url`."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        (folder / "refold.toml").write_text(f'app = "tests.domain:bank"\nurl = "{url}"\n', encoding="utf-8")
+
+    @property
+    def absolute_url(self) -> str:
+        """The URL from anywhere."""
+        return self.url.replace("sqlite:///", f"sqlite:///{self.folder}/")
+
+    @property
+    def shown(self) -> str:
+        """The store as it is printed."""
+        return self.url
+
+    def refold(self, *arguments: str, **options: Any) -> Done:
+        """Runs a command in the folder."""
+        return refold(*arguments, cwd=self.folder, **options)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts a command that runs until it is stopped."""
+        return subprocess.Popen(
+            command(*arguments),
+            cwd=self.folder,
+            env=environment(PYTHONUNBUFFERED="1"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
