@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 __all__ = [
+    "AlreadyAppended",
     "ConditionFailed",
     "ConfigurationError",
     "Conflict",
@@ -123,6 +124,22 @@ class ConditionFailed(Conflict):
 
     def __reduce__(self) -> tuple[type[Conflict], tuple[int, int]]:  # type: ignore[override]  # other arguments than Conflict's
         return (type(self), (self.after, self.found))
+
+
+class AlreadyAppended(RefoldError):
+    """The log has an append of this transaction already, and with it all that the transaction wrote the first time.
+
+    This time everything was rolled back, so that what the block wrote into the user's own tables is not there twice.
+    """
+
+    def __init__(self, append_id: UUID) -> None:
+        self.append_id = append_id
+        super().__init__(
+            f"append {append_id} is in the log already, so this unit of work was done before; all of it was rolled back"
+        )
+
+    def __reduce__(self) -> tuple[type[AlreadyAppended], tuple[UUID]]:
+        return (type(self), (self.append_id,))
 
 
 class Overloaded(RefoldError):

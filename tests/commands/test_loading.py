@@ -151,3 +151,15 @@ async def test_a_snapshot_that_does_not_fit_is_ignored_and_healed(damage):
         assert healed.version >= 30
         assert healed.fingerprint == definition_of(Counter).fingerprint
         assert msgspec.json.decode(healed.data)["total"] == healed.version
+
+
+async def test_a_missing_snapshot_is_taken_as_soon_as_the_stream_is_used():
+    store = MemoryStore()
+    async with counters.connect(store) as context:
+        await count(context, 25)
+        await store.drop_snapshot(STREAM)
+    async with counters.connect(store) as context:
+        await count(context, 1)
+        snapshot = await store.load_snapshot(STREAM)
+        assert snapshot is not None
+        assert snapshot.version == 25

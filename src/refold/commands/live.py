@@ -136,7 +136,8 @@ class LiveAggregate(Generic[A]):
         """Reads what the confirmed state has not seen. Holds the lock; nothing may be staged meanwhile."""
         if self.confirmed.version == 0:
             self.confirmed = await self.loader.load(self.stream)
-            self.snapshot_version = self.confirmed.version
+            # Without a usable snapshot this is 0, and the next one is taken as soon as it is due.
+            self.snapshot_version = self.confirmed.snapshot_version
         else:
             await self._read_newer()
         self.stale = False

@@ -22,12 +22,16 @@ _PAGE = 2_000
 
 
 class Loaded(msgspec.Struct, Generic[A]):
-    """A folded state, and the last event that it has seen (version 0: none)."""
+    """A folded state, and the last event that it has seen (version 0: none).
+
+    `snapshot_version` is that of the snapshot that it began with (0: it was folded from the first event).
+    """
 
     state: A
     version: int = 0
     position: int = 0
     append_id: bytes = b""
+    snapshot_version: int = 0
 
 
 class Until(msgspec.Struct, frozen=True):
@@ -132,7 +136,7 @@ class Loader(Generic[A]):
             _log.warning("dropped the snapshot of %s at version %d: %s", stream, snapshot.version, problem)
             await self._store.drop_snapshot(stream)
             return self.new()
-        return Loaded(cast("A", state), snapshot.version, snapshot.position, snapshot.append_id)
+        return Loaded(cast("A", state), snapshot.version, snapshot.position, snapshot.append_id, snapshot.version)
 
     def snapshot(self, stream: str, loaded: Loaded[A]) -> Snapshot:
         """A snapshot of this state."""

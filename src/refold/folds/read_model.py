@@ -136,7 +136,7 @@ def _define(
     fields = {field.name: field for field in msgspec.structs.fields(cls)}
     if not keys:
         raise DefinitionError(
-            f"{where}: a read model needs a key, the field that identifies a row: class {cls.__name__}(ReadModel, key='…')"
+            f"{where}: a read model needs a key, the field that names a row: class {cls.__name__}(ReadModel, key=…)"
         )
     absent = [field for field in keys if field not in fields]
     if absent:

@@ -14,7 +14,15 @@ from typing import Any
 from uuid import UUID
 
 from refold import faults
-from refold.errors import ConditionFailed, ConfigurationError, Conflict, RefoldError, Refused, StoreUnavailable
+from refold.errors import (
+    AlreadyAppended,
+    ConditionFailed,
+    ConfigurationError,
+    Conflict,
+    RefoldError,
+    Refused,
+    StoreUnavailable,
+)
 from refold.messages.recorded import StoredEvent, category_of
 from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, expected_in_words, validate_append
 from refold.store.doorbell import Doorbell
@@ -162,7 +170,8 @@ class MemoryStore:
         kept = len(self._log), dict(self._appends)
         try:
             for append in transaction.staged:
-                self._appended(append)
+                if self._appended(append).repeated:
+                    raise AlreadyAppended(append.id)
         except RefoldError:
             for event in self._log[kept[0] :]:
                 self._streams[event.stream].pop()

@@ -8,9 +8,10 @@ from refold.errors import MissingExtra
 from refold.store.group_commit import Limits
 
 if TYPE_CHECKING:
+    from refold.store.postgres.doctor import Check
     from refold.store.postgres.store import PostgresStore
 
-__all__ = ["migrate_postgres", "open_postgres"]
+__all__ = ["examine_postgres", "migrate_postgres", "open_postgres"]
 
 
 def _require_psycopg() -> None:
@@ -55,3 +56,16 @@ async def migrate_postgres(url: str, *, schema: str | None = None) -> tuple[int,
     from refold.store.postgres.open import migrate_log
 
     return await migrate_log(url, schema=schema)
+
+
+async def examine_postgres(url: str, *, listen_url: str | None = None, schema: str | None = None) -> list[Check]:
+    """Looks at server, settings, schema, grants and doorbell: what works against the promises, and what to do about it.
+
+    A server that cannot be reached is a check that failed. Raises `MissingExtra`, `ConfigurationError`.
+    """
+    _require_psycopg()
+    from refold.store.postgres.address import Address
+    from refold.store.postgres.doctor import examine
+
+    address = Address.parse(url, schema)
+    return await examine(address, Address.parse(listen_url, address.schema) if listen_url else None)

@@ -73,7 +73,9 @@ class PostgresStore:
         self._queries = LogQueries(address)
         self._streams = StreamQueries(address, self._pool)
         self._snapshots = Snapshots(address, self._pool)
-        self._transactions = Transactions(address, self._units, payload_limit=limits.payload, patience=patience)
+        self._transactions = Transactions(
+            address, self._units, payload_limit=limits.payload, patience=patience, committed=self._committed
+        )
         self._writer = Writer(address, session, patience=patience, framed=framed, find=self.find_append)
         self._group = GroupCommit(self._writer.commit, limits, self._committed, begin=self._writer.begin)
         self._doorbell = Doorbell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,11 +14,11 @@ from sqlalchemy.dialects.postgresql import psycopg as dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from refold import faults
-from refold.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from refold.errors import AlreadyAppended, Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult, validate_append
 from refold.store.postgres.address import Address
-from refold.store.postgres.batch import AppendStatements, Batch, stored_events
+from refold.store.postgres.batch import AppendStatements, Batch, Repeated, stored_events
 from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.inline import Inline
 from refold.store.postgres.pool import SessionPool
@@ -89,12 +89,21 @@ def _bound(processor: Any, value: Any) -> Any:
 class Transactions:
     """Makes the transactions of one store."""
 
-    def __init__(self, address: Address, pool: SessionPool, *, payload_limit: int, patience: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        pool: SessionPool,
+        *,
+        payload_limit: int,
+        patience: float,
+        committed: Callable[[int], None],
+    ) -> None:
         self.inline: Inline | None = None
         self._address = address
         self._pool = pool
         self._payload_limit = payload_limit
         self._patience = patience
+        self._committed = committed
         self._statements = AppendStatements(address)
 
     @asynccontextmanager
@@ -108,6 +117,8 @@ class Transactions:
                 await self._roll_back(session)
                 raise
             await self._commit(session, transaction)
+        if transaction.results:
+            self._committed(transaction.results[-1].last)
 
     async def _commit(self, session: Session, transaction: PostgresTransaction) -> None:
         if session.connection.pgconn.transaction_status != pq.TransactionStatus.INTRANS:
@@ -150,6 +161,8 @@ class Transactions:
         for append, verdict in zip(transaction.staged, verdicts, strict=True):
             if isinstance(verdict, Conflict):
                 raise verdict
+            if isinstance(verdict, Repeated):
+                raise AlreadyAppended(append.id)
             if isinstance(verdict, AppendResult):
                 transaction.results.append(verdict)
                 events += stored_events(append, verdict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -72,7 +74,7 @@ class Reading:
 
     async def test_filters(self, store: EventStore) -> None:
         log = await _some(store)
-        cases = [
+        cases: list[tuple[EventFilter, Callable[[StoredEvent], bool]]] = [
             (EventFilter(matching=(Matching(("Red",)),)), lambda e: e.type == "Red"),
             (EventFilter(matching=(Matching(("Red", "Blue")),)), lambda e: e.type != "Green"),
             (EventFilter(matching=(Matching((), ("t:2",)),)), lambda e: "t:2" in e.tags),

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from refold.errors import Conflict, InvalidAppend
+from refold.errors import AlreadyAppended, Conflict, InvalidAppend
 from refold.store.event_store import EventStore
 from refold.testing.contract.events import append_of, event, part
 
@@ -39,6 +39,17 @@ class Transactions:
         assert (await store.head()).position == 0
         result = await store.append(append_of(part("a-1", expected=0)))
         assert result.first == 1
+
+    async def test_a_transaction_that_was_done_before_is_rolled_back(self, store: EventStore) -> None:
+        done = append_of(part("a-1", event(1)))
+        await store.append(done)
+        with pytest.raises(AlreadyAppended) as again:
+            async with store.transaction() as transaction:
+                transaction.append(append_of(part("b-1", event(2))))
+                transaction.append(done)
+        assert again.value.append_id == done.id
+        assert (await store.head()).position == 1
+        await store.append(append_of(part("b-1", event(2), expected=0)))
 
     async def test_what_cannot_be_stored_is_refused_at_once(self, store: EventStore) -> None:
         async with store.transaction() as transaction:
