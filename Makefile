@@ -21,6 +21,7 @@ demo: $(READY) ## play the bank's story on SQLite; LEDGER=DIR imports a real led
 	@$(PYTHON_IN) -m examples.bank demo
 ifdef LEDGER
 	@$(PYTHON_IN) -m examples.bank import "$(LEDGER)"
+	@$(PYTHON_IN) -m examples.bank check "$(LEDGER)"
 endif
 
 test: $(READY) ## run all the tests, with real Postgres 15 and 18 (TESTS=… to choose, e.g. TESTS="tests/unit -k append")
