@@ -20,24 +20,23 @@ class Project:
     @property
     def absolute_url(self) -> str:
         """The URL from anywhere."""
-        return self.url.replace("sqlite:///", f"sqlite:///{self.folder}/")
+        return self.at(self.url)
 
-    @property
-    def shown(self) -> str:
-        """The store as it is printed."""
-        return self.url
+    def at(self, url: str) -> str:
+        """A URL that is meant from the project's folder."""
+        return url.replace("sqlite:///", f"sqlite:///{self.folder}/")
 
     def refold(self, *arguments: str, **options: Any) -> Done:
         """Runs a command in the folder."""
         return refold(*arguments, cwd=self.folder, **options)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Starts a command that runs until it is stopped."""
         return subprocess.Popen(
             command(*arguments),
             cwd=self.folder,
             env=environment(PYTHONUNBUFFERED="1"),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
