@@ -27,15 +27,19 @@ SCHEMA_VERSION = migrations()[-1][0]
 """The schema version that this Refold works with."""
 
 
+_TABLE = """
+select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relname = 'schema_version'"""
+_VERSION = "select coalesce(max(version), 0) from @schema@.schema_version"
+
+
 async def found_version(connection: psycopg.AsyncConnection[tuple[object, ...]], address: Address) -> int:
     """The version of the schema in the database; 0: there is none."""
-    table = f"{address.quoted_schema}.schema_version"
-    there = await (await connection.execute("select to_regclass(%s) is not null", (table,))).fetchone()
-    if there is None or not there[0]:
+    # Asked of the catalogue's rows, and not by to_regclass: that believes the session's cache, which does not hear of
+    # a schema that another session made while this one waited for the migration's lock.
+    if await (await connection.execute(_TABLE, (address.schema,))).fetchone() is None:
         return 0
-    row = await (
-        await connection.execute(address.of("select coalesce(max(version), 0) from @schema@.schema_version"))
-    ).fetchone()
+    row = await (await connection.execute(address.of(_VERSION))).fetchone()
     return int(str(row[0])) if row else 0
 
 
@@ -63,6 +67,8 @@ async def migrate(session: Session, address: Address, *, only_if_empty: bool = F
     """
     connection = session.release()
     try:
+        # Whatever the default is: what was committed while this waited for the lock must be seen after it.
+        await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
         async with connection.transaction():
             # Everything comes after the lock, the look at the version too: whoever waited for it finds the work done.
             await connection.execute("select pg_advisory_xact_lock(%s)", (address.migration_lock,))
