@@ -43,11 +43,11 @@ _AT_ONCE = 2_000
 class Context:
     """An app connected to a store. Made by `App.connect`; may be used by many tasks at once."""
 
-    def __init__(self, app: App, store: EventStore, sink: Sink, *, live_aggregates: int) -> None:
+    def __init__(self, app: App, store: EventStore, sink: Sink, *, live_aggregates: int, lease: float) -> None:
         self.app = app
         self.store = store
         self.types: EventTypes = app.types
-        self.projections = Projections(store, sink, list(app.read_models.values()), app.types)
+        self.projections = Projections(store, sink, list(app.read_models.values()), app.types, lease)
         self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates)
 
     # --- commands -----------------------------------------------------------------------------------------------------
@@ -216,7 +216,9 @@ class Context:
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
     ) -> AsyncIterator[Recorded[Any]]:
-        """The recorded events of the log after a position, in order, up to its end; of these types, categories and tags only."""
+        """The recorded events of the log after a position, in order, up to its end; of these types, categories and tags
+        only.
+        """
         async for page in pages(self.store, after=after, where=_filter(types, categories, tags), follow=False):
             for stored in page.events:
                 yield self.types.decode(stored)
@@ -231,8 +233,8 @@ class Context:
     ) -> AsyncIterator[Recorded[Any]]:
         """The recorded events after a position, each once and in order, and then those that come; it never ends.
 
-        Keep the position of the last one that you have dealt with, in one transaction with what you did, and subscribe after it.
-        Raises `LogRegression` when the log ends before `after`.
+        Keep the position of the last one that you have dealt with, in one transaction with what you did, and subscribe
+        after it. Raises `LogRegression` when the log ends before `after`.
         """
         async for page in pages(self.store, after=after, where=_filter(types, categories, tags), follow=True):
             for stored in page.events:
@@ -251,8 +253,9 @@ class Context:
     ) -> R | None:
         """The row of a key (a tuple when the key has several fields), or None.
 
-        `after` waits until the read model has seen a receipt (or a position), `timeout` seconds at most; `fresh=True` folds what the row has
-        not seen yet onto it, and has no lag at all. Raises `StaleRead`, `ProjectionStopped` (its definition changed), `InvalidQuery`.
+        `after` waits until the read model has seen a receipt (or a position), `timeout` seconds at most; `fresh=True`
+        folds what the row has not seen yet onto it, and has no lag at all. Raises `StaleRead`, `ProjectionStopped` (its
+        definition changed), `InvalidQuery`.
         """
         row = await self.projections.reads.get(self._model(read_model), key, _position(after), fresh, timeout)
         return cast("R | None", row)
@@ -269,10 +272,11 @@ class Context:
         timeout: float = 5.0,
         **equals: Any,
     ) -> list[R]:
-        """The rows that fulfil all conditions: `find(AccountSummary, field("balance") >= 100, owner="alice", order_by="-balance")`.
+        """The rows that fulfil all conditions: `find(AccountSummary, field("balance") >= 100, owner="alice",
+        order_by="-balance")`.
 
-        Sorted by `order_by` (a minus in front: descending; missing values last), then by the key. `after` and `fresh` as in `get`.
-        Raises `InvalidQuery`, `StaleRead`, `ProjectionStopped`.
+        Sorted by `order_by` (a minus in front: descending; missing values last), then by the key. `after` and `fresh`
+        as in `get`. Raises `InvalidQuery`, `StaleRead`, `ProjectionStopped`.
         """
         rows = await self.projections.reads.find(
             self._model(read_model), conditions, equals, order_by, limit, offset, _position(after), fresh, timeout
@@ -297,7 +301,8 @@ class Context:
     ) -> int:
         """Folds a read model anew from the whole log, beside the one that is read, and switches in one step.
 
-        `progress` is called with each page. Gives the position that it stands at. Raises `ProjectionStopped` when another process rebuilds it.
+        `progress` is called with each page. Gives the position that it stands at. Raises `ProjectionStopped` when
+        another process rebuilds it.
         """
         return await self.projections.rebuild(self._model(read_model), progress)
 

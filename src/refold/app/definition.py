@@ -14,6 +14,7 @@ from refold.folds.aggregate import Aggregate, AggregateDefinition, definition_of
 from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.messages.event import Event
 from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
+from refold.projections.projection import LEASE_SECONDS
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 
@@ -77,13 +78,15 @@ class App:
         limits: Limits | None = None,
         listen_url: str | None = None,
         live_aggregates: int = 10_000,
+        lease: float = LEASE_SECONDS,
         read_only: bool = False,
     ) -> AsyncIterator[Context]:
         """A context on a store: `sqlite:///file`, `sqlite:///:memory:`, `postgresql://…`, or an open store of your own.
 
         `projections`: whether this process also keeps the read models current (with several processes on Postgres, one
         of them does, and the others stand by). `limits` bounds the append queue, `listen_url` is a direct address for
-        LISTEN when the URL leads to pgbouncer, `live_aggregates` bounds the state cache, `read_only` opens a SQLite
+        LISTEN when the URL leads to pgbouncer, `live_aggregates` bounds the state cache, `lease` is the number of
+        seconds after which a process that stands still loses its read models to another, `read_only` opens a SQLite
         file beside its writer. Raises `ConfigurationError`, `MissingExtra`, `StoreUnavailable`, `StoreLocked`,
         `SchemaMismatch`, `StoreCorrupt`.
         """
@@ -91,7 +94,7 @@ class App:
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
             sink = await open_sink(opened)
-            context = Context(self, opened, sink, live_aggregates=live_aggregates)
+            context = Context(self, opened, sink, live_aggregates=live_aggregates, lease=lease)
             try:
                 if not read_only:
                     await context.start(projections=projections)
@@ -111,6 +114,7 @@ class App:
         limits: Limits | None = None,
         listen_url: str | None = None,
         live_aggregates: int = 10_000,
+        lease: float = LEASE_SECONDS,
         read_only: bool = False,
     ) -> Iterator[SyncContext]:
         """The same for code without `async`: an event loop runs in a thread of its own, and each call waits for its
@@ -125,6 +129,7 @@ class App:
                 limits=limits,
                 listen_url=listen_url,
                 live_aggregates=live_aggregates,
+                lease=lease,
                 read_only=read_only,
             )
             with loop.entered(connection) as context:

@@ -50,7 +50,9 @@ async def open_store(store: str | EventStore, *, limits: Limits, listen_url: str
 
 
 async def open_sink(store: EventStore) -> Sink:
-    """Where the read models of a store live: in its own database. Raises `ConfigurationError` for a store of another kind."""
+    """Where the read models of a store live: in its own database. Raises `ConfigurationError` for a store of another
+    kind.
+    """
     given: Any = store
     if hasattr(given, "schema"):
         from refold.projections.sinks.postgres import PostgresSink

@@ -23,6 +23,7 @@ __all__ = ["LEASE_SECONDS", "Projection", "check_history"]
 _log = logging.getLogger("refold.projections")
 
 LEASE_SECONDS = 10.0
+"""How long a process that stands still stays the owner; then another takes over."""
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
@@ -55,7 +56,15 @@ class Projection:
     `applied` rings with each position that is written. `status` and `error` say what became of it here.
     """
 
-    def __init__(self, store: EventStore, sink: Sink, feed: Feed, definition: ReadModelDefinition, owner: str) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        sink: Sink,
+        feed: Feed,
+        definition: ReadModelDefinition,
+        owner: str,
+        lease: float = LEASE_SECONDS,
+    ) -> None:
         self.definition = definition
         self.applied = Doorbell()
         self.status = RUNNING
@@ -66,6 +75,7 @@ class Projection:
         self._sink = sink
         self._feed = feed
         self._owner = owner
+        self._lease = lease
         self._epoch = 0
         self._failures = 0
         self._stopping = asyncio.Event()
@@ -97,10 +107,10 @@ class Projection:
 
     async def _own_and_follow(self) -> None:
         """One term of ownership. Returns when it ends in order."""
-        checkpoint = await self._sink.claim(self.definition.name, self._owner, LEASE_SECONDS)
+        checkpoint = await self._sink.claim(self.definition.name, self._owner, self._lease)
         if checkpoint is None:
             self.owns = False
-            await self._wait(LEASE_SECONDS / 4)
+            await self._wait(self._lease / 4)
             return
         self._epoch = checkpoint.epoch
         self.owns = True
@@ -135,9 +145,9 @@ class Projection:
             self.progress_at = time.monotonic()
             if batch.unreadable is not None:
                 raise batch.unreadable
-            if self.progress_at - renewed > LEASE_SECONDS / 4:
+            if self.progress_at - renewed > self._lease / 4:
                 renewed = self.progress_at
-                if not await self._sink.renew(self.definition.name, self._epoch, LEASE_SECONDS):
+                if not await self._sink.renew(self.definition.name, self._epoch, self._lease):
                     raise LostOwnership(self.definition.name)
             if batch.last is not None:
                 pace.found()
@@ -158,7 +168,7 @@ class Projection:
         await self._sink.release(name, self._epoch)
         self.owns = False
         while not self._stopping.is_set():
-            await self._wait(LEASE_SECONDS / 4)
+            await self._wait(self._lease / 4)
             checkpoint = await self._sink.checkpoint(name)
             if checkpoint is not None and checkpoint.fingerprint == self.definition.fingerprint:
                 return
@@ -173,14 +183,14 @@ class Projection:
         while not self._stopping.is_set():
             try:
                 await self._sink.mark(self.definition.name, epoch, STOPPED, self.error)
-                await self._sink.renew(self.definition.name, epoch, LEASE_SECONDS)
+                await self._sink.renew(self.definition.name, epoch, self._lease)
                 checkpoint = await self._sink.checkpoint(self.definition.name)
                 if checkpoint is None or checkpoint.epoch != epoch:
                     self._failures = 0
                     return
             except StoreUnavailable:
                 pass
-            await self._wait(LEASE_SECONDS / 4)
+            await self._wait(self._lease / 4)
         await self._sink.release(self.definition.name, epoch)
 
     async def _pause(self, why: str) -> None:

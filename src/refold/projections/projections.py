@@ -30,12 +30,13 @@ class Projections:
     """The read models of one context: kept current by this process when it is started, read in any case."""
 
     def __init__(
-        self, store: EventStore, sink: Sink, definitions: Sequence[ReadModelDefinition], types: EventTypes
+        self, store: EventStore, sink: Sink, definitions: Sequence[ReadModelDefinition], types: EventTypes, lease: float
     ) -> None:
         self.sink = sink
         self.definitions = tuple(definitions)
         self._store = store
         self._types = types
+        self._lease = lease
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._running: dict[str, Projection] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,7 +72,7 @@ class Projections:
         if checkpoint.position >= head.position:
             return
         feed = Feed(self._store, self._types, definition.evolves)
-        projection = Projection(self._store, self.sink, feed, definition, self.owner)
+        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease)
         task = asyncio.create_task(projection.run())
         try:
             while projection.applied.position < head.position:
@@ -95,7 +96,7 @@ class Projections:
         wanted = {event for definition in self._following for event in definition.evolves}
         self._feed = Feed(self._store, self._types, wanted)
         for definition in self._following:
-            projection = Projection(self._store, self.sink, self._feed, definition, self.owner)
+            projection = Projection(self._store, self.sink, self._feed, definition, self.owner, self._lease)
             self._running[definition.name] = projection
             self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
 
@@ -135,7 +136,13 @@ class Projections:
     ) -> int:
         """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
         position = await rebuild(
-            self._store, self.sink, definition, self._types, f"{self.owner}:rebuild:{secrets.token_hex(3)}", progress
+            self._store,
+            self.sink,
+            definition,
+            self._types,
+            f"{self.owner}:rebuild:{secrets.token_hex(3)}",
+            progress,
+            self._lease,
         )
         if definition.inline and hasattr(self.sink, "install"):
             await self._catch_up(definition)

@@ -40,6 +40,7 @@ async def rebuild(
     types: EventTypes,
     owner: str,
     progress: Callable[[RebuildProgress], None] | None = None,
+    lease: float = LEASE_SECONDS,
 ) -> int:
     """Folds the whole log into a new table and puts it in the place of the old one; gives the position that it stands
     at.
@@ -49,14 +50,10 @@ async def rebuild(
     """
     table = building(definition.name)
     await sink.register(definition, definition.name)
-    other = await sink.checkpoint(table)
-    if other is not None and other.owner != owner:
-        # Whoever holds a lease on the half-built table still works on it; past its end it was killed.
-        if await sink.claim(table, owner, LEASE_SECONDS) is None:
-            raise ProjectionStopped(f"read model {definition.name!r} is being rebuilt by another process; wait for it")
+    await _wait_for_the_dead(sink, definition.name, owner, lease)
     await sink.drop(table)
     await sink.register(definition, table)
-    claimed = await sink.claim(table, owner, LEASE_SECONDS)
+    claimed = await sink.claim(table, owner, lease)
     if claimed is None:
         raise ProjectionStopped(f"read model {definition.name!r} is being rebuilt by another process; wait for it")
     faults.at("rebuild.begun")
@@ -82,9 +79,9 @@ async def rebuild(
                     rate = folding.position / max(now - began, 1e-6)
                     left = (page.head - folding.position) / max(rate, 1e-6)
                     progress(RebuildProgress(definition.name, folding.position, page.head, rate, left))
-                if now - renewed > LEASE_SECONDS / 4:
+                if now - renewed > lease / 4:
                     renewed = now
-                    await sink.renew(table, claimed.epoch, LEASE_SECONDS)
+                    await sink.renew(table, claimed.epoch, lease)
                 if caught_up:
                     break
         finally:
@@ -99,3 +96,22 @@ async def rebuild(
         raise ProjectionStopped(f"read model {definition.name!r} was taken over by another rebuild")
     faults.at("rebuild.switched")
     return folding.written
+
+
+async def _wait_for_the_dead(sink: Sink, name: str, owner: str, lease: float) -> None:
+    """Returns when nobody works on a half-built table: there is none, or its owner's lease has run out.
+
+    Raises `ProjectionStopped` as soon as its owner is seen to live.
+    """
+    table = building(name)
+    found = await sink.checkpoint(table)
+    while found is not None and await sink.claim(table, owner, lease) is None:
+        await asyncio.sleep(lease / 8)
+        now = await sink.checkpoint(table)
+        if now is not None and (now.epoch, now.position, now.lease_until) != (
+            found.epoch,
+            found.position,
+            found.lease_until,
+        ):
+            raise ProjectionStopped(f"read model {name!r} is being rebuilt by another process; wait for it")
+        found = now

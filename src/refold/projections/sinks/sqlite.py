@@ -138,7 +138,13 @@ class SqliteSink:
 
     async def prepare(self) -> None:
         """See `Sink.prepare`."""
-        await self._store.transact(lambda connection: connection.execute(_CHECKPOINTS))
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(_CHECKPOINTS)
+            # One process writes the file, and this is it: whoever is named as an owner here is dead.
+            connection.execute("update refold_checkpoints set owner = '', epoch = epoch + 1 where owner <> ''")
+
+        await self._store.transact(run)
 
     async def checkpoint(self, name: str) -> Checkpoint | None:
         """See `Sink.checkpoint`."""

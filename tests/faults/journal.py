@@ -1,0 +1,41 @@
+"""What a caller intended and what it was told, kept line by line so that it survives the caller's death."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from refold.testing.history import Attempt
+
+
+class Journal:
+    """Written by one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", buffering=1)
+
+    def intend(self, append_id: str, size: int) -> None:
+        self._file.write(json.dumps({"id": append_id, "size": size, "began": time.monotonic_ns()}) + "\n")
+
+    def acknowledge(self, append_id: str, first: int, last: int) -> None:
+        line = {"id": append_id, "outcome": "acknowledged", "first": first, "last": last, "ended": time.monotonic_ns()}
+        self._file.write(json.dumps(line) + "\n")
+
+    def refuse(self, append_id: str) -> None:
+        self._file.write(json.dumps({"id": append_id, "outcome": "refused"}) + "\n")
+
+
+def attempts_in(folder: Path) -> list[Attempt]:
+    """The attempts of all journals of a folder. One that was repeated under the same id counts once, with its last outcome."""
+    attempts: dict[str, Attempt] = {}
+    for path in sorted(folder.glob("*.journal")):
+        for line in path.read_text().splitlines():
+            if not line.endswith("}"):
+                continue  # the writer died in the middle of this line, before it acted on it
+            said = json.loads(line)
+            attempt = attempts.setdefault(said["id"], Attempt(said["id"], said.get("began", 0)))
+            for name, value in said.items():
+                if name != "began":
+                    setattr(attempt, name, value)
+    return list(attempts.values())

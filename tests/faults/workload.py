@@ -1,0 +1,151 @@
+"""A process that works on the bank and meets its fate at a named point.
+
+    python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS
+
+ACTION is kill, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is told to FOLDER/NAME.journal,
+and each point that it passes to FOLDER/NAME.points.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from refold import faults
+from refold.app import Context
+from refold.errors import AlreadyAppended, Conflict, InvalidAppend, OutcomeUnknown, Overloaded, RefoldError, Rejected
+from refold.messages.ids import new_id
+from refold.messages.recorded import NewEvent
+from refold.store.append import ANY, Append, AppendCondition, Matching, StreamAppend
+from tests.domain import AccountSummary, DepositMoney, OpenAccount, WithdrawMoney, bank
+from tests.faults.journal import Journal
+from tests.faults.proxy import CuttingProxy
+
+CALLERS = 6
+
+
+class Injected(Exception):
+    """The fault that a test wanted."""
+
+
+class Fate:
+    """What happens at the named point: once, at its n-th occurrence."""
+
+    def __init__(self, points: Path, point: str, occurrence: int, action: str, proxy: CuttingProxy | None) -> None:
+        self._points = points
+        self._seen: set[str] = set()
+        self._point, self._left, self._action, self._proxy = point, occurrence, action, proxy
+
+    def __call__(self, point: str) -> None:
+        if point not in self._seen:
+            self._seen.add(point)
+            with self._points.open("a") as file:
+                file.write(point + "\n")
+        if point != self._point or self._action == "none":
+            return
+        self._left -= 1
+        if self._left:
+            return
+        if self._action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self._action == "raise":
+            raise Injected(point)
+        elif self._proxy is not None:
+            (self._proxy.cut if self._action == "cut" else self._proxy.swallow)()
+
+
+async def one_append(context: Context, journal: Journal, append: Append) -> None:
+    """Appends, and writes down what became of it. An unknown outcome is settled as callers should: by the same id again."""
+    name = append.id.hex
+    journal.intend(name, append.size)
+    for _ in range(5):
+        try:
+            result = await context.store.append(append)
+        except (Conflict, InvalidAppend, Overloaded):
+            journal.refuse(name)
+            return
+        except OutcomeUnknown:
+            continue
+        except RefoldError:
+            return
+        journal.acknowledge(name, result.first, result.last)
+        return
+
+
+async def one_command(context: Context, journal: Journal, number: int, caller: int) -> None:
+    command_id = new_id()
+    command = (
+        DepositMoney(account_id=f"hot{number % 2}", amount=Decimal(caller + 1)),
+        WithdrawMoney(account_id=f"hot{number % 2}", amount=Decimal(1)),
+        OpenAccount(account_id=f"{caller}-{number}", owner="alice"),
+    )[number % 3]
+    journal.intend(command_id.hex, 1)
+    for _ in range(5):
+        try:
+            receipt = await context.execute(command, command_id=command_id)
+        except (Rejected, Conflict, Overloaded):
+            journal.refuse(command_id.hex)
+            return
+        except OutcomeUnknown:
+            continue
+        except (RefoldError, Injected):
+            return
+        journal.acknowledge(command_id.hex, receipt.position, receipt.position)
+        return
+
+
+def an_append(caller: int, number: int) -> Append:
+    event = NewEvent(type="MoneyDeposited", payload=b'{"amount":"1"}', tags=(f"caller:{caller}",))
+    parts = [StreamAppend(f"account-a{caller}", ANY, (event,) * (1 + number % 3))]
+    if number % 4 == 0:
+        parts.append(StreamAppend("account-shared", ANY, (event,)))
+    condition = AppendCondition((Matching((), (f"never:{caller}",)),), 0) if number % 5 == 0 else None
+    return Append(tuple(parts), new_id(), condition)
+
+
+async def one_unit(context: Context, journal: Journal, caller: int, number: int) -> None:
+    append_id = new_id()
+    journal.intend(append_id.hex, 1)
+    try:
+        async with context.transaction() as unit:
+            await unit.execute(f"insert into notes values ('{append_id.hex}')")
+            await unit.command(DepositMoney(account_id=f"u{caller}", amount=Decimal(1)), command_id=append_id)
+    except (Conflict, Rejected, Overloaded, AlreadyAppended):
+        journal.refuse(append_id.hex)
+    except (RefoldError, Injected):
+        return
+
+
+async def work(context: Context, journal: Journal, rounds: int) -> None:
+    async def caller(number: int) -> None:
+        for turn in range(rounds):
+            await one_append(context, journal, an_append(number, turn))
+            await one_command(context, journal, turn, number)
+            if turn % 4 == 3:
+                await one_unit(context, journal, number, turn)
+
+    await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+    if rounds:
+        with contextlib.suppress(RefoldError, Injected):
+            await context.rebuild(AccountSummary)
+
+
+async def main(url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int) -> None:
+    proxy = CuttingProxy(url) if action in ("cut", "swallow") else None
+    async with bank.connect(url if proxy is None else proxy.url, lease=1.0) as context:
+        with contextlib.suppress(Exception):
+            async with context.transaction() as unit:
+                await unit.execute("create table if not exists notes (append_id text primary key)")
+        faults.install(Fate(folder / f"{name}.points", point, occurrence, action, proxy))
+        await work(context, Journal(folder / f"{name}.journal"), rounds)
+        faults.install(None)
+
+
+if __name__ == "__main__":
+    url, folder, name, point, occurrence, action, rounds = sys.argv[1:]
+    asyncio.run(main(url, Path(folder), name, point, int(occurrence), action, int(rounds)))
