@@ -85,9 +85,11 @@ async def _import(url: str, ledger: Path) -> None:
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
     async with app.connect(url) as context:
         with Progress(*columns, console=console) as progress:
-            task = progress.add_task("events", total=None)
+            task = progress.add_task("events", total=None, visible=False)
             result = await import_ledger(
-                context, ledger, progress=lambda done, total: progress.update(task, completed=done, total=total)
+                context,
+                ledger,
+                progress=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
             )
         console.print(
             f"{result.transactions:,} transactions of {result.accounts:,} accounts: "
