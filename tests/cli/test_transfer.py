@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
+import signal
 import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 from tests.cli.project import Project
 from tests.cli.runner import assert_refused, command, environment
+from tests.operations.exports import export_of
 from tests.operations.stores import fill
 from tests.servers import PostgresServer
 
@@ -217,3 +222,22 @@ def test_a_full_disk_is_one_line_and_the_export_goes_on(filled: Project) -> None
     done = filled.refold("export", "log.jsonl")
     assert done.code == 0
     assert "continued after position" in done.out
+
+
+def test_waiting_for_the_standard_input_can_be_interrupted(project: Project) -> None:
+    process = project.start("import", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(export_of([])[0].decode())
+    process.stdin.flush()
+    while process.poll() is None and not _waits_for_input(process):
+        pass
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert process.communicate() == ("", "refold: interrupted\n")
+
+
+def _waits_for_input(process: subprocess.Popen[str]) -> bool:
+    """Whether it has read what there was, so that it waits for more."""
+    assert process.stdin is not None
+    unread = fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4))
+    return int.from_bytes(unread, sys.byteorder) == 0

@@ -125,6 +125,10 @@ class Group(click.Group):
             # What is left must not fail once more when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # after the ^C
+            raise click.Abort from None
         return code
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import click
@@ -47,7 +48,8 @@ def status(watch: bool, as_json: bool) -> int:
     """
     app = optional_app_of_settings()
     if watch:
-        on_store_and_sink(lambda store, sink: _watch(store, sink, app, as_json))
+        with contextlib.suppress(KeyboardInterrupt):
+            on_store_and_sink(lambda store, sink: _watch(store, sink, app, as_json))
         return OK
     now = on_store_and_sink(lambda store, sink: measured_status(store, sink, app))
     if as_json:

@@ -11,6 +11,7 @@ import click
 from refold.cli.command import Command, json_option, store_options
 from refold.cli.printing import count, duration, print_json, rate
 from refold.cli.progress import shown_progress
+from refold.cli.standard_input import standard_input
 from refold.cli.store import on_store
 from refold.errors import TransferError
 from refold.operations.transfer import Exported, Imported, export_lines, export_to_file, import_file, import_stream
@@ -83,7 +84,8 @@ def import_(file: str, trust_changes: bool, as_json: bool) -> None:
     async def work(store: EventStore) -> Imported:
         with shown_progress() as progress:
             if file == "-":
-                return await import_stream(store, sys.stdin.buffer, progress=progress)
+                with standard_input() as stream:
+                    return await import_stream(store, stream, progress=progress)
             return await import_file(store, Path(file), trust_changes=trust_changes, progress=progress)
 
     try:
