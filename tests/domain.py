@@ -121,3 +121,17 @@ class DepositsPerDay(ReadModel, key="day"):
 
 
 bank = App("bank", aggregates=[Account], read_models=[AccountSummary, DepositsPerDay])
+
+
+class Movements(ReadModel, key="account_id", inline=True):
+    """Changed in the appending transaction."""
+
+    account_id: str
+    count: int = 0
+
+    @evolve
+    def moved(self, event: MoneyDeposited | MoneyWithdrawn) -> None:
+        self.count += 1
+
+
+inline_bank = App("bank", aggregates=[Account], read_models=[AccountSummary, DepositsPerDay, Movements])

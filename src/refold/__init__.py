@@ -3,7 +3,8 @@
 Events are the truth; every state is a fold over them, and can be folded again.
 """
 
-from refold.app import App
+from refold.app import App, Context, SyncContext
+from refold.commands.receipt import Receipt
 from refold.errors import Conflict, Overloaded, RefoldError, Rejected, StaleRead
 from refold.folds.aggregate import Aggregate
 from refold.folds.dispatch import decide, evolve
@@ -20,15 +21,18 @@ __all__ = [
     "App",
     "Command",
     "Conflict",
+    "Context",
     "Deleted",
     "Event",
     "Metadata",
     "Overloaded",
     "ReadModel",
+    "Receipt",
     "Recorded",
     "RefoldError",
     "Rejected",
     "StaleRead",
+    "SyncContext",
     "decide",
     "evolve",
     "field",

@@ -14,7 +14,7 @@ from refold.folds.engine import RowFold
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import EventStore
 from refold.testing.history import check_history
-from tests.domain import bank
+from tests.domain import bank, inline_bank
 from tests.faults.journal import attempts_in
 
 LEASE = 1.0
@@ -43,7 +43,8 @@ async def log_of(store: EventStore) -> list[StoredEvent]:
 
 async def check(url: str, folder: Path) -> int:
     """Fails unless all holds; gives the number of events in the log."""
-    async with bank.connect(url, lease=LEASE) as context:
+    app = inline_bank if "inline" in folder.name else bank
+    async with app.connect(url, lease=LEASE) as context:
         log = await log_of(context.store)
         assert check_history(attempts_in(folder), log) == []
         await _read_models_are_the_fold(context, log)
@@ -52,9 +53,9 @@ async def check(url: str, folder: Path) -> int:
 
 
 async def _read_models_are_the_fold(context: Context, log: list[StoredEvent]) -> None:
-    for cls, definition in bank.read_models.items():
+    for cls, definition in context.app.read_models.items():
         rows: dict[Any, Any] = {}
-        RowFold(definition).fold(rows, [bank.types.decode(event) for event in log])
+        RowFold(definition).fold(rows, [context.types.decode(event) for event in log])
         wanted = {key: row for key, row in rows.items() if row is not None}
         found = await context.find(cls, after=len(log), timeout=30)
         assert {definition.key_of(row): row for row in found} == wanted

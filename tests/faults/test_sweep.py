@@ -16,7 +16,12 @@ SHARED = ("command.", "projection.", "rebuild.")
 ELSEWHERE = {"sqlite.restore.inserted", "postgres.reconnect", "postgres.settle"}
 SQLITE = [point for point in points_of("sqlite.", *SHARED) if point not in ELSEWHERE | {"projection.before_write"}]
 ON_SQLITE_ONLY = {"projection.rows_written", "projection.checkpoint_moved", "rebuild.switching"}
-POSTGRES = [point for point in points_of("postgres.", *SHARED) if point not in ELSEWHERE | ON_SQLITE_ONLY]
+# One statement commits by itself; only with an inline read model is there something between it and the commit.
+INLINE = points_of("postgres.append.", "postgres.transaction.")
+WITH_INLINE_ONLY = {"postgres.append.before_commit"}
+POSTGRES = [
+    point for point in points_of("postgres.", *SHARED) if point not in ELSEWHERE | ON_SQLITE_ONLY | WITH_INLINE_ONLY
+]
 
 
 def sweep(url: str, folder: Path, point: str, action: str) -> None:
@@ -40,9 +45,29 @@ def test_sqlite(point: str, action: str, tmp_path: Path) -> None:
     sweep(f"sqlite:///{tmp_path}/bank.db", tmp_path, point, action)
 
 
+@pytest.mark.parametrize("action", ["kill", "raise"])
+@pytest.mark.parametrize("point", points_of("sqlite.append.", "sqlite.transaction."))
+def test_sqlite_with_an_inline_read_model(point: str, action: str, tmp_path: Path) -> None:
+    folder = tmp_path / "inline"
+    folder.mkdir()
+    sweep(f"sqlite:///{folder}/bank.db", folder, point, action)
+
+
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("action", ["kill", "raise", "cut", "swallow"])
 @pytest.mark.parametrize("point", POSTGRES)
 def test_postgres(point: str, action: str, tmp_path: Path, postgres18: PostgresServer) -> None:
     sweep(postgres18.create_database(f"sweep_{uuid4().hex}"), tmp_path, point, action)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.parametrize("action", ["kill", "raise", "cut", "swallow"])
+@pytest.mark.parametrize("point", [point for point in INLINE if point != "postgres.append.after_send"])
+def test_postgres_with_an_inline_read_model(
+    point: str, action: str, tmp_path: Path, postgres18: PostgresServer
+) -> None:
+    folder = tmp_path / "inline"
+    folder.mkdir()
+    sweep(postgres18.create_database(f"sweep_{uuid4().hex}"), folder, point, action)

@@ -2,8 +2,8 @@
 
     python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS
 
-ACTION is kill, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is told to FOLDER/NAME.journal,
-and each point that it passes to FOLDER/NAME.points.
+ACTION is kill, stop, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is told to FOLDER/NAME.journal,
+and each point that it passes to FOLDER/NAME.points. A folder with "inline" in its name is for the bank with an inline read model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from refold.errors import AlreadyAppended, Conflict, InvalidAppend, OutcomeUnkno
 from refold.messages.ids import new_id
 from refold.messages.recorded import NewEvent
 from refold.store.append import ANY, Append, AppendCondition, Matching, StreamAppend
-from tests.domain import AccountSummary, DepositMoney, OpenAccount, WithdrawMoney, bank
+from tests.domain import AccountSummary, DepositMoney, OpenAccount, WithdrawMoney, bank, inline_bank
 from tests.faults.journal import Journal
 from tests.faults.proxy import CuttingProxy
 
@@ -53,6 +53,8 @@ class Fate:
             return
         if self._action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif self._action == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         elif self._action == "raise":
             raise Injected(point)
         elif self._proxy is not None:
@@ -137,7 +139,8 @@ async def work(context: Context, journal: Journal, rounds: int) -> None:
 
 async def main(url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int) -> None:
     proxy = CuttingProxy(url) if action in ("cut", "swallow") else None
-    async with bank.connect(url if proxy is None else proxy.url, lease=1.0) as context:
+    app = inline_bank if "inline" in folder.name else bank
+    async with app.connect(url if proxy is None else proxy.url, lease=1.0) as context:
         with contextlib.suppress(Exception):
             async with context.transaction() as unit:
                 await unit.execute("create table if not exists notes (append_id text primary key)")

@@ -21,6 +21,7 @@ from refold.errors import (
     Conflict,
     RefoldError,
     Refused,
+    StoreError,
     StoreUnavailable,
 )
 from refold.messages.recorded import StoredEvent, category_of
@@ -28,7 +29,7 @@ from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, exp
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits, Outcome
-from refold.store.integrity import Flaw
+from refold.store.integrity import Flaws
 from refold.store.restore import check_restored
 
 __all__ = ["MemoryStore"]
@@ -85,6 +86,8 @@ class MemoryStore:
             return self._appended(append)
         except RefoldError as problem:
             return problem
+        except Exception as problem:  # noqa: BLE001  # whatever an inline read model raises, its append is answered
+            return StoreError(f"the append was rolled back, nothing was stored: {problem!r}")
 
     def _appended(self, append: Append) -> AppendResult:
         first = self._appends.get(append.id.bytes)
@@ -272,9 +275,9 @@ class MemoryStore:
         """Forgets a stream's snapshot."""
         self._snapshots.pop(stream, None)
 
-    async def flaws(self) -> list[Flaw]:
+    async def flaws(self) -> Flaws:
         """Nothing: there is no database that could be changed behind its back."""
-        return []
+        return {}
 
     async def close(self) -> None:
         """Finishes what is queued."""

@@ -57,12 +57,21 @@ class PostgresTransaction:
     ) -> list[tuple[Any, ...]]:
         """Runs one statement: text with psycopg's placeholders (`%s`, `%(name)s`), or SQLAlchemy Core; gives its rows.
 
-        Raises psycopg's own errors for what is wrong with the statement.
+        Raises psycopg's own errors for what is wrong with the statement, and `StoreUnavailable` when the connection is
+        lost: nothing of the transaction is stored then.
         """
         if isinstance(statement, ClauseElement):
             statement, parameters = _compiled(statement, parameters)
-        cursor = await self._connection.execute(statement, parameters or None)
-        return await cursor.fetchall() if cursor.description is not None else []
+        try:
+            cursor = await self._connection.execute(statement, parameters or None)
+            return await cursor.fetchall() if cursor.description is not None else []
+        except psycopg.OperationalError as problem:
+            if not self._connection.closed:
+                raise
+            reason = " ".join(str(problem).split())
+            raise StoreUnavailable(
+                f"the connection was lost in a transaction, nothing of it was stored: {reason}"
+            ) from problem
 
     def append(self, append: Append) -> None:
         """Stages an append. Raises `InvalidAppend`, `PayloadTooLarge`."""

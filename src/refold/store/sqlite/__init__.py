@@ -6,13 +6,15 @@ import asyncio
 
 from refold.errors import StoreUnavailable
 from refold.store.group_commit import Limits
+from refold.store.health import Check
 from refold.store.sqlite import schema
 from refold.store.sqlite.address import Address, read_address
 from refold.store.sqlite.connection import FileLock, connect_reader, connect_writer
+from refold.store.sqlite.doctor import examine
 from refold.store.sqlite.problems import said_in_words
 from refold.store.sqlite.store import SqliteStore
 
-__all__ = ["SqliteStore", "migrate_sqlite", "open_sqlite"]
+__all__ = ["SqliteStore", "examine_sqlite", "migrate_sqlite", "open_sqlite"]
 
 
 async def open_sqlite(
@@ -78,3 +80,8 @@ async def migrate_sqlite(url: str) -> tuple[int, int]:
             connection.close()
     finally:
         lock.release()
+
+
+async def examine_sqlite(url: str) -> list[Check]:
+    """Looks at a file, its folder, its writer and its schema. Raises `ConfigurationError` for a bad address."""
+    return await asyncio.to_thread(examine, read_address(url))

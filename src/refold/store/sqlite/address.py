@@ -45,4 +45,5 @@ def read_address(url: str) -> Address:
     if parts.query or parts.fragment:
         raise ConfigurationError(f"{url!r}: a SQLite store has no options in its URL, and no ? or # in its file's name")
     path = unquote(parts.path[1:])
-    return Address(None if path == MEMORY else Path(path))
+    # Two slashes at the beginning mean something else to SQLite when it is asked for read-only access.
+    return Address(None if path == MEMORY else Path("/" + path.lstrip("/") if path.startswith("/") else path))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from refold.store.integrity import Flaw
+from refold.store.integrity import Flaw, Flaws
 
-__all__ = ["flaws_of"]
+__all__ = ["flaws_of", "missing_guards"]
 
 _GUARDS = {
     "events_are_not_updated": "events could be updated",
@@ -27,28 +27,26 @@ where not exists (
 limit 20"""
 
 
-def flaws_of(connection: sqlite3.Connection) -> list[Flaw]:
+def missing_guards(connection: sqlite3.Connection) -> list[str]:
+    """The triggers against changes that are gone."""
+    there = {name for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'")}
+    return [name for name in _GUARDS if name not in there]
+
+
+def flaws_of(connection: sqlite3.Connection) -> Flaws:
     """What is wrong inside the file; the first of each kind."""
-    flaws = [
-        Flaw("file", "the file", text)
-        for (text,) in connection.execute("pragma integrity_check(20)").fetchall()
-        if text != "ok"
-    ]
-    if flaws:
+    answers = [text for (text,) in connection.execute("pragma integrity_check(20)").fetchall()]
+    damage = [Flaw("the file", text) for text in answers if text != "ok"]
+    if damage:
         # What a damaged file answers to anything else is not to be believed.
-        return flaws
-    triggers = {name for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'")}
-    flaws += [
-        Flaw("guards", f"trigger {name}", f"it is gone: {risk}")
-        for name, risk in _GUARDS.items()
-        if name not in triggers
-    ]
-    flaws += [
-        Flaw("tags", f"position {position}", f"its tag {tag!r} is not in the index of tags")
+        return {"file": damage}
+    guards = [Flaw(f"trigger {name}", f"it is gone: {_GUARDS[name]}") for name in missing_guards(connection)]
+    tags = [
+        Flaw(f"position {position}", f"its tag {tag!r} is not in the index of tags")
         for position, tag in connection.execute(_NOT_INDEXED)
     ]
-    flaws += [
-        Flaw("tags", f"position {position}", f"the index of tags has {tag!r} for it, which it does not carry")
+    tags += [
+        Flaw(f"position {position}", f"the index of tags has {tag!r} for it, which it does not carry")
         for position, tag in connection.execute(_NOT_CARRIED)
     ]
-    return flaws
+    return {"file": [], "guards": guards, "tags": tags}

@@ -16,7 +16,7 @@ from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits, Outcome
-from refold.store.integrity import Flaw
+from refold.store.integrity import Flaws
 from refold.store.sqlite import committing, reading
 from refold.store.sqlite.address import Address
 from refold.store.sqlite.connection import FileLock, connect_reader
@@ -263,7 +263,7 @@ class SqliteStore:
         """Forgets a stream's snapshot."""
         await self.transact(lambda connection: connection.execute("delete from snapshots where stream = ?", (stream,)))
 
-    async def flaws(self) -> list[Flaw]:
+    async def flaws(self) -> Flaws:
         """What is wrong inside the file; see `EventStore.flaws`."""
         return await self.query(flaws_of)
 
