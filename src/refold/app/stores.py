@@ -10,8 +10,9 @@ from refold.projections.sink import Sink
 from refold.projections.sinks.memory import MemorySink
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
+from refold.store.health import Check
 
-__all__ = ["migrate", "open_store", "scheme_of"]
+__all__ = ["examine", "migrate", "open_store", "scheme_of"]
 
 _SQLITE = ("sqlite",)
 _POSTGRES = ("postgresql", "postgres")
@@ -68,6 +69,19 @@ async def open_sink(store: EventStore) -> Sink:
         kept = MemorySink(given)
         given.read_models = kept
     return kept
+
+
+async def examine(url: str, *, listen_url: str | None = None) -> list[Check]:
+    """What a doctor says of the store of a URL. One that cannot be opened is a check that failed; nothing is raised for
+    it.
+    """
+    if scheme_of(url) == "sqlite":
+        from refold.store.sqlite import examine_sqlite
+
+        return await examine_sqlite(url)
+    from refold.store.postgres import examine_postgres
+
+    return await examine_postgres(url, listen_url=listen_url)
 
 
 async def migrate(url: str) -> tuple[int, int]:

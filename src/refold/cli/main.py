@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from refold.cli.command import Group
+from refold.cli.doctor import doctor
 from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
 from refold.cli.init import init
 from refold.cli.migrate import migrate
@@ -61,7 +62,7 @@ cli.add_section("Begin", init, migrate, version)
 cli.add_section("Run", worker, status, rebuild)
 cli.add_section("Look", streams, history, show)
 cli.add_section("Move", export, import_)
-cli.add_section("Check", verify)
+cli.add_section("Check", verify, doctor)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult, Matching
-from refold.store.integrity import Flaw
+from refold.store.integrity import Flaws
 
 __all__ = [
     "EventFilter",
@@ -228,7 +228,7 @@ class EventStore(Protocol):
         """Forgets a stream's snapshot."""
         ...
 
-    async def flaws(self) -> list[Flaw]:
+    async def flaws(self) -> Flaws:
         """What is wrong inside the store: missing guards against changes, a wrong index of tags, damage."""
         ...
 

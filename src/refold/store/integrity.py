@@ -6,14 +6,18 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Flaw"]
+__all__ = ["Flaw", "Flaws", "Part"]
+
+Part = Literal["file", "guards", "tags"]
+"""The database file, the database's own guards against changes of events, the index of tags."""
 
 
 class Flaw(msgspec.Struct, frozen=True):
-    """Something wrong inside a store: with the database's own guards against changes, with the index of tags, or with
-    the file.
-    """
+    """Something wrong inside a store: where, and what."""
 
-    part: Literal["guards", "tags", "file"]
     where: str
     problem: str
+
+
+Flaws = dict[Part, list[Flaw]]
+"""For each part that was looked at, what is wrong with it."""

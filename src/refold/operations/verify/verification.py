@@ -13,7 +13,7 @@ from refold.store.event_store import EventStore
 
 __all__ = ["verify"]
 
-_PARTS = {
+_PROMISES = {
     "file": "the database file is sound",
     "guards": "the database refuses to change events",
     "tags": "the index of tags has exactly the tags that events carry",
@@ -42,7 +42,10 @@ async def verify(store: EventStore, sink: Sink | None, app: App | None, *, progr
 
 
 async def _check_store(store: EventStore) -> list[Check]:
-    checks = {part: Check(part, promise) for part, promise in _PARTS.items()}
-    for flaw in await store.flaws():
-        checks[flaw.part].found(flaw.where, flaw.problem)
-    return list(checks.values())
+    checks = []
+    for part, flaws in (await store.flaws()).items():
+        check = Check(part, _PROMISES[part])
+        for flaw in flaws:
+            check.found(flaw.where, flaw.problem)
+        checks.append(check)
+    return checks

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from refold.errors import RefoldError, StoreUnavailable
+from refold.store.health import Check, Health
 from refold.store.postgres.address import Address
 from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.problems import ServerProblem, explain
@@ -77,17 +76,6 @@ _OLDEST_TRANSACTION = """
 select coalesce(max(extract(epoch from clock_timestamp() - xact_start)), 0)::bigint
 from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"""
-
-Health = Literal["ok", "warning", "error"]
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at: whether it is well, what was found, and what to do about it ("" when well)."""
-
-    name: str
-    health: Health
-    detail: str
-    advice: str = ""
 
 
 async def examine(address: Address, listen: Address | None = None) -> list[Check]:

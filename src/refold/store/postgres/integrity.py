@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refold.store.integrity import Flaw
+from refold.store.integrity import Flaw, Flaws
 from refold.store.postgres.address import Address
 from refold.store.postgres.pool import SessionPool
 from refold.store.postgres.rows import Rows
@@ -11,6 +11,7 @@ from refold.store.postgres.wire import text
 __all__ = ["flaws_of"]
 
 _TABLES = ("events", "event_tags")
+_ALWAYS = "A"
 _GUARDS = """
 select c.relname::text, t.tgenabled::text from pg_trigger t join pg_class c on c.oid = t.tgrelid
 join pg_namespace n on n.oid = c.relnamespace
@@ -29,22 +30,25 @@ where not exists (
 order by t.position limit 20"""
 
 
-async def flaws_of(pool: SessionPool, address: Address) -> list[Flaw]:
+async def flaws_of(pool: SessionPool, address: Address) -> Flaws:
     """What is wrong inside the schema; the first of each kind."""
     rows = Rows()
-    guards = dict(rows.of(await pool.query(_GUARDS.encode(), (text(address.schema),))))
-    flaws = []
-    for table in _TABLES:
-        if guards.get(table) == "A":
-            continue
-        state = "is gone" if table not in guards else "is disabled" if guards[table] == "D" else "is not always enabled"
-        flaws.append(Flaw("guards", f"trigger {table}_are_immutable", f"it {state}: {table} could be changed"))
-    flaws += [
-        Flaw("tags", f"position {position}", f"its tag {tag!r} is not in the index of tags")
+    states = dict(rows.of(await pool.query(_GUARDS.encode(), (text(address.schema),))))
+    guards = [
+        Flaw(f"trigger {table}_are_immutable", f"it {_state(states.get(table))}: {table} could be changed")
+        for table in _TABLES
+        if states.get(table) != _ALWAYS
+    ]
+    tags = [
+        Flaw(f"position {position}", f"its tag {tag!r} is not in the index of tags")
         for position, tag in rows.of(await pool.query(address.of(_NOT_INDEXED).encode()))
     ]
-    flaws += [
-        Flaw("tags", f"position {position}", f"the index of tags has {tag!r} for it, which it does not carry")
+    tags += [
+        Flaw(f"position {position}", f"the index of tags has {tag!r} for it, which it does not carry")
         for position, tag in rows.of(await pool.query(address.of(_NOT_CARRIED).encode()))
     ]
-    return flaws
+    return {"guards": guards, "tags": tags}
+
+
+def _state(enabled: str | None) -> str:
+    return "is gone" if enabled is None else "is disabled" if enabled == "D" else "is not always enabled"

@@ -14,7 +14,7 @@ from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, LogReader, Snapshot, StoreTransaction, StreamInfo
 from refold.store.group_commit import GroupCommit, Limits
-from refold.store.integrity import Flaw
+from refold.store.integrity import Flaws
 from refold.store.postgres import wire
 from refold.store.postgres.address import Address
 from refold.store.postgres.connection import Session
@@ -214,7 +214,7 @@ class PostgresStore:
         """See `EventStore.drop_snapshot`."""
         await self._snapshots.drop(stream)
 
-    async def flaws(self) -> list[Flaw]:
+    async def flaws(self) -> Flaws:
         """See `EventStore.flaws`."""
         return await flaws_of(self._pool, self._address)
 

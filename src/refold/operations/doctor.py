@@ -1,0 +1,70 @@
+"""The doctor: whether store, settings and app are as they should be, and what to do where they are not."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+from refold.app import App
+from refold.app.stores import examine, open_sink, open_store
+from refold.errors import DefinitionError, RefoldError
+from refold.folds.read_model import ReadModelDefinition
+from refold.operations.status import ProjectionStatus, status_of
+from refold.projections.tables import column_kinds
+from refold.store.group_commit import Limits
+from refold.store.health import Check
+
+__all__ = ["doctor"]
+
+
+async def doctor(url: str, app: App | None, *, listen_url: str | None = None) -> list[Check]:
+    """Looks at everything, changes nothing. What cannot be reached is a check that failed; nothing is raised for it.
+
+    Raises `ConfigurationError` for a URL that names no store, `MissingExtra`.
+    """
+    checks = [Check("python", "ok", f"{platform.python_version()} on {sys.platform}")]
+    if app is not None:
+        checks += _app_checks(app)
+    checks += await examine(url, listen_url=listen_url)
+    if all(check.health != "error" for check in checks):
+        checks += await _projection_checks(url, app, listen_url)
+    return checks
+
+
+def _app_checks(app: App) -> list[Check]:
+    parts = ((len(app.aggregates), "aggregate"), (len(app.read_models), "read model"), (len(list(app.types)), "event"))
+    counts = ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for number, word in parts)
+    found = [Check("app", "ok", f"{app.name}: {counts}")]
+    found += [_columns(definition) for definition in app.read_models.values()]
+    return found
+
+
+def _columns(definition: ReadModelDefinition) -> Check:
+    name = f"table {definition.name}"
+    try:
+        kinds = column_kinds(definition)
+    except DefinitionError as problem:
+        return Check(name, "error", str(problem), "change the class")
+    return Check(name, "ok", ", ".join(f"{column} {kind.value}" for column, (kind, _) in kinds.items()))
+
+
+async def _projection_checks(url: str, app: App | None, listen_url: str | None) -> list[Check]:
+    try:
+        store = await open_store(url, limits=Limits(), listen_url=listen_url, read_only=True)
+    except RefoldError as problem:
+        return [Check("open", "error", str(problem), "see what it says")]
+    try:
+        status = await status_of(store, await open_sink(store), app)
+    finally:
+        await store.close()
+    return [_projection(each) for each in status.projections]
+
+
+def _projection(each: ProjectionStatus) -> Check:
+    name = f"projection {each.name}"
+    where = f"{each.state} at position {each.position:,}, {each.lag:,} behind"
+    if each.wrong:
+        return Check(name, "error", where, each.error or "run `refold status`")
+    if each.state == "no worker" and each.lag:
+        return Check(name, "warning", where, "start the application, or `refold worker`: nobody moves it")
+    return Check(name, "ok", where)
