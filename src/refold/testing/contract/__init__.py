@@ -1,4 +1,5 @@
-"""The contract suite: what every event store must do. A store's author derives one class from it and gives it a `store` fixture.
+"""The contract suite: what every event store must do. A store's author derives one class from it and gives it a `store`
+fixture.
 
     class TestMyStore(EventStoreContract):
         @pytest.fixture
@@ -15,11 +16,14 @@ from refold.testing.contract.conditions import Conditions
 from refold.testing.contract.limits import BoundedQueue, Refusals
 from refold.testing.contract.reading import Reading
 from refold.testing.contract.repeating import Repeating
+from refold.testing.contract.restoring import Restoring
 from refold.testing.contract.snapshots import Snapshots
 from refold.testing.contract.transactions import Transactions
 
 __all__ = ["EventStoreContract"]
 
 
-class EventStoreContract(Appending, Conditions, Repeating, Reading, Transactions, Snapshots, Refusals, BoundedQueue):
+class EventStoreContract(
+    Appending, Conditions, Repeating, Reading, Transactions, Snapshots, Restoring, Refusals, BoundedQueue
+):
     """All of the contract."""
