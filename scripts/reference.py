@@ -1,4 +1,6 @@
-"""Writes docs/reference/ from the docstrings: one page for each public module. `--check` only says whether the pages are current."""
+"""Writes docs/reference/ from the docstrings: one page for each public module. `--check` only says whether the pages
+are current.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,7 @@ def signature_of(thing: Any) -> str:
 
 def docstring_of(thing: Any) -> str:
     """Its docstring, examples set off as code."""
-    lines = []
-    for line in (inspect.getdoc(thing) or "").splitlines():
-        lines.append(line)
-    return "\n".join(lines)
+    return inspect.getdoc(thing) or ""
 
 
 def methods_of(cls: type) -> Iterator[tuple[str, Any]]:
@@ -101,7 +100,9 @@ def main() -> int:
     wanted = {f"{name}.md": page(*what) for name, what in PAGES.items()}
     wanted["README.md"] = index()
     if "--check" in sys.argv:
-        old = [name for name, text in wanted.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text]
+        old = [
+            name for name, text in wanted.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text
+        ]
         if old:
             print(f"docs/reference is not current: {', '.join(old)}; run `make docs`")
         return 1 if old else 0

@@ -141,7 +141,7 @@ async def test_a_conflict_is_raised_after_bounded_attempts(context: Context):
             return await self._store.append(append)
 
     meddler = Meddler(context.store)
-    async with bank.connect(meddler, projections=False) as other:  # type: ignore[arg-type]  # passes all else through
+    async with bank.connect(meddler, projections=False) as other:
         with pytest.raises(Conflict) as conflict:
             await other.execute(deposit(100))
     assert meddler.attempts == 10

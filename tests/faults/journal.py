@@ -27,7 +27,9 @@ class Journal:
 
 
 def attempts_in(folder: Path) -> list[Attempt]:
-    """The attempts of all journals of a folder. One that was repeated under the same id counts once, with its last outcome."""
+    """The attempts of all journals of a folder. One that was repeated under the same id counts once, with its last
+    outcome.
+    """
     attempts: dict[str, Attempt] = {}
     for path in sorted(folder.glob("*.journal")):
         for line in path.read_text().splitlines():

@@ -27,11 +27,18 @@ class CuttingProxy:
     def cut(self) -> None:
         """Cuts all connections now."""
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (self._cut(), done.set()))
+
+        def now() -> None:
+            self._cut()
+            done.set()
+
+        self._loop.call_soon_threadsafe(now)
         done.wait()
 
     def swallow(self) -> None:
-        """Cuts all connections when the server answers next, and does not deliver the answer: it has done what was asked."""
+        """Cuts all connections when the server answers next, and does not deliver the answer: it has done what was
+        asked.
+        """
         self._swallowing = True
 
     def _run(self, started: threading.Event) -> None:

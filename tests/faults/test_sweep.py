@@ -1,4 +1,6 @@
-"""The sweep: each named point, with each fault that can happen there. What was promised holds afterwards, without a human."""
+"""The sweep: each named point, with each fault that can happen there. What was promised holds afterwards, without a
+human.
+"""
 
 from __future__ import annotations
 

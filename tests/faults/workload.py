@@ -2,8 +2,9 @@
 
     python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS
 
-ACTION is kill, stop, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is told to FOLDER/NAME.journal,
-and each point that it passes to FOLDER/NAME.points. A folder with "inline" in its name is for the bank with an inline read model.
+ACTION is kill, stop, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is
+told to FOLDER/NAME.journal, and each point that it passes to FOLDER/NAME.points. A folder with "inline" in its name is
+for the bank with an inline read model.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Fate:
 
 
 async def one_append(context: Context, journal: Journal, append: Append) -> None:
-    """Appends, and writes down what became of it. An unknown outcome is settled as callers should: by the same id again."""
+    """Appends, and writes down what became of it. An unknown outcome is settled as callers should: by the same id
+    again.
+    """
     name = append.id.hex
     journal.intend(name, append.size)
     for _ in range(5):

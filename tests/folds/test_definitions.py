@@ -27,7 +27,7 @@ class Other(Command):
 def test_an_aggregate_without_an_id_is_refused():
     with pytest.raises(DefinitionError, match=r"Nameless: id=… must name the field"):
 
-        class Nameless(Aggregate, stream="account"):  # type: ignore[call-arg]  # that is the mistake
+        class Nameless(Aggregate, stream="account"):
             pass
 
 
@@ -67,7 +67,7 @@ def test_a_handler_without_an_annotation_is_refused():
 
         class Account(Aggregate, stream="account", id="account_id"):
             @evolve
-            def opened(self, event) -> None: ...  # type: ignore[no-untyped-def]  # that is the mistake
+            def opened(self, event) -> None: ...
 
 
 def test_evolve_with_a_command_is_refused():
@@ -92,7 +92,7 @@ def test_two_handlers_for_one_event_are_refused():
 def test_a_read_model_without_a_key_is_refused():
     with pytest.raises(DefinitionError, match="Summary: a read model needs a key"):
 
-        class Summary(ReadModel):  # type: ignore[call-arg]  # that is the mistake
+        class Summary(ReadModel):
             account_id: str
 
             @evolve

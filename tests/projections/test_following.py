@@ -67,7 +67,8 @@ async def stopped(context: Any, name: str) -> Projection:
     async with asyncio.timeout(30):
         while projection.status != "stopped":
             await asyncio.sleep(0.01)
-    return projection
+    found: Projection = projection
+    return found
 
 
 async def test_a_poisoned_event_stops_its_projection_right_before_it_and_no_other(place: Any):
@@ -198,7 +199,7 @@ async def test_rebuild_while_events_keep_coming(place: Any):
                 await context.execute(DepositMoney(account_id="1", amount=Decimal(1)))
 
         depositing = asyncio.create_task(keep_depositing())
-        seen = []
+        seen: list[Any] = []
         for _ in range(3):
             await context.rebuild(AccountSummary, progress=seen.append)
             assert await context.get(AccountSummary, "1") is not None  # never empty

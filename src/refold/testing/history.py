@@ -1,6 +1,7 @@
 """The history checker: compares what clients were told with what the log holds.
 
-Simpler and stronger than a general checker of transaction histories, because the log itself is the order in which everything happened.
+Simpler and stronger than a general checker of transaction histories, because the log itself is the order in which
+everything happened.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ __all__ = ["Attempt", "check_history", "check_log"]
 class Attempt(msgspec.Struct):
     """One append as its caller saw it. `began` and `ended` are of one clock for all callers (`time.monotonic_ns`).
 
-    `outcome`: `acknowledged` (then `first` and `last` are its positions), `refused` (a conflict, a rejection: surely not stored), or
-    `unknown` (the caller died, or was told that nobody knows). `size` is the number of its events, 0: not known.
+    `outcome`: `acknowledged` (then `first` and `last` are its positions), `refused` (a conflict, a rejection: surely
+    not stored), or `unknown` (the caller died, or was told that nobody knows). `size` is the number of its events, 0:
+    not known.
     """
 
     id: str
@@ -62,8 +64,8 @@ def check_log(log: Sequence[StoredEvent]) -> list[str]:
 def check_history(attempts: Iterable[Attempt], log: Sequence[StoredEvent]) -> list[str]:
     """What was promised to the callers and does not hold. Empty: nothing.
 
-    Acknowledged: in the log once, whole, at the positions that the caller was told. Refused: not in the log. Unknown: whole, once,
-    or not at all. In real time: what was acknowledged before an append began stands before it.
+    Acknowledged: in the log once, whole, at the positions that the caller was told. Refused: not in the log. Unknown:
+    whole, once, or not at all. In real time: what was acknowledged before an append began stands before it.
     """
     wrong = check_log(log)
     if wrong:

@@ -112,7 +112,8 @@ class PostgresStore:
     async def run(self, sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
         """Runs one statement on its own, with parameters $1, $2 … that are texts or bigints, and gives its rows.
 
-        After a lost connection it is sent a second time, so it must be one that may run twice. Values of type varchar come as bytes.
+        After a lost connection it is sent a second time, so it must be one that may run twice. Values of type varchar
+        come as bytes.
         """
         bound = [wire.bigint(value) if isinstance(value, int) else wire.text(value) for value in parameters]
         result = await self._pool.query(sql.encode(), bound)

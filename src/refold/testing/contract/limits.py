@@ -91,7 +91,9 @@ class Refusals:
 
 
 class BoundedQueue:
-    """Past its bound the queue refuses at once. Give `small_store` a fixture: the store with `Limits(waiting_appends=10)`."""
+    """Past its bound the queue refuses at once. Give `small_store` a fixture: the store with
+    `Limits(waiting_appends=10)`.
+    """
 
     async def test_the_eleventh_is_refused_at_once(self, small_store: EventStore) -> None:
         outcomes = await asyncio.gather(
