@@ -48,7 +48,8 @@ bench: $(READY) ## run the benchmarks, or one: NAME=…
 lock: $(READY) ## write requirements/*.lock anew; UPGRADE=1 takes the newest versions
 	scripts/lock $(if $(UPGRADE),--upgrade)
 
-docs: $(READY) ## run the code in README.md and docs/
+docs: $(READY) ## write docs/reference from the docstrings, and run the code in README.md and docs/
+	$(PYTHON_IN) scripts/reference.py
 	$(PYTHON_IN) -m pytest tests/docs
 
 wheel: $(READY) ## build dist/*.whl and check that it installs and works without extras

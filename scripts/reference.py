@@ -25,6 +25,7 @@ PAGES = {
     "append": ("Appends and their results", "refold.store.append"),
     "event-store": ("The event store's interface", "refold.store.event_store"),
     "limits": ("Limits and group commit", "refold.store.group_commit"),
+    "conditions": ("Conditions on read models", "refold.projections.conditions"),
     "testing": ("The testing kit", "refold.testing"),
 }
 NOTE = "<!-- Written by scripts/reference.py from the docstrings; change those, then run `make docs`. -->"

@@ -53,7 +53,7 @@ class ConfigurationError(RefoldError):
 
 
 class MissingExtra(ConfigurationError):
-    """A store or sink needs an optional package that is not installed; the text names the `pip install` that brings it."""
+    """A store or sink needs an optional package that is not installed; the text names the `pip install` for it."""
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

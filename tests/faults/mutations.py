@@ -2,7 +2,8 @@
 
     python -m tests.faults.mutations [--write] [NAME …]
 
-Works on a copy. `--write` puts the table into docs/reliability.md. Exit code 1: a break went unnoticed, or could not be made.
+Works on a copy. `--write` puts the table into docs/reliability.md. Exit code 1: a break went unnoticed, or could not be
+made.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ MUTATIONS = [
         POSTGRES,
         "    perform @schema@.lock_log();\n\n    select e.position, e.recorded_at into head, recorded from "
         "@schema@.events e order by e.position desc limit 1;",
-        "    select e.position, e.recorded_at into head, recorded from (select @schema@.lock_log()) l left join lateral "
-        "(select * from @schema@.events order by position desc limit 1) e on true;",
+        "    select e.position, e.recorded_at into head, recorded from (select @schema@.lock_log()) l "
+        "left join lateral (select * from @schema@.events order by position desc limit 1) e on true;",
         (EIGHT, "tests/store/postgres"),
     ),
     Mutation(
@@ -65,7 +66,8 @@ MUTATIONS = [
     Mutation(
         "Postgres: appending ids are not looked up",
         POSTGRES,
-        "if fits and not exists (select from @schema@.events e where e.append_index = 0 and e.append_id = any (ids)) then",
+        "if fits and not exists (select from @schema@.events e "
+        "where e.append_index = 0 and e.append_id = any (ids)) then",
         "if fits then",
         (f"{CONTRACT}::TestPostgres",),
     ),

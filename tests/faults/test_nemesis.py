@@ -29,7 +29,7 @@ def finish(workers: list[Any], folder: Path) -> None:
 
 def checked_elsewhere(url: str, folder: Path) -> str:
     """Checks in another process, as a stopped one's journal may still be written later. Gives what is wrong."""
-    program = "import sys, pathlib; from tests.faults.checking import checked; checked(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    program = "import sys, pathlib, tests.faults.checking as c; c.checked(sys.argv[1], pathlib.Path(sys.argv[2]))"
     done = subprocess.run(
         [sys.executable, "-c", program, url, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
     )

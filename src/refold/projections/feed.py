@@ -1,4 +1,4 @@
-"""The feed: one reader of the log for all projections of a process. Each page is read and decoded once, whoever asks."""
+"""The feed: one reader of the log for all projections of a process. A page is read and decoded once, whoever asks."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Feed:
         page = await self._reader.read(after, self._page)
         if page.head < after:
             raise LogRegression(
-                f"the log ends at position {page.head}, the read models are at {after}: the log was restored from an older "
-                "backup; rebuild them (`refold rebuild NAME`)"
+                f"the log ends at position {page.head}, the read models are at {after}: the log was restored "
+                "from an older backup; rebuild them (`refold rebuild NAME`)"
             )
         batch = decoded(after, page.head, page.events, self._types, self._wanted)
         if batch.last is not None:

@@ -1,4 +1,4 @@
-"""Folding pages into rows and writing them with their checkpoint: what following the log and rebuilding have in common."""
+"""Folding pages into rows and writing them with their checkpoint: what following and rebuilding have in common."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Folding:
             await self.write()
 
     async def take_carefully(self, batch: Batch) -> None:
-        """Folds a batch event by event, writing each, so that a failure leaves the checkpoint right before its event."""
+        """Folds event by event, writing each, so that a failure leaves the checkpoint right before its event."""
         for recorded in batch.events:
             alone = Batch(self.position, recorded.position, recorded.position, recorded.stored, [recorded])
             try:

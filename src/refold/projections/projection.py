@@ -36,7 +36,7 @@ async def check_history(store: EventStore, checkpoint: Checkpoint) -> None:
     page = await store.read_log(after=checkpoint.position - 1, limit=1)
     if not page.events:
         raise LogRegression(
-            f"read model {checkpoint.name!r} is at position {checkpoint.position}, the log ends at {page.head}: the log "
+            f"read model {checkpoint.name!r} is at position {checkpoint.position}, the log ends at {page.head}: it "
             f"was restored from an older backup; run `refold rebuild {checkpoint.name}`"
         )
     if page.events[0].append_id.hex() != checkpoint.append_id:

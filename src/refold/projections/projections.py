@@ -105,7 +105,7 @@ class Projections:
         while True:
             try:
                 await projection.run()
-            except Exception:
+            except Exception:  # noqa: BLE001  # whatever it was, it is logged, and the projection begins again
                 _log.exception("the task of read model %s ended; starting it again", projection.definition.name)
                 await asyncio.sleep(1)
             else:

@@ -64,7 +64,7 @@ class Reads:
             others = {
                 key: None for event in mine for key in definition.routes[type(event.event)](event) if key != row_key
             }
-            # An event may change several rows; only this one is wanted, and the others are folded from nothing and dropped.
+            # An event may change several rows; only this one is wanted, the others are folded from nothing and dropped.
             state.update(others)
             RowFold(definition).fold(state, mine)
             state = {row_key: state[row_key]}

@@ -85,7 +85,7 @@ class Sink(Protocol):
         deleted: Sequence[RowKey],
         move: Move,
     ) -> bool:
-        """Writes rows and moves the checkpoint, all or nothing. False: the move does not hold, and nothing was written."""
+        """Writes rows and moves the checkpoint, all or nothing. False: the move does not hold, nothing was written."""
         ...
 
     async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:

@@ -81,14 +81,14 @@ def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]
     config = definition.cls.__struct_config__
     if config.omit_defaults or config.array_like or config.tag is not None:
         raise DefinitionError(
-            f"{definition.cls.__qualname__}: a read model cannot have omit_defaults, array_like or tag; its rows are columns"
+            f"{definition.cls.__qualname__}: a read model has no omit_defaults, array_like or tag; its rows are columns"
         )
     kinds = {each.name: _kind(each.type) for each in msgspec.structs.fields(definition.cls)}
     for name in definition.key:
         if kinds[name][1] or kinds[name][0] in (Kind.JSON, Kind.FLOAT):
             raise DefinitionError(
-                f"{definition.cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or the "
-                "like, and always there"
+                f"{definition.cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or "
+                "the like, and always there"
             )
     return kinds
 

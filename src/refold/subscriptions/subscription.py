@@ -28,8 +28,8 @@ async def pages(
             page = await reader.read(after, size, where)
             if page.head < after:
                 raise LogRegression(
-                    f"the log of {store.name} ends at position {page.head}, before {after}: it was restored from an older "
-                    "backup; begin again at a position that it has"
+                    f"the log of {store.name} ends at position {page.head}, before {after}: it was restored from "
+                    "an older backup; begin again at a position that it has"
                 )
             if page.scanned_to > after:
                 after = page.scanned_to

@@ -116,7 +116,7 @@ class _Rows:
             f"on conflict ({keys}) "
             + (f"do update set {update}) " if others else "do nothing) ")
             +
-            # Rows can be folded again, so this commit need not be flushed: the checkpoint is lost with them, or kept with them.
+            # Rows can be folded again, so this commit need not be flushed: the checkpoint is kept or lost with them.
             "select (select count(*) from moved), (select count(*) from quick)"
         )
         self.source = f"{quoted} t"
@@ -138,7 +138,7 @@ class _Rows:
             case Kind.MOMENT:
                 return f"""to_char({value} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
             case Kind.DECIMAL:
-                # As text: a JSON number would be read back without the zeros at its end by some, and with them by others.
+                # As text: some readers of a JSON number drop the zeros at its end.
                 return f"{value}::text"
             case _:
                 return value
@@ -321,7 +321,8 @@ class PostgresSink:
         rows = self._rows(definition, definition.name)
         # One statement is one snapshot: the checkpoint first, then the rows of the keys, then those of the query.
         parts = [
-            f"select 0 as part, position, null::varchar as row, 0::bigint as number from {self._checkpoints} where name = $1"
+            "select 0 as part, position, null::varchar as row, 0::bigint as number "
+            f"from {self._checkpoints} where name = $1"
         ]
         parameters: list[str | int | None] = [definition.name, rows.keys(keys)]
         loading = rows.load.replace("$1", "$2").replace(f"select {rows.as_json}", f"select 1, 0, {rows.as_json}, 0", 1)
@@ -390,10 +391,10 @@ class PostgresSink:
         before = events[0].position - 1
         if position > before:
             raise ProjectionStopped(
-                f"inline read model {definition.name!r} is at position {position}, after {before}: the log was restored "
-                f"from an older backup; run `refold rebuild {definition.name}`"
+                f"inline read model {definition.name!r} is at position {position}, after {before}: the log was "
+                f"restored from an older backup; run `refold rebuild {definition.name}`"
             )
-        # Another process appended without this read model. The log's lock is held here, so nothing is appended meanwhile.
+        # Another process appended without this read model. The log's lock is held, so nothing is appended meanwhile.
         while position < before:
             page = await self._store.read_log(after=position, limit=min(_HEAL_PAGE, before - position))
             move = Move(position, page.scanned_to, page.events[-1].append_id.hex(), checkpoint.epoch)

@@ -77,8 +77,8 @@ class _Rows:
         self.keys = ", ".join(f'"{column}"' for column in definition.key)
         self.select = f"select {columns} from {self.name}"
         self.upsert = (
-            f"insert into {self.name} ({columns}) values ({', '.join('?' * len(self.kinds))}) on conflict ({self.keys}) "
-            + (f"do update set {update}" if others else "do nothing")
+            f"insert into {self.name} ({columns}) values ({', '.join('?' * len(self.kinds))}) "
+            f"on conflict ({self.keys}) " + (f"do update set {update}" if others else "do nothing")
         )
         matches = " and ".join(f'"{column}" = ?' for column in definition.key)
         self.delete = f"delete from {self.name} where {matches}"
