@@ -102,8 +102,8 @@ MUTATIONS = [
     Mutation(
         "SQLite: a batch is not one transaction",
         "src/refold/store/sqlite/committing.py",
-        "            self._connection.executemany(_INSERT, self.rows)\n",
-        "            for row in self.rows:\n                self._connection.execute(_INSERT, row)\n"
+        "            self._connection.executemany(INSERT, self.rows)\n",
+        "            for row in self.rows:\n                self._connection.execute(INSERT, row)\n"
         '                self._connection.execute("commit")\n                self._connection.execute("begin")\n',
         ("tests/faults/test_sweep.py::test_sqlite",),
     ),
