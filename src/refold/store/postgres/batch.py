@@ -111,10 +111,11 @@ class Batch:
                     occurred.append(event.occurred_at)
                     tagged.append(_array(event.tags) if event.tags else None)
                 lengths[stream_number - 1] = length
+        ids = [append.id.bytes for append in self.appends]
         return [
             wire.texts(list(streams)),
             wire.bigints(floors),
-            wire.uuids([append.id.bytes for append in self.appends]),
+            wire.uuids(ids),
             wire.documents_or_null([_document(append.condition) for append in self.appends])
             if conditional
             else wire.documents_or_null([]),
@@ -129,7 +130,8 @@ class Batch:
             wire.varchars(metadatas),
             wire.bigints(occurred),
             wire.texts_or_null(tagged),
-            wire.boolean(len(of_append) > _ONE_BY_ONE),
+            # An id that is given twice can only be seen once its first append is in the log.
+            wire.boolean(len(of_append) > _ONE_BY_ONE and len(set(ids)) == len(ids)),
         ]
 
     def verdicts(self, result: pq.abc.PGresult) -> list[Verdict]:
