@@ -217,7 +217,7 @@ def caught(mutation: Mutation) -> str | None:
             text=True,
             check=False,
         )
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+        found = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
         if done.returncode == 0:
             return None
         if found is None:
