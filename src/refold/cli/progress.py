@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from refold.cli.printing import console, duration
@@ -45,6 +46,10 @@ class _Left(ProgressColumn):
         return Text(f"{duration(max(task.time_remaining, 1))} left", style="dim")
 
 
+def _whole() -> Column:
+    return Column(no_wrap=True)
+
+
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
     """Progress that a person sees on stderr; nothing where that is no terminal."""
@@ -52,11 +57,11 @@ def shown_progress() -> Iterator[Progress]:
         yield unheard
         return
     with Bars(
-        TextColumn("{task.description:<18}"),
+        TextColumn("{task.description}", table_column=_whole()),
         BarColumn(bar_width=None),
-        _Done(),
-        _Rate(),
-        _Left(),
+        _Done(table_column=_whole()),
+        _Rate(table_column=_whole()),
+        _Left(table_column=_whole()),
         console=console(stderr=True),
         transient=True,
     ) as bars:
