@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from refold.errors import Conflict, InvalidAppend, RefoldError, StoreError, StoreReadOnly
+from refold.errors import AlreadyAppended, Conflict, InvalidAppend, RefoldError, StoreError, StoreReadOnly
 from refold.messages.ids import new_id
 from refold.messages.recorded import NewEvent, StoredEvent
 from refold.store.append import ANY, Append, AppendResult, StreamAppend
@@ -112,12 +112,14 @@ async def test_an_id_that_the_log_has_gives_its_first_result_among_others(store:
     assert len(await whole_log(store)) == 6
 
 
-async def test_one_id_twice_in_one_transaction_is_stored_once(store: PostgresStore):
+@pytest.mark.parametrize("others", [0, 5])
+async def test_one_id_twice_in_one_transaction_takes_it_back(store: PostgresStore, others: int):
     twice = append("a")
-    async with store.transaction() as transaction:
-        for each in (twice, append("b"), twice, append("c"), append("d")):
-            transaction.append(each)
-    assert [each.stream for each in await whole_log(store)] == ["a", "b", "c", "d"]
+    with pytest.raises(AlreadyAppended):
+        async with store.transaction() as transaction:
+            for each in (twice, *(append(f"b-{number}") for number in range(others)), twice):
+                transaction.append(each)
+    assert await whole_log(store) == []
 
 
 class Ledger:

@@ -1,4 +1,4 @@
-"""Three ways lead through the server's functions: one event, all together, one after the other. They promise the same."""
+"""Three ways lead through the server's functions: one event, all together, one by one. They promise the same."""
 
 from __future__ import annotations
 
