@@ -10,7 +10,7 @@ from refold.app.stores import examine, open_sink, open_store
 from refold.errors import DefinitionError, RefoldError
 from refold.folds.read_model import ReadModelDefinition
 from refold.operations.status import ProjectionStatus, status_of
-from refold.projections.tables import column_kinds
+from refold.projections.columns import column_kinds
 from refold.store.group_commit import Limits
 from refold.store.health import Check
 

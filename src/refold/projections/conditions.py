@@ -4,6 +4,7 @@ SQL.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -11,8 +12,21 @@ import msgspec
 
 from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition
+from refold.projections.columns import Kind, column_kinds, refuse_value
 
-__all__ = ["All", "Any_", "Comparison", "Condition", "Field", "Not", "Order", "checked", "field", "orders_of"]
+__all__ = [
+    "All",
+    "Any_",
+    "Comparison",
+    "Condition",
+    "Field",
+    "Not",
+    "Order",
+    "checked",
+    "comparable",
+    "field",
+    "orders_of",
+]
 
 Operator = Literal["=", "<>", "<", "<=", ">", ">=", "in", "starts_with", "contains", "is_none"]
 
@@ -46,7 +60,9 @@ class Comparison(Condition, frozen=True, eq=False):
         mine = getattr(row, self.name)
         if self.operator == "is_none":
             return (mine is None) is bool(self.value)
-        return mine is not None and _HOLDS[self.operator](mine, self.value)
+        if self.operator == "in":
+            return mine is not None and mine in self.value
+        return mine is not None and _HOLDS[self.operator](comparable(mine), comparable(self.value))
 
 
 class All(Condition, frozen=True, eq=False):
@@ -86,10 +102,14 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": lambda mine, value: mine <= value,
     ">": lambda mine, value: mine > value,
     ">=": lambda mine, value: mine >= value,
-    "in": lambda mine, value: mine in value,
     "starts_with": lambda mine, value: mine.startswith(value),
     "contains": lambda mine, value: value in mine,
 }
+
+
+def comparable(value: Any) -> Any:
+    """A field's value as the databases compare it: a member of an enumeration by its value."""
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 class Field:
@@ -155,6 +175,7 @@ def orders_of(definition: ReadModelDefinition, given: str | Iterable[str]) -> tu
     orders = [Order(name.removeprefix("-"), name.startswith("-")) for name in names]
     for order in orders:
         _type_of(definition, order.name)
+        _refuse_unordered(definition, order.name, "sorted by")
     sorted_by = {order.name for order in orders}
     return (*orders, *(Order(name, False) for name in definition.key if name not in sorted_by))
 
@@ -180,18 +201,29 @@ def _checked(definition: ReadModelDefinition, condition: Condition) -> Condition
     wanted = _type_of(definition, condition.name)
     if condition.operator == "is_none":
         return condition
+    if condition.operator in ("<", "<=", ">", ">="):
+        _refuse_unordered(definition, condition.name, f"compared by {condition.operator}")
+    where = f"{definition.cls.__qualname__}.{condition.name}"
+    several = condition.operator == "in"
     try:
-        if condition.operator == "in":
-            value: Any = tuple(msgspec.convert(each, wanted, strict=False) for each in condition.value)
-        else:
-            value = msgspec.convert(condition.value, wanted, strict=False)
+        values = [
+            msgspec.convert(each, wanted, strict=False) for each in (condition.value if several else [condition.value])
+        ]
     except (msgspec.ValidationError, TypeError) as problem:
-        raise InvalidQuery(
-            f"{definition.cls.__qualname__}.{condition.name} cannot be compared with {condition.value!r}: {problem}"
-        ) from problem
+        raise InvalidQuery(f"{where} cannot be compared with {condition.value!r}: {problem}") from problem
+    for each in values:
+        if each is None:
+            raise InvalidQuery(f"{where} cannot be compared with None; ask for field({condition.name!r}).is_none()")
+        refuse_value(definition, condition.name, each)
+    value: Any = tuple(values) if several else values[0]
     if condition.operator in ("starts_with", "contains") and not isinstance(value, str):
         raise InvalidQuery(f"{definition.cls.__qualname__}.{condition.name} is not text, so it has no beginning")
     return Comparison(condition.name, condition.operator, value)
+
+
+def _refuse_unordered(definition: ReadModelDefinition, name: str, how: str) -> None:
+    if column_kinds(definition)[name][0] in (Kind.JSON, Kind.BYTES):
+        raise InvalidQuery(f"{definition.cls.__qualname__}.{name} has no order, so it cannot be {how}")
 
 
 def _type_of(definition: ReadModelDefinition, name: str) -> Any:

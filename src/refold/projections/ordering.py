@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import msgspec
 
 from refold.folds.read_model import ReadModel
-from refold.projections.conditions import Order
+from refold.projections.conditions import Order, comparable
 
 __all__ = ["sorted_rows"]
 
@@ -19,12 +16,6 @@ def sorted_rows(rows: Iterable[ReadModel], orders: Sequence[Order]) -> list[Read
     for order in reversed(orders):
         there = [row for row in result if getattr(row, order.name) is not None]
         absent = [row for row in result if getattr(row, order.name) is None]
-        there.sort(key=lambda row, name=order.name: _comparable(getattr(row, name)), reverse=order.descending)  # type: ignore[misc]
+        there.sort(key=lambda row, name=order.name: comparable(getattr(row, name)), reverse=order.descending)  # type: ignore[misc]
         result = there + absent
     return result
-
-
-def _comparable(value: Any) -> Any:
-    plain = msgspec.to_builtins(value)
-    # Numbers and moments compare by themselves; decimals and dates are text once they are plain.
-    return plain if isinstance(plain, (dict, list)) or not hasattr(value, "__lt__") else value

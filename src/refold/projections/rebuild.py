@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from refold import faults
-from refold.errors import ProjectionStopped
+from refold.errors import LogRegression, ProjectionStopped, RefoldError
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
+from refold.projections.checkpoint import Checkpoint
 from refold.projections.feed import decoded
 from refold.projections.folding import Folding
-from refold.projections.projection import LEASE_SECONDS
+from refold.projections.projection import LEASE_SECONDS, check_history
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore
 
 __all__ = ["RebuildProgress", "rebuild"]
 
 _PAGE = 5_000
+_TRIES = 3
+_TRIES_INLINE = 50
 
 
 class RebuildProgress(msgspec.Struct, frozen=True):
@@ -48,70 +52,133 @@ async def rebuild(
     The old rows are read all the time. When it is killed, nothing has changed, and the next rebuild starts clean.
     Raises `ProjectionStopped` when another process rebuilds the same read model, and what the fold raises.
     """
-    table = building(definition.name)
     await sink.register(definition, definition.name)
-    await _wait_for_the_dead(sink, definition.name, owner, lease)
-    await sink.drop(table)
-    await sink.register(definition, table)
-    claimed = await sink.claim(table, owner, lease)
-    if claimed is None:
-        raise ProjectionStopped(f"read model {definition.name!r} is being rebuilt by another process; wait for it")
-    faults.at("rebuild.begun")
-    folding = Folding(sink, definition, table, claimed)
-    wanted = frozenset(event.__message_name__ for event in definition.evolves)
-    reader = await store.open_reader()
-    began = renewed = time.monotonic()
+    claimed = await _begun(sink, definition, owner, lease)
     try:
-        reading = asyncio.ensure_future(reader.read(0, _PAGE))
-        try:
-            while True:
-                page = await reading
-                caught_up = page.scanned_to >= page.head
-                if not caught_up:
-                    # The next page is fetched while this one is folded.
-                    reading = asyncio.ensure_future(reader.read(page.scanned_to, _PAGE))
-                batch = decoded(folding.position, page.head, page.events, types, wanted)
-                await folding.take(batch)
-                if batch.unreadable is not None:
-                    raise batch.unreadable
-                now = time.monotonic()
-                if progress is not None:
-                    rate = folding.position / max(now - began, 1e-6)
-                    left = (page.head - folding.position) / max(rate, 1e-6)
-                    progress(RebuildProgress(definition.name, folding.position, page.head, rate, left))
-                if now - renewed > lease / 4:
-                    renewed = now
-                    await sink.renew(table, claimed.epoch, lease)
-                if caught_up:
-                    break
-        finally:
-            if not reading.done():
-                reading.cancel()
-    finally:
-        await reader.close()
-    if folding.position > folding.written:
-        await folding.write()
-    faults.at("rebuild.caught_up")
-    if not await sink.switch(definition, claimed.epoch):
-        raise ProjectionStopped(f"read model {definition.name!r} was taken over by another rebuild")
-    faults.at("rebuild.switched")
+        faults.at("rebuild.begun")
+        folding = Folding(sink, definition, building(definition.name), claimed)
+        building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease)
+        await building_up.catch_up(progress)
+        faults.at("rebuild.caught_up")
+        await building_up.switch(owner)
+        faults.at("rebuild.switched")
+    except Exception:
+        await _clear_away(sink, definition, claimed.epoch)
+        raise
     return folding.written
 
 
-async def _wait_for_the_dead(sink: Sink, name: str, owner: str, lease: float) -> None:
-    """Returns when nobody works on a half-built table: there is none, or its owner's lease has run out.
+class _Building:
+    """One run over the log into a table of its own."""
 
-    Raises `ProjectionStopped` as soon as its owner is seen to live.
+    def __init__(
+        self,
+        store: EventStore,
+        sink: Sink,
+        definition: ReadModelDefinition,
+        types: EventTypes,
+        folding: Folding,
+        epoch: int,
+        lease: float,
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._definition = definition
+        self._types = types
+        self._folding = folding
+        self._epoch = epoch
+        self._lease = lease
+        self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
+        self._renewed = time.monotonic()
+
+    async def catch_up(self, progress: Callable[[RebuildProgress], None] | None = None) -> None:
+        """Folds up to the head, and writes."""
+        folding = self._folding
+        reader = await self._store.open_reader()
+        began = time.monotonic()
+        reading = asyncio.ensure_future(reader.read(folding.position, _PAGE))
+        try:
+            while True:
+                page = await reading
+                if page.scanned_to < page.head:
+                    # The next page is fetched while this one is folded.
+                    reading = asyncio.ensure_future(reader.read(page.scanned_to, _PAGE))
+                batch = decoded(folding.position, page.head, page.events, self._types, self._wanted)
+                await folding.take(batch)
+                if batch.unreadable is not None:
+                    raise batch.unreadable
+                if progress is not None:
+                    rate = folding.position / max(time.monotonic() - began, 1e-6)
+                    left = (page.head - folding.position) / max(rate, 1e-6)
+                    progress(RebuildProgress(self._definition.name, folding.position, page.head, rate, left))
+                await self._renew()
+                if page.scanned_to >= page.head:
+                    break
+        finally:
+            await reader.close()
+            # A read that is under way ends with its reader.
+            await asyncio.gather(reading, return_exceptions=True)
+        if folding.position > folding.written:
+            await folding.write()
+
+    async def switch(self, owner: str) -> None:
+        """Puts it in the place of the old one, as soon as it has seen as much.
+
+        An old one that is quicker again and again is held still for the last step.
+        """
+        name, inline = self._definition.name, self._definition.inline
+        held: Checkpoint | None = None
+        back = False
+        for attempt in itertools.count(1):
+            if await self._sink.switch(self._definition, self._epoch, back=back):
+                return
+            if not await self._sink.renew(building(name), self._epoch, self._lease):
+                raise ProjectionStopped(f"read model {name!r} was taken over by another rebuild")
+            old = await self._sink.checkpoint(name)
+            try:
+                await check_history(self._store, old or Checkpoint(name=name))
+            except LogRegression:
+                back = True  # what the old one has seen is not in this log
+            if attempt >= _TRIES and not inline and held is None:
+                held = await self._sink.claim(name, owner, self._lease, force=True)
+            # An inline one moves with each append; the next one heals what this one lacks.
+            back = back or (inline and attempt >= _TRIES_INLINE)
+            await self.catch_up()
+
+    async def _renew(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed > self._lease / 4:
+            self._renewed = now
+            if not await self._sink.renew(building(self._definition.name), self._epoch, self._lease):
+                raise ProjectionStopped(f"read model {self._definition.name!r} was taken over by another rebuild")
+
+
+async def _begun(sink: Sink, definition: ReadModelDefinition, owner: str, lease: float) -> Checkpoint:
+    """The table to build in. When a builder died, its lease runs out first.
+
+    Raises `ProjectionStopped` as soon as another builder is seen to live.
     """
-    table = building(name)
+    table = building(definition.name)
     found = await sink.checkpoint(table)
-    while found is not None and await sink.claim(table, owner, lease) is None:
+    while (begun := await sink.begin(definition, owner, lease)) is None:
         await asyncio.sleep(lease / 8)
         now = await sink.checkpoint(table)
-        if now is not None and (now.epoch, now.position, now.lease_until) != (
-            found.epoch,
-            found.position,
-            found.lease_until,
-        ):
-            raise ProjectionStopped(f"read model {name!r} is being rebuilt by another process; wait for it")
+        if found is not None and now is not None and _moved(found, now):
+            raise ProjectionStopped(f"read model {definition.name!r} is being rebuilt by another process; wait for it")
         found = now
+    return begun
+
+
+def _moved(before: Checkpoint, now: Checkpoint) -> bool:
+    return (before.epoch, before.position, before.lease_until) != (now.epoch, now.position, now.lease_until)
+
+
+async def _clear_away(sink: Sink, definition: ReadModelDefinition, epoch: int) -> None:
+    """Drops what was built half, so that the next rebuild need not wait for a lease."""
+    table = building(definition.name)
+    try:
+        left = await sink.checkpoint(table)
+        if left is not None and left.epoch == epoch:
+            await sink.drop(table)
+    except RefoldError:
+        return  # the store is away: the lease runs out

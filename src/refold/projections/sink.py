@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from refold.errors import ProjectionStopped
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.projections.checkpoint import Checkpoint, Move
+from refold.projections.checkpoint import CHANGED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 
-__all__ = ["InlineRows", "Query", "Sink", "building"]
+__all__ = ["InlineRows", "Query", "Sink", "building", "refuse_other"]
 
 
 def building(name: str) -> str:
     """The name under which the next version of a read model is built, beside the one that is read."""
     return f"{name}__building"
+
+
+def refuse_other(definition: ReadModelDefinition, checkpoint: Checkpoint | None) -> None:
+    """Raises `ProjectionStopped` when there are no rows of this definition: none at all, or another's."""
+    if checkpoint is None:
+        raise ProjectionStopped(
+            f"read model {definition.name!r} has no table yet; start a worker (`refold worker`), it makes it"
+        )
+    if checkpoint.fingerprint != definition.fingerprint:
+        raise ProjectionStopped(
+            f"read model {definition.name!r} was written by another definition of it ({CHANGED}); "
+            f"run `refold rebuild {definition.name}`"
+        )
 
 
 class Query:
@@ -48,7 +62,18 @@ class Sink(Protocol):
         ...
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
-        """Creates the table and its checkpoint at position 0, unless they are there."""
+        """Creates the table and its checkpoint at position 0, unless they are there.
+
+        A table without a checkpoint is somebody else's: raises `ConfigurationError`. A checkpoint without its table
+        stands at 0 again.
+        """
+        ...
+
+    async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
+        """Makes the table in which the next version is built, empty, and owned by `owner` for so long.
+
+        What a dead builder left is dropped. None: the lease of another builder holds. Its epoch was never given before.
+        """
         ...
 
     async def drop(self, table: str) -> None:
@@ -85,24 +110,31 @@ class Sink(Protocol):
         deleted: Sequence[RowKey],
         move: Move,
     ) -> bool:
-        """Writes rows and moves the checkpoint, all or nothing. False: the move does not hold, nothing was written."""
+        """Writes rows and moves the checkpoint, all or nothing. False: the move does not hold, nothing was written.
+
+        Raises `InvalidQuery` for a value that no column can keep.
+        """
         ...
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
         """Puts the built table in the place of the read one, with its checkpoint, in one transaction.
 
-        `epoch` is the built one's. False: it belongs to another epoch by now.
+        `epoch` is the built one's. False: it belongs to another epoch by now, or the read one has seen more, so that
+        whoever waited for a position would read older rows (`back` does it nevertheless).
         """
         ...
 
     async def read(
         self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
     ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
-        """From one snapshot: the checkpoint's position, the rows of the keys, and the rows of the query."""
+        """From one snapshot: the checkpoint's position, the rows of the keys, and the rows of the query.
+
+        Raises `ProjectionStopped` when the rows are not of this definition.
+        """
         ...
 
     async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
-        """The number of rows."""
+        """The number of rows. Raises `ProjectionStopped` when they are not of this definition."""
         ...
 
 

@@ -3,50 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import decimal
-import enum
-import types
-import typing
-import uuid
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from refold.errors import DefinitionError
 from refold.folds.read_model import ReadModelDefinition
+from refold.projections.columns import Kind, column_kinds
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
 
-__all__ = ["Kind", "column_kinds", "condition_sql", "order_sql", "sqlite_moment", "table_of", "text_of"]
+__all__ = ["condition_sql", "order_sql", "sqlite_moment", "table_of", "text_of"]
 
-
-class Kind(enum.Enum):
-    """What a column holds."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    DECIMAL = "decimal"
-    MOMENT = "moment"
-    DATE = "date"
-    UUID = "uuid"
-    BYTES = "bytes"
-    JSON = "json"
-
-
-_KINDS: dict[Any, Kind] = {
-    str: Kind.TEXT,
-    bool: Kind.BOOLEAN,
-    int: Kind.INTEGER,
-    float: Kind.FLOAT,
-    decimal.Decimal: Kind.DECIMAL,
-    datetime.datetime: Kind.MOMENT,
-    datetime.date: Kind.DATE,
-    uuid.UUID: Kind.UUID,
-    bytes: Kind.BYTES,
-}
 _POSTGRES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
     Kind.INTEGER: sa.BigInteger(),
@@ -69,45 +37,9 @@ _SQLITE: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.MOMENT: sa.Text(),
     Kind.DATE: sa.Text(),
     Kind.UUID: sa.Text(),
-    Kind.BYTES: sa.Text(),
+    Kind.BYTES: sa.LargeBinary(),
     Kind.JSON: sa.Text(),
 }
-
-
-def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]]:
-    """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key that cannot be
-    one.
-    """
-    config = definition.cls.__struct_config__
-    if config.omit_defaults or config.array_like or config.tag is not None:
-        raise DefinitionError(
-            f"{definition.cls.__qualname__}: a read model has no omit_defaults, array_like or tag; its rows are columns"
-        )
-    kinds = {each.name: _kind(each.type) for each in msgspec.structs.fields(definition.cls)}
-    for name in definition.key:
-        if kinds[name][1] or kinds[name][0] in (Kind.JSON, Kind.FLOAT):
-            raise DefinitionError(
-                f"{definition.cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or "
-                "the like, and always there"
-            )
-    return kinds
-
-
-def _kind(annotation: Any) -> tuple[Kind, bool]:
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _kind(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        parts = [part for part in typing.get_args(annotation) if part is not types.NoneType]
-        optional = len(parts) < len(typing.get_args(annotation))
-        return (_kind(parts[0])[0] if len(parts) == 1 else Kind.JSON), optional
-    if origin is typing.Literal:
-        return (Kind.TEXT if all(isinstance(each, str) for each in typing.get_args(annotation)) else Kind.JSON), False
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        values = [member.value for member in annotation]
-        text, whole = all(isinstance(each, str) for each in values), all(type(each) is int for each in values)
-        return (Kind.TEXT if text else Kind.INTEGER if whole else Kind.JSON), False
-    return _KINDS.get(annotation, Kind.JSON), False
 
 
 def table_of(definition: ReadModelDefinition, name: str, dialect: str, constraint: str = "") -> sa.Table:
@@ -173,6 +105,8 @@ def _bound(value: Any, kind: Kind, dialect: str) -> Any:
     plain = msgspec.to_builtins(value)
     if kind is Kind.JSON:
         return msgspec.json.encode(plain).decode()
+    if kind is Kind.BYTES:
+        return value
     return sqlite_moment(value) if kind is Kind.MOMENT else int(plain) if kind is Kind.BOOLEAN else plain
 
 
@@ -186,8 +120,7 @@ def text_of(value: Any, kind: Kind) -> str:
 
 def sqlite_moment(value: datetime.datetime) -> str:
     """A moment as SQLite keeps it: in UTC, always with microseconds, so that texts sort as moments do."""
-    moment = value if value.tzinfo is None else value.astimezone(datetime.UTC)
-    return moment.isoformat(timespec="microseconds")
+    return value.astimezone(datetime.UTC).isoformat(timespec="microseconds")
 
 
 def order_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:

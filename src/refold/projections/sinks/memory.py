@@ -15,9 +15,10 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
-from refold.projections.sink import Query, building
+from refold.projections.sink import Query, building, refuse_other
 
 __all__ = ["MemorySink"]
 
@@ -35,6 +36,7 @@ class MemorySink:
         self._store = store
         self._tables: dict[str, dict[RowKey, ReadModel]] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._epoch = 0
 
     async def prepare(self) -> None:
         """See `Sink.prepare`."""
@@ -53,6 +55,24 @@ class MemorySink:
         self._checkpoints.setdefault(
             table, Checkpoint(name=table, fingerprint=definition.fingerprint, updated_at=_now())
         )
+
+    async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
+        """See `Sink.begin`."""
+        table, now = building(definition.name), _now()
+        known = self._checkpoints.get(table)
+        if known is not None and known.owner not in ("", owner) and known.lease_until >= now:
+            return None
+        self._epoch = max(self._epoch + 1, now)
+        self._tables[table] = {}
+        begun = self._checkpoints[table] = Checkpoint(
+            name=table,
+            fingerprint=definition.fingerprint,
+            owner=owner,
+            epoch=self._epoch,
+            lease_until=now + int(seconds * 1_000_000),
+            updated_at=now,
+        )
+        return begun
 
     async def drop(self, table: str) -> None:
         """See `Sink.drop`."""
@@ -101,17 +121,20 @@ class MemorySink:
         """See `Sink.write`."""
         if not self._moves(table, move):
             return False
+        refuse_unkeepable(definition, rows)
         faults.at("projection.rows_written")
         self._put(definition, table, rows, deleted, move)
         return True
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
         if not self._owned(built, epoch):
             return False
-        new = self._checkpoints.pop(built)
-        old = self._checkpoints[name]
+        new, old = self._checkpoints[built], self._checkpoints[name]
+        if old.position > new.position and not back:
+            return False
+        del self._checkpoints[built]
         self._tables[name] = self._tables.pop(built)
         self._checkpoints[name] = msgspec.structs.replace(
             new, name=name, owner="", epoch=old.epoch + 1, lease_until=0, status=RUNNING, error=""
@@ -122,6 +145,8 @@ class MemorySink:
         self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
     ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
         """See `Sink.read`."""
+        checkpoint = self._checkpoints.get(definition.name)
+        refuse_other(definition, checkpoint)
         rows = self._tables.get(definition.name, {})
         found = {key: copy.deepcopy(rows[key]) for key in keys if key in rows}
         queried: list[ReadModel] = []
@@ -129,11 +154,11 @@ class MemorySink:
             wanted = [row for row in rows.values() if query.where is None or query.where.holds(row)]
             ordered = sorted_rows(wanted, query.order)[query.offset :]
             queried = [copy.deepcopy(row) for row in ordered[: query.limit]]
-        checkpoint = self._checkpoints.get(definition.name)
         return (checkpoint.position if checkpoint else 0), found, queried
 
     async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
         """See `Sink.count`."""
+        refuse_other(definition, self._checkpoints.get(definition.name))
         rows = self._tables.get(definition.name, {})
         return sum(where is None or where.holds(row) for row in rows.values())
 
@@ -143,6 +168,8 @@ class MemorySink:
 
         def inline(events: list[StoredEvent]) -> None:
             changes = [(fold, *self._folded(fold, events, decode)) for fold in folds]
+            for fold, rows, _, _ in changes:
+                refuse_unkeepable(fold.definition, rows)
             for fold, rows, deleted, move in changes:
                 self._put(fold.definition, fold.definition.name, rows, deleted, move)
 

@@ -20,14 +20,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from refold import faults
-from refold.errors import InvalidQuery, ProjectionStopped
+from refold.errors import ConfigurationError, ProjectionStopped, RefoldError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Query, building
-from refold.projections.tables import Kind, column_kinds, condition_sql, order_sql, table_of
+from refold.projections.sink import Query, building, refuse_other
+from refold.projections.tables import condition_sql, order_sql, table_of
 from refold.store.event_store import LogPage
 
 __all__ = ["PostgresSink"]
@@ -86,7 +87,6 @@ class _Rows:
         self.definition = definition
         self.kinds = column_kinds(definition)
         self.table = table_of(definition, table, "postgresql")
-        self.moments = [name for name, (kind, _) in self.kinds.items() if kind is Kind.MOMENT]
         names = dict(zip(definition.cls.__struct_fields__, definition.cls.__struct_encode_fields__, strict=True))
         quoted = f'"{table}"'
         columns = ", ".join(f'"{column}"' for column in self.kinds)
@@ -144,20 +144,14 @@ class _Rows:
                 return value
 
     def encoded(self, rows: Sequence[ReadModel]) -> str:
-        """Rows as one JSON text. Raises `InvalidQuery` for a moment without a time zone."""
-        for name in self.moments:
-            for row in rows:
-                moment = getattr(row, name)
-                if moment is not None and moment.tzinfo is None:
-                    raise InvalidQuery(
-                        f"{self.definition.cls.__qualname__}.{name} is {moment!r}, which has no time zone, so it names "
-                        "no moment; give one, as in datetime(…, tzinfo=UTC)"
-                    )
+        """Rows as one JSON text. Raises `InvalidQuery` for what no column can keep."""
+        refuse_unkeepable(self.definition, rows)
         return msgspec.json.encode(rows).decode()
 
     def keys(self, keys: Sequence[RowKey]) -> str:
         """Keys as one JSON text."""
         names = self.definition.key
+        refuse_unkeepable_keys(self.definition, keys)
         return msgspec.json.encode([dict(zip(names, key, strict=True)) for key in keys]).decode()
 
 
@@ -202,22 +196,65 @@ class PostgresSink:
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
-        # A constraint keeps its name when its table is renamed, so each table's has a name of its own.
-        shape = table_of(definition, table, "postgresql", f"{definition.name}_{secrets.token_hex(4)}_pkey")
-        create = str(CreateTable(shape, if_not_exists=True).compile(dialect=_DIALECT))
+        create = _create(definition, table)
         await self._store.run(
-            f"do $do$ begin perform pg_advisory_xact_lock({_SCHEMA_LOCK}); "
-            f"if to_regclass('\"{table}\"') is null then {create}; end if; end $do$"
+            f"""do $do$ begin
+                perform pg_advisory_xact_lock({_SCHEMA_LOCK});
+                if to_regclass('"{table}"') is null then
+                    {create};
+                    insert into {self._checkpoints}
+                    values ('{table}', 0, '', '{definition.fingerprint}', '', 0, 0, '{RUNNING}', '', {_NOW})
+                    on conflict (name) do update set position = 0, append_id = '', fingerprint = excluded.fingerprint,
+                        owner = '', epoch = checkpoints.epoch + 1;
+                end if;
+            end $do$"""
         )
+        if await self.checkpoint(table) is None:
+            raise ConfigurationError(
+                f"a table named {table!r} is there, and no read model's; give read model "
+                f"{definition.cls.__qualname__} another name=…"
+            )
+
+    async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
+        """See `Sink.begin`."""
+        table = building(definition.name)
+        rows = await self._store.run(
+            f"insert into {self._checkpoints} as c "
+            f"values ($1, 0, '', $2, $3, {_NOW}, {_NOW} + $4, '{RUNNING}', '', {_NOW}) "
+            "on conflict (name) do update set position = 0, append_id = '', fingerprint = excluded.fingerprint, "
+            "owner = excluded.owner, epoch = greatest(c.epoch + 1, excluded.epoch), "
+            "lease_until = excluded.lease_until, status = excluded.status, error = '', "
+            "updated_at = excluded.updated_at "
+            f"where c.owner in ('', excluded.owner) or c.lease_until < {_NOW} returning {_FIELDS}",
+            (table, definition.fingerprint, owner, int(seconds * 1_000_000)),
+        )
+        if not rows:
+            return None
+        begun = _from_row(rows[0])
         await self._store.run(
-            f"insert into {self._checkpoints} values ($1, 0, '', $2, '', 0, 0, $3, '', {_NOW}) on conflict do nothing",
-            (table, definition.fingerprint, RUNNING),
+            f"""do $do$ begin
+                perform pg_advisory_xact_lock({_SCHEMA_LOCK});
+                if to_regclass('"{table}"') is not null then
+                    lock table "{table}" in access exclusive mode;
+                end if;
+                perform from {self._checkpoints} where name = '{table}' and epoch = {begun.epoch} for update;
+                if found then
+                    drop table if exists "{table}";
+                    {_create(definition, table)};
+                end if;
+            end $do$"""
         )
+        return begun
 
     async def drop(self, table: str) -> None:
         """See `Sink.drop`."""
-        await self._store.run(f'drop table if exists "{table}"')
-        await self._store.run(f"delete from {self._checkpoints} where name = $1", (table,))
+        await self._store.run(
+            f"""do $do$ begin
+                perform pg_advisory_xact_lock({_SCHEMA_LOCK});
+                drop table if exists "{table}";
+                delete from {self._checkpoints} where name = '{table}';
+            end $do$"""
+        )
 
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """See `Sink.claim`."""
@@ -291,16 +328,27 @@ class PostgresSink:
         answer = await run(shape.write, parameters)
         return bool(answer[0][0])
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
         # A DO block takes no parameters; names come from definitions, which allow letters, digits and _ only.
         await self._store.run(
             f"""do $do$
-            declare new {self._checkpoints}%rowtype;
+            declare
+                new {self._checkpoints}%rowtype;
+                old {self._checkpoints}%rowtype;
             begin
+                -- Tables before rows, as every statement that writes takes its locks: otherwise each would wait for
+                -- the other.
+                if to_regclass('"{name}"') is not null then
+                    lock table "{name}" in access exclusive mode;
+                end if;
                 select * into new from {self._checkpoints} where name = '{built}' and epoch = {epoch} for update;
                 if not found then
+                    return;
+                end if;
+                select * into old from {self._checkpoints} where name = '{name}' for update;
+                if old.position > new.position and not {back} then
                     return;
                 end if;
                 -- The epoch goes on, so that whoever ran the old one finds that it is not his any more.
@@ -321,7 +369,7 @@ class PostgresSink:
         rows = self._rows(definition, definition.name)
         # One statement is one snapshot: the checkpoint first, then the rows of the keys, then those of the query.
         parts = [
-            "select 0 as part, position, null::varchar as row, 0::bigint as number "
+            "select 0 as part, position, fingerprint::varchar as row, 0::bigint as number "
             f"from {self._checkpoints} where name = $1"
         ]
         parameters: list[str | int | None] = [definition.name, rows.keys(keys)]
@@ -331,9 +379,17 @@ class PostgresSink:
             text, values = self._select(rows, query, len(parameters))
             parts.append(f"select 2, 0, q.row, q.number from ({text}) as q (row, number)")
             parameters += values
-        answer = await self._store.run(" union all ".join(f"({part})" for part in parts) + " order by 1, 4", parameters)
+        sql = " union all ".join(f"({part})" for part in parts) + " order by 1, 4"
+        try:
+            answer = await self._store.run(sql, parameters)
+        except RefoldError:
+            # Another definition's table has other columns, or there is none.
+            refuse_other(definition, await self.checkpoint(definition.name))
+            raise
         decode = self._decoders[definition.cls]
         position = next((row[1] for row in answer if row[0] == 0), 0)
+        if not answer or answer[0][0] != 0 or bytes(answer[0][2]).decode() != definition.fingerprint:
+            refuse_other(definition, await self.checkpoint(definition.name))
         by_key = [decode(row[2]) for row in answer if row[0] == 1]
         queried = [decode(row[2]) for row in answer if row[0] == 2]
         return position, {definition.key_of(row): row for row in by_key}, queried
@@ -359,8 +415,18 @@ class PostgresSink:
         statement = sa.select(sa.func.count()).select_from(t)
         if where is not None:
             statement = statement.where(condition_sql(t, rows.kinds, where, "postgresql"))
-        text, parameters = _compiled(statement, 0)
-        return int((await self._store.run(text, parameters))[0][0])
+        text, parameters = _compiled(statement, 2)
+        known = f"select 1 from {self._checkpoints} where name = $1 and fingerprint = $2"
+        sql = f"select q.* from ({text}) as q where exists ({known})"
+        try:
+            answer = await self._store.run(sql, [definition.name, definition.fingerprint, *parameters])
+        except RefoldError:
+            refuse_other(definition, await self.checkpoint(definition.name))
+            raise
+        if not answer:
+            refuse_other(definition, await self.checkpoint(definition.name))
+            return await self.count(definition, where)  # it was switched just now
+        return int(answer[0][0])
 
     def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
         """See `InlineRows.install`."""
@@ -381,7 +447,10 @@ class PostgresSink:
         self, run: Run, rows: _Rows, fold: RowFold, events: list[StoredEvent], decode: Callable[[StoredEvent], Any]
     ) -> None:
         definition = rows.definition
-        checkpoint = await self._checkpoint(run, definition.name, "for update")
+        # The table is named here so that its lock is taken before the row's, as everywhere.
+        checkpoint = await self._checkpoint(
+            run, definition.name, f"and not exists (select from {rows.source} limit 0) for update"
+        )
         if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
             raise ProjectionStopped(
                 f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
@@ -433,6 +502,12 @@ class PostgresSink:
             raise ProjectionStopped(
                 f"the checkpoint of inline read model {rows.definition.name!r} was moved by another"
             )
+
+
+def _create(definition: ReadModelDefinition, table: str) -> str:
+    # A constraint keeps its name when its table is renamed, so each table's has a name of its own.
+    shape = table_of(definition, table, "postgresql", f"{definition.name}_{secrets.token_hex(4)}_pkey")
+    return str(CreateTable(shape).compile(dialect=_DIALECT))
 
 
 def _from_row(row: Sequence[Any]) -> Checkpoint:

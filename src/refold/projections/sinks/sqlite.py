@@ -16,14 +16,16 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from refold import faults
-from refold.errors import ProjectionStopped
+from refold.errors import ConfigurationError, ProjectionStopped
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Query, building
-from refold.projections.tables import Kind, column_kinds, condition_sql, order_sql, sqlite_moment, table_of
+from refold.projections.sink import Query, building, refuse_other
+from refold.projections.tables import condition_sql, order_sql, sqlite_moment, table_of
+from refold.store.event_store import EventFilter, LogPage
 
 __all__ = ["SqliteSink"]
 
@@ -47,6 +49,8 @@ _MOVE = (
     "where name = ? and position = ? and epoch = ?"
 )
 _KEYS_AT_ONCE = 500
+_HEAL_PAGE = 5_000
+_EVERYTHING = EventFilter()
 
 
 class SqliteAccess(Protocol):
@@ -60,6 +64,10 @@ class SqliteAccess(Protocol):
 
     async def query(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Runs a function with a connection that reads."""
+        ...
+
+    def page(self, after: int, limit: int, where: EventFilter) -> Callable[[sqlite3.Connection], LogPage]:
+        """The function that reads a page of the log."""
         ...
 
 
@@ -112,6 +120,8 @@ def _to_sql(value: Any, kind: Kind) -> Any:
             return int(value)
         case Kind.JSON:
             return msgspec.json.encode(value).decode()
+        case Kind.BYTES:
+            return value
         case _:
             return msgspec.to_builtins(value)
 
@@ -129,6 +139,7 @@ class SqliteSink:
     def __init__(self, store: SqliteAccess) -> None:
         self._store = store
         self._known: dict[tuple[str, str], _Rows] = {}
+        self._epoch = 0
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> _Rows:
         key = (definition.fingerprint, table)
@@ -163,17 +174,48 @@ class SqliteSink:
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
-        rows = self._rows(definition, table)
-        create = str(CreateTable(rows.table, if_not_exists=True).compile(dialect=sqlite.dialect()))
+        create = self._create(definition, table)
 
         def run(connection: sqlite3.Connection) -> None:
-            connection.execute(create)
-            connection.execute(
-                "insert into refold_checkpoints values (?, 0, '', ?, '', 0, 0, ?, '', ?) on conflict do nothing",
-                (table, definition.fingerprint, RUNNING, _now()),
-            )
+            there = connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
+            if _checkpoint(connection, table) is None and there:
+                raise ConfigurationError(
+                    f"a table named {table!r} is there, and no read model's; give read model "
+                    f"{definition.cls.__qualname__} another name=…"
+                )
+            if not there:
+                connection.execute(create)
+                connection.execute(
+                    "insert into refold_checkpoints values (?, 0, '', ?, '', 0, 0, ?, '', ?) on conflict (name) "
+                    "do update set position = 0, append_id = '', fingerprint = excluded.fingerprint, owner = '', "
+                    "epoch = epoch + 1",
+                    (table, definition.fingerprint, RUNNING, _now()),
+                )
 
         await self._store.transact(run)
+
+    def _create(self, definition: ReadModelDefinition, table: str) -> str:
+        return str(CreateTable(self._rows(definition, table).table).compile(dialect=sqlite.dialect()))
+
+    async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
+        """See `Sink.begin`."""
+        table = building(definition.name)
+        create = self._create(definition, table)
+
+        def run(connection: sqlite3.Connection) -> Checkpoint | None:
+            known, now = _checkpoint(connection, table), _now()
+            if known is not None and known.owner not in ("", owner) and known.lease_until >= now:
+                return None
+            self._epoch = max(self._epoch + 1, now)
+            connection.execute(f'drop table if exists "{table}"')
+            connection.execute(create)
+            connection.execute(
+                "insert or replace into refold_checkpoints values (?, 0, '', ?, ?, ?, ?, ?, '', ?)",
+                (table, definition.fingerprint, owner, self._epoch, now + int(seconds * 1_000_000), RUNNING, now),
+            )
+            return _checkpoint(connection, table)
+
+        return await self._store.transact(run)
 
     async def drop(self, table: str) -> None:
         """See `Sink.drop`."""
@@ -240,6 +282,7 @@ class SqliteSink:
         def run(connection: sqlite3.Connection) -> bool:
             if not _moved(connection, table, move):
                 return False
+            refuse_unkeepable(definition, rows)
             faults.at("projection.checkpoint_moved")
             _write(connection, shape, rows, deleted)
             faults.at("projection.rows_written")
@@ -247,13 +290,13 @@ class SqliteSink:
 
         return await self._store.transact(run)
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int) -> bool:
+    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
 
         def run(connection: sqlite3.Connection) -> bool:
-            new = _checkpoint(connection, built)
-            if new is None or new.epoch != epoch:
+            new, old = _checkpoint(connection, built), _checkpoint(connection, name)
+            if new is None or new.epoch != epoch or (old is not None and old.position > new.position and not back):
                 return False
             connection.execute(f'drop table if exists "{name}"')
             connection.execute(f'alter table "{built}" rename to "{name}"')
@@ -282,10 +325,10 @@ class SqliteSink:
             if own:
                 connection.execute("begin")
             try:
-                checkpoint = _checkpoint(connection, definition.name)
+                checkpoint = _checked(connection, definition)
                 found = _load(connection, rows, keys)
                 queried = [rows.row(row) for row in connection.execute(text, parameters)] if text else []
-                return (checkpoint.position if checkpoint else 0), found, queried
+                return checkpoint.position, found, queried
             finally:
                 if own:
                     connection.execute("rollback")
@@ -301,6 +344,7 @@ class SqliteSink:
         text, parameters = _compiled(statement)
 
         def run(connection: sqlite3.Connection) -> int:
+            _checked(connection, definition)
             connection.create_collation("refold_decimal", _compare)
             return int(connection.execute(text, parameters).fetchone()[0])
 
@@ -321,45 +365,56 @@ class SqliteSink:
 
         def inline(connection: sqlite3.Connection, events: list[StoredEvent]) -> None:
             for rows, fold in shapes:
-                _apply_inline(connection, rows, fold, events, decode)
+                self._apply_inline(connection, rows, fold, events, decode)
 
         self._store.inline = inline if shapes else None
 
+    def _apply_inline(
+        self,
+        connection: sqlite3.Connection,
+        rows: _Rows,
+        fold: RowFold,
+        events: list[StoredEvent],
+        decode: Callable[[StoredEvent], Any],
+    ) -> None:
+        definition = rows.definition
+        checkpoint = _checkpoint(connection, definition.name)
+        if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
+            raise ProjectionStopped(
+                f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
+                f"run `refold rebuild {definition.name}`"
+            )
+        position, before = checkpoint.position, events[0].position - 1
+        if position > before:
+            raise ProjectionStopped(
+                f"inline read model {definition.name!r} is at position {position}, after {before}: the log was "
+                f"restored from an older backup; run `refold rebuild {definition.name}`"
+            )
+        # Something was appended without this read model, by an app that does not have it or during a rebuild.
+        while position < before:
+            missed = self._store.page(position, min(_HEAL_PAGE, before - position), _EVERYTHING)(connection).events
+            _fold_inline(connection, rows, fold, missed, decode, position, checkpoint.epoch)
+            position = missed[-1].position
+        _fold_inline(connection, rows, fold, events, decode, position, checkpoint.epoch)
 
-def _apply_inline(
+
+def _fold_inline(
     connection: sqlite3.Connection,
     rows: _Rows,
     fold: RowFold,
     events: list[StoredEvent],
     decode: Callable[[StoredEvent], Any],
+    position: int,
+    epoch: int,
 ) -> None:
-    definition = rows.definition
-    checkpoint = _checkpoint(connection, definition.name)
-    if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
-        raise ProjectionStopped(
-            f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
-            f"run `refold rebuild {definition.name}`"
-        )
-    if checkpoint.position != events[0].position - 1:
-        raise ProjectionStopped(
-            f"inline read model {definition.name!r} is at position {checkpoint.position}, "
-            f"not at {events[0].position - 1}; restart the app, it catches up when it starts"
-        )
     recorded: list[Recorded[Any]] = [decode(event) for event in events]
     state: dict[RowKey, ReadModel | None] = dict(_load(connection, rows, list(fold.keys(recorded))))
     touched = fold.fold(state, recorded)
-    _write(
-        connection,
-        rows,
-        [row for key in touched if (row := state[key]) is not None],
-        [key for key in touched if state[key] is None],
-    )
+    changed = [row for key in touched if (row := state[key]) is not None]
+    refuse_unkeepable(rows.definition, changed)
+    _write(connection, rows, changed, [key for key in touched if state[key] is None])
     last = events[-1]
-    _moved(
-        connection,
-        definition.name,
-        Move(checkpoint.position, last.position, last.append_id.hex(), checkpoint.epoch),
-    )
+    _moved(connection, rows.definition.name, Move(position, last.position, last.append_id.hex(), epoch))
 
 
 def _now() -> int:
@@ -375,6 +430,14 @@ def _checkpoint(connection: sqlite3.Connection, name: str) -> Checkpoint | None:
     return None if row is None else _from_row(row)
 
 
+def _checked(connection: sqlite3.Connection, definition: ReadModelDefinition) -> Checkpoint:
+    known = connection.execute("select 1 from sqlite_master where name = 'refold_checkpoints'").fetchone()
+    checkpoint = _checkpoint(connection, definition.name) if known else None
+    refuse_other(definition, checkpoint)
+    assert checkpoint is not None
+    return checkpoint
+
+
 def _moved(connection: sqlite3.Connection, name: str, move: Move) -> bool:
     parameters = (move.after, move.append_id, _now(), name, move.before, move.epoch)
     return connection.execute(_MOVE, parameters).rowcount > 0
@@ -382,6 +445,7 @@ def _moved(connection: sqlite3.Connection, name: str, move: Move) -> bool:
 
 def _load(connection: sqlite3.Connection, rows: _Rows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
     found: dict[RowKey, ReadModel] = {}
+    refuse_unkeepable_keys(rows.definition, keys)
     place = f"({', '.join('?' * len(rows.definition.key))})"
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         part = keys[start : start + _KEYS_AT_ONCE]
