@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
-from tests.cli.runner import Done, command, environment, refold
+from tests.cli.runner import Done, command, environment, refold, refold_here
 
 
 class Project:
@@ -26,9 +25,13 @@ class Project:
         """A URL that is meant from the project's folder."""
         return url.replace("sqlite:///", f"sqlite:///{self.folder}/")
 
-    def refold(self, *arguments: str, **options: Any) -> Done:
+    def refold(self, *arguments: str, given: bytes | None = None, columns: int | None = None) -> Done:
         """Runs a command in the folder."""
-        return refold(*arguments, cwd=self.folder, **options)
+        variables = {} if columns is None else {"COLUMNS": str(columns)}
+        # A worker adds what it needs to the process; what reads a pipe needs a real one.
+        if given is not None or arguments[0] == "worker":
+            return refold(*arguments, cwd=self.folder, given=given, **variables)
+        return refold_here(*arguments, cwd=self.folder, **variables)
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Starts a command that runs until it is stopped."""

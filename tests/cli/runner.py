@@ -1,14 +1,21 @@
-"""Running `refold` as its users do: in a process of its own."""
+"""Running `refold` as its users do: in a process of its own; or, where that makes no difference, in this one."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from refold.cli.main import run
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -36,12 +43,8 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "refold.cli", *arguments]
 
 
-def refold(
-    *arguments: str, cwd: Path, given: bytes | None = None, columns: int | None = None, **variables: str
-) -> Done:
+def refold(*arguments: str, cwd: Path, given: bytes | None = None, **variables: str) -> Done:
     """Runs `refold …` in a folder."""
-    if columns is not None:
-        variables["COLUMNS"] = str(columns)
     done = subprocess.run(
         command(*arguments),
         check=False,
@@ -53,6 +56,20 @@ def refold(
         timeout=120,
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def refold_here(*arguments: str, cwd: Path, **variables: str) -> Done:
+    """Runs `refold …` in a thread of this process: twenty times as fast, with the same output."""
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        out, err = io.BytesIO(), io.BytesIO()
+        stack.enter_context(mock.patch.dict(os.environ, environment(**variables), clear=True))
+        stack.enter_context(mock.patch.object(sys, "path", [*sys.path]))
+        stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(contextlib.redirect_stdout(io.TextIOWrapper(out, encoding="utf-8", write_through=True)))
+        stack.enter_context(contextlib.redirect_stderr(io.TextIOWrapper(err, encoding="utf-8", write_through=True)))
+        code = thread.submit(run, arguments).result()
+        printed = out.getvalue().decode(), err.getvalue().decode()
+    return Done(code, *printed)
 
 
 def assert_refused(done: Done, code: int, *said: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from tests.cli.project import Project
-from tests.cli.runner import assert_refused
+from tests.cli.runner import assert_refused, refold
 
 
 def test_streams_are_listed(accounts: Project) -> None:
@@ -102,8 +100,8 @@ def test_looking_at_an_empty_store_is_no_error(project: Project) -> None:
 
 
 def test_output_is_utf8_wherever_it_goes(accounts: Project) -> None:
-    done = accounts.refold("history", "account-42", "--json", LC_ALL="C", PYTHONIOENCODING="utf-8")
-    assert len(json.loads(done.out)) == 4
+    done = refold("history", "account-42", "--json", cwd=accounts.folder, LC_ALL="C")
+    assert len(done.json) == 4
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(accounts: Project) -> None:
