@@ -1,26 +1,35 @@
-"""Read models on each store."""
+"""Fixtures of the tests of projections."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
+
+from refold.app import Context
+from refold.store.event_store import EventStore
+from tests.projections.stores import STORES, place, shop
 
 # The contract's assertions show what they compared, though they live in the library.
 pytest.register_assert_rewrite("refold.testing.sink_contract")
 
-from refold.testing.memory import MemoryStore  # noqa: E402  # after the rewriting is arranged
-
-STORES = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-
 
 @pytest.fixture(params=STORES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Where a context connects to: a store in memory, or the URL of an empty database. It may be connected to again."""
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/bank.db"
-    return request.getfixturevalue("postgres18").create_database(f"projections_{uuid4().hex}")
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | EventStore:
+    """A new store of each kind."""
+    return place(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def context(where: str | EventStore) -> AsyncIterator[Context]:
+    """The shop, which keeps its read models current."""
+    async with shop.connect(where, lease=1.0) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def idle(where: str | EventStore) -> AsyncIterator[Context]:
+    """The shop without a worker."""
+    async with shop.connect(where, projections=False) as connected:
+        yield connected

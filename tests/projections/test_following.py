@@ -1,305 +1,334 @@
-"""A projection keeps its read model equal to the fold of the log, stops loudly, and never skips."""
+"""Read models follow the log, stop in words, and go on."""
 
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal
+import time
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from refold import App, Event, ReadModel, StaleRead, evolve
-from refold.errors import ProjectionStopped
-from refold.folds.engine import RowFold
-from refold.projections.projection import Projection
-from refold.projections.sink import building
+from refold.app import App, Context
+from refold.errors import ConfigurationError, ProjectionStopped, StaleRead
+from refold.folds.dispatch import evolve
+from refold.folds.read_model import ReadModel, read_model_of
+from refold.messages.event import Event
+from refold.messages.recorded import NewEvent
+from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED
 from refold.store.append import ANY, Append, StreamAppend
+from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
-from tests.domain import (
-    AccountSummary,
-    DepositMoney,
-    Movements,
-    OpenAccount,
-    bank,
-    inline_bank,
+from tests.projections.stores import (
+    Added,
+    Gone,
+    Moved,
+    Noise,
+    Poison,
+    Stock,
+    Total,
+    assert_equals_fold,
+    bulk,
+    shop,
+    until,
 )
-from tests.faults.checking import log_of
+
+ITEMS = st.sampled_from(["a", "b", "ü'\""])
+EVENTS: Any = st.one_of(
+    st.builds(Added, count=st.integers(-5, 5)),
+    st.builds(Moved, other=ITEMS, count=st.integers(1, 3)),
+    st.builds(Gone),
+    st.builds(Noise),
+)
+LOGS: Any = st.lists(st.tuples(ITEMS, st.lists(EVENTS, min_size=1, max_size=4)), max_size=12)
 
 
-class Noted(Event):
-    number: int
+async def test_read_models_equal_the_fold(context: Context) -> None:
+    """Random appends, one after the other, each read at its receipt."""
+
+    @given(LOGS)
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    def appended(log: Any) -> None:
+        logs.append(log)
+
+    logs: list[Any] = []
+    appended()
+    for log in logs:
+        for item, events in log:
+            receipt = await context.append(f"stock-{item}", events)
+            waited = await context.get(Stock, item, after=receipt)
+            assert waited == await context.get(Stock, item, fresh=True)
+    await assert_equals_fold(context)
 
 
-class Ignored(Event):
-    pass
+async def test_a_receipt_returns_though_nothing_matches(context: Context) -> None:
+    receipt = await context.append("noise-1", [Noise()])
+    assert await context.get(Stock, "a", after=receipt, timeout=5) is None
+    assert [each.position for each in await context.projections.checkpoints()] == [1, 1]
 
 
-class Notes(ReadModel, key="note_id"):
-    note_id: str
-    total: int = 0
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_half_a_million_events_that_match_nothing(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Any
+) -> None:
+    from tests.projections.stores import place
 
-    @evolve
-    def noted(self, event: Noted) -> None:
-        if event.number < 0:
-            raise ValueError(f"{event.number} is poison")
-        self.total += event.number
-
-
-class Calm(ReadModel, key="note_id"):
-    note_id: str
-    seen: int = 0
-
-    @evolve
-    def noted(self, event: Noted) -> None:
-        self.seen += 1
+    async with shop.connect(place(kind, request, tmp_path)) as context:
+        last = await bulk(context, 500_000)
+        assert await context.get(Stock, "a", after=last, timeout=60) is None
 
 
-notes = App("notes", read_models=[Notes, Calm], events=[Ignored])
+async def test_an_event_that_cannot_be_folded(where: str | EventStore) -> None:
+    async with shop.connect(where, lease=1.0) as context:
+        await context.append("stock-a", [Added(count=1), Added(count=2)])
+        poison = await context.append("stock-a", [Noise(), Poison(), Added(count=3)])
+        # The others go on, and this one stands right before it.
+        row = await context.get(Stock, "a", after=poison)
+        assert row is not None
+        assert row.count == 6
+        stopped = await until(lambda: _stopped(context, "total"), "total to stop")
+        assert stopped.position == poison.first
+        assert "it is poison" in stopped.error
+        assert f"at position {poison.first + 1}: 'Poison' of stream 'stock-a'" in stopped.error
+        began = time.monotonic()
+        with pytest.raises(StaleRead, match="it is poison"):
+            await context.get(Total, "all", after=poison, timeout=30)
+        assert time.monotonic() - began < 5
+        # What is there can be read.
+        row = await context.get(Total, "all", after=poison.first)
+        assert row is not None
+        assert row.count == 3
+        with pytest.raises(ZeroDivisionError):
+            await context.rebuild(Total)
+        assert [each.name for each in await context.projections.checkpoints()] == ["stock", "total"]
+    # The code is mended: its definition is another now, so it is rebuilt.
+    async with mended.connect(where, lease=1.0) as context:
+        with pytest.raises(ProjectionStopped, match="refold rebuild total"):
+            await context.get(Healed, "all")
+        await context.rebuild(Healed)
+        healed = await context.get(Healed, "all", after=poison, timeout=5)
+        assert healed is not None
+        assert healed.count == 6
+        receipt = await context.append("stock-a", [Added(count=4)])
+        healed = await context.get(Healed, "all", after=receipt, timeout=5)
+        assert healed is not None
+        assert healed.count == 10
 
 
-async def stopped(context: Any, name: str) -> Projection:
-    projection = context.projections.local(name)
-    assert projection is not None
-    async with asyncio.timeout(30):
-        while projection.status != "stopped":
-            await asyncio.sleep(0.01)
-    found: Projection = projection
-    return found
+class Healed(ReadModel, key="name", name="total"):
+    name: str
+    count: int = 0
 
+    @evolve(key=lambda event: "all")
+    def added(self, event: Added) -> None:
+        self.count += event.count
 
-async def test_a_poisoned_event_stops_its_projection_right_before_it_and_no_other(place: Any):
-    async with notes.connect(place) as context:
-        await context.append("note-1", [Noted(number=1), Noted(number=2)])
-        poison = await context.append("note-2", [Noted(number=-1)])
-        last = await context.append("note-1", [Noted(number=4)])
-        projection = await stopped(context, "notes")
-        assert "-1 is poison" in projection.error
-        assert f"at position {poison.last}: 'Noted' of stream 'note-2'" in projection.error
-        checkpoint = await context.projections.sink.checkpoint("notes")
-        assert checkpoint is not None
-        assert (checkpoint.position, checkpoint.status) == (2, "stopped")
-        assert "-1 is poison" in checkpoint.error
-        assert (await context.get(Notes, "1")).total == 3
-        assert (await context.get(Calm, "1", after=last)).seen == 3
-        # Waiting says at once why it cannot end, rather than at the time-out.
-        async with asyncio.timeout(5):
-            with pytest.raises(StaleRead, match="-1 is poison"):
-                await context.get(Notes, "1", after=last, timeout=60)
-
-
-async def test_an_event_that_no_class_knows_stops_it_right_before_it(place: Any):
-    class Stranger(Event):
+    @evolve(key=lambda event: "all")
+    def poisoned(self, event: Poison) -> None:
         pass
 
-    other = App("other", events=[Stranger])
-    async with other.connect(place, projections=False) as context:
-        await context.append("note-0", [Stranger()])
-    async with notes.connect(place) as context:
-        projection = await stopped(context, "notes")
-        assert "'Stranger' (position 1, stream 'note-0')" in projection.error
-        assert (await context.projections.sink.checkpoint("notes")).position == 0
-    async with App("both", read_models=[Notes, Calm], events=[Stranger]).connect(place) as context:
-        receipt = await context.append("note-1", [Noted(number=1)])
-        assert (await context.get(Notes, "1", after=receipt)).total == 1
+
+mended = App("shop", read_models=[Stock, Healed], events=[Added, Moved, Gone, Noise, Poison])
 
 
-async def test_many_events_that_match_no_handler_move_the_checkpoint(place: Any):
-    count = 20_000
-    async with notes.connect(place) as context:
-        new = context.types.prepare(Ignored())[0]
-        for turn in range(count // 5_000):
-            await context.store.append(Append((StreamAppend(f"ignored-{turn}", ANY, (new,) * 5_000),)))
-        assert await context.get(Notes, "1", after=count, timeout=30) is None
-        assert (await context.projections.sink.checkpoint("notes")).position == count
+async def _stopped(context: Context, name: str) -> Any:
+    checkpoint = await context.projections.sink.checkpoint(name)
+    return checkpoint if checkpoint is not None and checkpoint.status == STOPPED else None
 
 
-async def test_a_changed_definition_is_refused_until_it_is_rebuilt(place: Any):
-    async with notes.connect(place) as context:
-        receipt = await context.append("note-1", [Noted(number=1)])
-        assert (await context.get(Notes, "1", after=receipt)).total == 1
+async def test_a_fold_that_fails_once_is_tried_again(context: Context) -> None:
+    """A failure of the moment leaves no trace in rows or status."""
+    fold, failures = Total.added, [ZeroDivisionError("once")]
 
-    class Changed(ReadModel, key="note_id", name="notes"):
-        note_id: str
-        total: int = 0
-        doubled: int = 0
+    def failing(self: Total, event: Added) -> None:
+        self.count += event.count  # as if half of it were done
+        if failures:
+            raise failures.pop()
 
-        @evolve
-        def noted(self, event: Noted) -> None:
-            self.total += event.number
-            self.doubled += 2 * event.number
-
-    async with App("notes", read_models=[Changed], events=[Ignored]).connect(place) as context:
-        receipt = await context.append("note-1", [Noted(number=5)])
-        with pytest.raises(ProjectionStopped, match="refold rebuild notes"):
-            await context.get(Changed, "1")
-        with pytest.raises(ProjectionStopped, match="refold rebuild notes"):
-            await context.find(Changed)
-        assert (await context.projections.sink.checkpoint("notes")).position == 1  # not half old, half new
-        await context.rebuild(Changed)
-        row = await context.get(Changed, "1", after=receipt, timeout=15)
-        assert (row.total, row.doubled) == (6, 12)
-
-
-@pytest.mark.parametrize("change", [{"position": 1000}, {"append_id": "00" * 16}])
-async def test_a_checkpoint_that_the_log_does_not_bear_out_is_refused(place: Any, change: dict[str, Any]):
-    async with notes.connect(place) as context:
-        receipt = await context.append("note-1", [Noted(number=1)])
-        await context.get(Notes, "1", after=receipt)
-    async with notes.connect(place, projections=False) as context:
-        await tamper(context, change)
-    async with notes.connect(place) as context:
-        projection = await stopped(context, "notes")
-        assert "refold rebuild notes" in projection.error
-        await context.append("note-1", [Noted(number=2)])
-        assert (await context.get(Notes, "1")).total == 1
-        await context.rebuild(Notes)
-        assert (await context.get(Notes, "1", after=2, timeout=15)).total == 3
+    definition = read_model_of(Total)
+    handler = definition.evolves[Added]
+    failing_one = msgspec.structs.replace(handler, function=failing)
+    app = App("shop", read_models=[Total], events=[Added, Moved, Gone, Noise, Poison])
+    store = MemoryStore()
+    async with app.connect(store, lease=1.0, projections=False) as other:
+        broken = msgspec.structs.replace(definition, evolves={**definition.evolves, Added: failing_one})
+        await other.projections.start([broken])
+        last = await other.append("stock-a", [Added(count=1), Added(count=2), Added(count=3)])
+        row = await other.get(Total, "all", after=last, timeout=10)
+        assert row is not None
+        assert row.count == 6
+        local = other.projections.local("total")
+        assert local is not None
+        assert (local.status, local.error) == (RUNNING, "")
+    assert fold is Total.added
 
 
-async def tamper(context: Any, change: dict[str, Any]) -> None:
-    """What a restored backup of the log leaves behind: a checkpoint of another history."""
-    name, value = next(iter(change.items()))
-    store = context.store
-    if isinstance(store, MemoryStore):
-        sink = context.projections.sink
-        sink._checkpoints["notes"] = msgspec.structs.replace(sink._checkpoints["notes"], **change)
-        return
-    table = "refold.checkpoints" if hasattr(store, "schema") else "refold_checkpoints"
-    async with context.transaction() as unit:
-        await unit.execute(f"update {table} set {name} = '{value}' where name = 'notes'")
+async def test_an_event_of_an_unknown_type(where: str | EventStore) -> None:
+    async with shop.connect(where, lease=1.0) as context:
+        await context.append("stock-a", [Added(count=1)])
+        unknown = NewEvent(type="Unheard", payload=b"{}")
+        await context.store.append(Append((StreamAppend("stock-a", ANY, (unknown,)),)))
+        last = await context.append("stock-a", [Added(count=1)])
+        for name in ("stock", "total"):
+            stopped = await until(lambda name=name: _stopped(context, name), "it to stop")  # type: ignore[misc]
+            assert stopped.position == 1
+            assert "no event class is named 'Unheard' (position 2, stream 'stock-a')" in stopped.error
+        with pytest.raises(StaleRead, match="Unheard"):
+            await context.get(Stock, "a", after=last, timeout=30)
+
+    class Unheard(Event, name="Unheard"):
+        pass
+
+    # The class is there again: it goes on by itself.
+    known = App("shop", read_models=[Stock, Total], events=[Added, Moved, Gone, Noise, Poison, Unheard])
+    async with known.connect(where, lease=1.0) as context:
+        row = await context.get(Stock, "a", after=last, timeout=10)
+        assert row is not None
+        assert row.count == 2
+        await assert_equals_fold(context)
 
 
-@pytest.mark.postgres
-async def test_two_contexts_share_by_lease_and_the_second_takes_over(postgres18: Any):
-    url = postgres18.create_database(f"lease_{uuid4().hex}")
-    async with notes.connect(url, lease=1.0) as first:
-        receipt = await first.append("note-1", [Noted(number=1)])
-        await first.get(Notes, "1", after=receipt)
-        async with notes.connect(url, lease=1.0) as second:
-            receipt = await second.append("note-1", [Noted(number=1)])
-            assert (await second.get(Notes, "1", after=receipt)).total == 2  # waits for the other's checkpoint
-            assert not second.projections.local("notes").owns
-            await first.projections.stop()
-            receipt = await second.append("note-1", [Noted(number=1)])
-            assert (await second.get(Notes, "1", after=receipt, timeout=15)).total == 3
-            assert second.projections.local("notes").owns
+async def test_an_event_that_only_others_want_and_cannot_read(context: Context) -> None:
+    """One that its class cannot hold stops those that fold it, not those that do not."""
+    broken = NewEvent(type="Moved", payload=b'{"other":"b","count":"many"}')
+    await context.store.append(Append((StreamAppend("stock-a", ANY, (broken,)),)))
+    last = await context.append("stock-a", [Added(count=1)])
+    row = await context.get(Total, "all", after=last, timeout=10)
+    assert row is not None
+    assert row.count == 1
+    stopped = await until(lambda: _stopped(context, "stock"), "stock to stop")
+    assert stopped.position == 0
+    assert "position 1" in stopped.error
 
 
-async def test_rebuild_while_events_keep_coming(place: Any):
-    async with bank.connect(place) as context:
-        await context.execute_many(DepositMoney(account_id=str(n % 7), amount=Decimal(n)) for n in range(200))
-        done = asyncio.Event()
+async def test_a_value_that_the_database_cannot_keep(where: str | EventStore) -> None:
+    """It stops this read model in words, right before the event."""
 
-        async def keep_depositing() -> None:
-            while not done.is_set():
-                await context.execute(DepositMoney(account_id="1", amount=Decimal(1)))
+    class Said(Event, name="Said"):
+        text: str
+        ratio: float = 0.0
 
-        depositing = asyncio.create_task(keep_depositing())
-        seen: list[Any] = []
-        for _ in range(3):
-            await context.rebuild(AccountSummary, progress=seen.append)
-            assert await context.get(AccountSummary, "1") is not None  # never empty
-        done.set()
-        await depositing
-        assert seen
-        assert all(0 <= each.done <= each.total for each in seen)
-        await equals_the_fold(context)
-        assert await context.projections.sink.checkpoint(building("account_summary")) is None
-
-
-async def equals_the_fold(context: Any) -> None:
-    log = await log_of(context.store)
-    for cls, definition in context.app.read_models.items():
-        rows: dict[Any, Any] = {}
-        RowFold(definition).fold(rows, [context.types.decode(event) for event in log])
-        found = await context.find(cls, after=len(log), timeout=30)
-        assert {definition.key_of(row): row for row in found} == {k: row for k, row in rows.items() if row is not None}
-
-
-async def test_two_rebuilds_at_once_do_not_mix(place: Any):
-    async with bank.connect(place) as context:
-        await context.execute_many(DepositMoney(account_id=str(n % 7), amount=Decimal(n)) for n in range(500))
-        outcomes = await asyncio.gather(*(context.rebuild(AccountSummary) for _ in range(3)), return_exceptions=True)
-        assert any(isinstance(outcome, int) for outcome in outcomes)
-        assert all(isinstance(outcome, (int, ProjectionStopped)) for outcome in outcomes), outcomes
-        await equals_the_fold(context)
-
-
-async def test_an_inline_read_model_is_there_with_the_receipt(place: Any):
-    async with inline_bank.connect(place, projections=False) as context:
-        for number in range(5):
-            await context.execute(DepositMoney(account_id="42", amount=Decimal(1)))
-            assert (await context.get(Movements, "42")).count == number + 1
-        await asyncio.gather(*(context.execute(DepositMoney(account_id=str(n), amount=Decimal(1))) for n in range(20)))
-        assert await context.count(Movements) == 21
-
-
-async def test_an_inline_read_model_that_is_new_catches_up_first(place: Any):
-    async with bank.connect(place, projections=False) as context:
-        await context.execute_many(DepositMoney(account_id="42", amount=Decimal(1)) for _ in range(50))
-    async with inline_bank.connect(place, projections=False) as context:
-        assert (await context.get(Movements, "42")).count == 50
-        await context.execute(DepositMoney(account_id="42", amount=Decimal(1)))
-        assert (await context.get(Movements, "42")).count == 51
-    async with bank.connect(place, projections=False) as context:  # a process that does not know it
-        await context.execute(DepositMoney(account_id="42", amount=Decimal(1)))
-    async with inline_bank.connect(place, projections=False) as context:
-        await context.rebuild(Movements)
-        await context.execute(DepositMoney(account_id="42", amount=Decimal(1)))
-        assert (await context.get(Movements, "42")).count == 53
-
-
-@pytest.mark.postgres
-async def test_an_inline_read_model_heals_what_another_process_left_out(postgres18: Any):
-    url = postgres18.create_database(f"inline_{uuid4().hex}")
-    async with inline_bank.connect(url, projections=False) as knows, bank.connect(url, projections=False) as old:
-        for _ in range(3):
-            await knows.execute(DepositMoney(account_id="42", amount=Decimal(1)))
-            await old.execute(DepositMoney(account_id="42", amount=Decimal(1)))
-        await knows.execute(OpenAccount(account_id="42", owner="alice"))
-        assert (await knows.get(Movements, "42")).count == 6
-
-
-async def test_an_inline_fold_that_fails_stores_nothing_of_its_own_append(place: Any):
-    class Strict(ReadModel, key="note_id", inline=True):
-        note_id: str
-        total: int = 0
+    class Spoken(ReadModel, key="id"):
+        id: str
+        text: str = ""
+        ratio: float = 0.0
 
         @evolve
-        def noted(self, event: Noted) -> None:
-            if event.number < 0:
-                raise ValueError("poison")
-            self.total += event.number
+        def said(self, event: Said) -> None:
+            self.text = event.text
+            self.ratio = float("nan") if event.ratio else 0.0
 
-    async with App("strict", read_models=[Strict]).connect(place, projections=False) as context:
-        outcomes = await asyncio.gather(
-            *(context.append(f"note-{n}", [Noted(number=-1 if n == 3 else n)]) for n in range(8)),
-            return_exceptions=True,
-        )
-        assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)] == [3]
-        assert (await context.store.head()).position == 7
-        assert sum(row.total for row in await context.find(Strict)) == 25
-        async with context.transaction() as unit:
-            unit.append("note-9", [Noted(number=9)])
-        assert (await context.get(Strict, "9")).total == 9
+    app = App("talk", read_models=[Spoken], events=[Said])
+    async with app.connect(where, lease=1.0) as context:
+        await context.append("talk-1", [Said(text="a"), Said(text="b", ratio=1.0)])
+        stopped = await until(lambda: _stopped(context, "spoken"), "it to stop")
+        assert stopped.position == 1
+        assert "Spoken.ratio is nan, not a finite number" in stopped.error
+        assert "at position 2" in stopped.error
 
 
-OPERATIONS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(1, 4)), max_size=30)
+async def test_a_definition_that_changed(where: str | EventStore) -> None:
+    class Renamed(ReadModel, key="name", name="total"):
+        name: str
+        pieces: int = 0
+
+        @evolve(key=lambda event: "all")
+        def added(self, event: Added) -> None:
+            self.pieces += event.count
+
+    changed = App("shop", read_models=[Renamed], events=[Added, Moved, Gone, Noise, Poison])
+    async with shop.connect(where, lease=1.0) as context:
+        await context.get(Total, "all", after=await context.append("stock-a", [Added(count=1)]))
+    async with changed.connect(where, lease=1.0) as context:
+        last = await context.append("stock-a", [Added(count=1)])
+        for read in (
+            lambda: context.get(Renamed, "all"),
+            lambda: context.get(Renamed, "all", fresh=True),
+            lambda: context.get(Renamed, "all", after=last, timeout=30),
+            lambda: context.find(Renamed),
+            lambda: context.find(Renamed, fresh=True),
+            lambda: context.count(Renamed),
+        ):
+            with pytest.raises(ProjectionStopped, match=r"another definition of it .*refold rebuild total"):
+                await read()  # type: ignore[no-untyped-call]
+        local = context.projections.local("total")
+        assert local is not None
+        await until(lambda: asyncio.sleep(0, local.status == CHANGED), "it to stand still")
+        checkpoint = await context.projections.sink.checkpoint("total")
+        assert checkpoint is not None
+        assert checkpoint.position == 1
+        await context.rebuild(Renamed)
+        row = await context.get(Renamed, "all", after=last, timeout=5)
+        assert row is not None
+        assert row.pieces == 2
+        # And it is followed again.
+        row = await context.get(Renamed, "all", after=await context.append("stock-a", [Added(count=1)]), timeout=5)
+        assert row is not None
+        assert row.pieces == 3
 
 
-@given(operations=OPERATIONS, stop_at=st.integers(0, 30))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_rows_are_the_fold_however_the_pages_fall(operations: list[tuple[str, int, int]], stop_at: int):
-    async def run() -> None:
-        store = MemoryStore()
-        for part in (operations[:stop_at], operations[stop_at:]):
-            async with notes.connect(store) as context:
-                for stream, number, times in part:
-                    await context.append(f"note-{stream}", [Noted(number=number)] * times)
-                await equals_the_fold(context)
+async def test_a_table_of_the_users_is_not_taken(where: str | EventStore) -> None:
+    """A rebuild would drop it."""
+    if not isinstance(where, str):
+        pytest.skip("there are no tables in memory")
+    empty = App("empty", events=[Added])
+    async with empty.connect(where) as context, context.transaction() as unit:
+        await unit.execute("create table stock (item text)")
+    with pytest.raises(ConfigurationError, match="a table named 'stock' is there"):
+        async with shop.connect(where):
+            raise AssertionError("it was taken")
 
-    asyncio.run(run())
+
+async def test_a_table_that_was_dropped_is_folded_anew(where: str | EventStore) -> None:
+    """Not half filled from its old checkpoint on."""
+    if not isinstance(where, str):
+        pytest.skip("there are no tables in memory")
+    async with shop.connect(where) as context:
+        last = await context.append("stock-a", [Added(count=1)])
+        await context.get(Stock, "a", after=last)
+    empty = App("empty", events=[Added])
+    async with empty.connect(where) as context, context.transaction() as unit:
+        await unit.execute("drop table stock")
+    async with shop.connect(where) as context:
+        await assert_equals_fold(context)
+
+
+async def test_a_lost_doorbell(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delivery does not depend on being rung."""
+
+    async def deaf(position: int, timeout: float) -> bool:
+        await asyncio.sleep(timeout)
+        return False
+
+    monkeypatch.setattr(context.store, "wait_beyond", deaf)
+    for _ in range(3):
+        receipt = await context.append("stock-a", [Added(count=1)])
+        assert await context.get(Stock, "a", after=receipt, timeout=5) is not None
+
+
+async def test_without_a_worker(idle: Context) -> None:
+    receipt = await idle.append("stock-a", [Added(count=1)])
+    assert await idle.get(Stock, "a") is None
+    with pytest.raises(StaleRead, match="read model 'stock' is at position 0, not yet at 1"):
+        await idle.get(Stock, "a", after=receipt, timeout=0.05)
+    row = await idle.get(Stock, "a", fresh=True)
+    assert row is not None
+    assert row.count == 1
+    with pytest.raises(StaleRead):
+        await idle.get(Stock, "a", after=receipt, timeout=0)
+
+
+async def test_many_appends_while_it_follows(context: Context) -> None:
+    """Readers at their receipts, all the time."""
+
+    async def work(item: str) -> None:
+        for number in range(1, 16):
+            receipt = await context.append(f"stock-{item}", [Added(count=1)])
+            row = await context.get(Stock, item, after=receipt)
+            assert row is not None
+            assert row.count >= number
+
+    await asyncio.gather(*(work(f"{number}") for number in range(8)))
+    await assert_equals_fold(context)

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +36,11 @@ class Batch(msgspec.Struct, frozen=True):
     last: StoredEvent | None
     events: list[Recorded[Any]]
     unreadable: UnknownEvent | DecodeError | None = None
+    page: Sequence[StoredEvent] = ()
+
+    def stored_at(self, position: int) -> StoredEvent:
+        """The event at a position of this batch, wanted or not. Positions have no gaps."""
+        return self.page[position - self.after - 1]
 
 
 def decoded(after: int, head: int, events: list[StoredEvent], types: EventTypes, wanted: frozenset[str]) -> Batch:
@@ -50,8 +55,8 @@ def decoded(after: int, head: int, events: list[StoredEvent], types: EventTypes,
                 raise UnknownEvent(stored.type, stored.position, stored.stream)
             last = stored
     except (UnknownEvent, DecodeError) as problem:
-        return Batch(after, last.position if last else after, head, last, found, problem)
-    return Batch(after, last.position if last else after, head, last, found)
+        return Batch(after, last.position if last else after, head, last, found, problem, events)
+    return Batch(after, last.position if last else after, head, last, found, None, events)
 
 
 class Feed:
@@ -106,6 +111,14 @@ class Feed:
         else:
             self._nothing, self._nothing_at = batch, began
         return batch
+
+    async def read_alone(self, after: int, wanted: frozenset[str]) -> Batch:
+        """The batch for one projection, when the shared one has an event in it that others want and cannot read."""
+        async with self._lock:
+            if self._reader is None:
+                self._reader = await self._store.open_reader()
+            page = await self._reader.read(after, self._page)
+        return decoded(after, page.head, page.events, self._types, wanted)
 
     async def close(self) -> None:
         """Gives the reader back."""

@@ -67,6 +67,9 @@ class Folding:
     async def take_carefully(self, batch: Batch) -> None:
         """Folds event by event, writing each, so that a failure leaves the checkpoint right before its event."""
         for recorded in batch.events:
+            before = recorded.position - 1
+            if before > self.position:
+                await self.take(Batch(self.position, before, before, batch.stored_at(before), []))
             alone = Batch(self.position, recorded.position, recorded.position, recorded.stored, [recorded])
             try:
                 await self.take(alone)

@@ -5,13 +5,22 @@ another takes over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 
-from refold.errors import DecodeError, LogRegression, RefoldError, StoreUnavailable, UnknownEvent
+from refold.errors import (
+    DecodeError,
+    LogRegression,
+    RefoldError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    UnknownEvent,
+)
 from refold.folds.read_model import ReadModelDefinition
 from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED, Checkpoint
-from refold.projections.feed import Feed
+from refold.projections.feed import Batch, Feed
 from refold.projections.folding import Folding, LostOwnership
 from refold.projections.sink import Sink
 from refold.store.doorbell import Doorbell
@@ -27,6 +36,8 @@ LEASE_SECONDS = 10.0
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_LONGEST_ABSENCE = 1.0
+"""Seconds between attempts to reach a store that is away: it is told of once, and found again soon."""
 
 
 async def check_history(store: EventStore, checkpoint: Checkpoint) -> None:
@@ -53,7 +64,8 @@ def _notes(problem: Exception) -> list[str]:
 class Projection:
     """Keeps one read model current, in this process, as long as this process owns it.
 
-    `applied` rings with each position that is written. `status` and `error` say what became of it here.
+    `applied` rings with each position that is written, and with none when it stops or another takes over. `status` and
+    `error` say what became of it here.
     """
 
     def __init__(
@@ -78,6 +90,8 @@ class Projection:
         self._lease = lease
         self._epoch = 0
         self._failures = 0
+        self._absences = 0
+        self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -87,10 +101,10 @@ class Projection:
                 await self._own_and_follow()
                 self._failures = 0
             except LostOwnership:
-                self.owns = False
-            except StoreUnavailable as problem:
-                self.owns = False
-                await self._pause(f"the store is away: {problem}")
+                _log.info("read model %s goes on elsewhere", self.definition.name)
+            except (StoreUnavailable, StoreFull, StoreReadOnly) as problem:
+                # Nothing is wrong with the read model: it goes on as soon as the store does.
+                await self._wait_for_the_store(problem)
             except (LogRegression, UnknownEvent, DecodeError) as problem:
                 await self._stop_at(problem)
             except Exception as problem:  # noqa: BLE001  # whatever a fold of the user's raises stops this projection only
@@ -109,27 +123,32 @@ class Projection:
         """One term of ownership. Returns when it ends in order."""
         checkpoint = await self._sink.claim(self.definition.name, self._owner, self._lease)
         if checkpoint is None:
-            self.owns = False
+            # Whoever dropped the table wants it made anew.
+            await self._sink.register(self.definition, self.definition.name)
             await self._wait(self._lease / 4)
             return
         self._epoch = checkpoint.epoch
-        self.owns = True
         try:
             if checkpoint.fingerprint != self.definition.fingerprint:
                 await self._stand_changed()
                 return
             await check_history(self._store, checkpoint)
             await self._follow(checkpoint)
-        except BaseException:
+        finally:
             self.owns = False
-            raise
+            # Who waits here must look elsewhere now.
+            self.applied.ring_anyway()
         await self._sink.release(self.definition.name, self._epoch)
-        self.owns = False
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
         folding = Folding(self._sink, self.definition, self.definition.name, checkpoint)
+        if folding.written < self.applied.position:
+            # It went back: the server lost its last moments, or the log is another. A bell only goes forward.
+            self.applied = Doorbell()
         self.applied.ring(folding.written)
+        self.owns = True
         self.status, self.error = RUNNING, ""
+        self._absences = 0
         if checkpoint.status != RUNNING:
             await self._sink.mark(self.definition.name, self._epoch, RUNNING, "")
         pace = Pace()
@@ -144,7 +163,7 @@ class Projection:
                 self.applied.ring(folding.written)
             self.progress_at = time.monotonic()
             if batch.unreadable is not None:
-                raise batch.unreadable
+                batch = await self._read_alone(folding, batch.unreadable)
             if self.progress_at - renewed > self._lease / 4:
                 renewed = self.progress_at
                 if not await self._sink.renew(self.definition.name, self._epoch, self._lease):
@@ -156,6 +175,16 @@ class Projection:
             if batch.scanned_to >= batch.head:
                 await self._store.wait_beyond(folding.position, pace.pause())
 
+    async def _read_alone(self, folding: Folding, unreadable: UnknownEvent | DecodeError) -> Batch:
+        """Goes on over an event that only others want and cannot read. Raises it when it is wanted here."""
+        batch = await self._feed.read_alone(folding.position, self._wanted)
+        await folding.take(batch)
+        if folding.written == folding.position:
+            self.applied.ring(folding.written)
+        if batch.unreadable is not None or batch.last is None:
+            raise batch.unreadable or unreadable
+        return batch
+
     async def _stand_changed(self) -> None:
         """The rows were folded by another definition: nobody may add to them. Looks now and then whether they were
         rebuilt.
@@ -166,7 +195,6 @@ class Projection:
             self.error = f"its definition changed since its rows were written; run `refold rebuild {name}`"
             _log.error("read model %s stands still: %s", name, self.error)
         await self._sink.release(name, self._epoch)
-        self.owns = False
         while not self._stopping.is_set():
             await self._wait(self._lease / 4)
             checkpoint = await self._sink.checkpoint(name)
@@ -188,13 +216,23 @@ class Projection:
                 if checkpoint is None or checkpoint.epoch != epoch:
                     self._failures = 0
                     return
-            except StoreUnavailable:
-                pass
+            except RefoldError as away:
+                _log.debug("read model %s: its error is not kept yet: %s", self.definition.name, away)
             await self._wait(self._lease / 4)
-        await self._sink.release(self.definition.name, epoch)
+        with contextlib.suppress(RefoldError):  # then the lease runs out by itself
+            await self._sink.release(self.definition.name, epoch)
+
+    async def _wait_for_the_store(self, problem: RefoldError) -> None:
+        if self._absences == 0:
+            _log.warning("read model %s waits for the store: %s", self.definition.name, problem)
+        self.error = f"it waits for the store: {problem}"
+        seconds = min(_FIRST_PAUSE * 2**self._absences, _LONGEST_ABSENCE)
+        self._absences = min(self._absences + 1, 10)
+        await self._wait(seconds)
 
     async def _pause(self, why: str) -> None:
         seconds = min(_FIRST_PAUSE * 2 ** max(0, self._failures), _LONGEST_PAUSE)
+        self.error = why
         _log.warning("read model %s pauses for %.1f s: %s", self.definition.name, seconds, why)
         await self._wait(seconds)
 

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from refold.errors import ConfigurationError, ProjectionStopped
+from refold.errors import ConfigurationError, LogRegression, ProjectionStopped
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
@@ -57,7 +57,11 @@ class Projections:
         if not hasattr(self.sink, "install"):
             raise ConfigurationError(f"this kind of store has no inline read models ({inline[0].cls.__qualname__})")
         for definition in inline:
-            await self._catch_up(definition)
+            try:
+                await self._catch_up(definition)
+            except (LogRegression, ProjectionStopped) as problem:
+                # Its appends are refused until it is rebuilt, which needs this context; all else can be done.
+                await self._refuse_appends(definition, problem)
         cast("InlineRows", self.sink).install(inline, self._types.decode)
 
     async def _catch_up(self, definition: ReadModelDefinition) -> None:
@@ -76,7 +80,7 @@ class Projections:
         task = asyncio.create_task(projection.run())
         try:
             while projection.applied.position < head.position:
-                if projection.status != RUNNING:
+                if projection.status != RUNNING or task.done():
                     raise ProjectionStopped(f"inline read model {definition.name!r} stopped: {projection.error}")
                 if not projection.owns:
                     now = await self.sink.checkpoint(definition.name)
@@ -88,9 +92,15 @@ class Projections:
             await task
             await feed.close()
 
+    async def _refuse_appends(self, definition: ReadModelDefinition, problem: Exception) -> None:
+        _log.error("inline read model %s stopped, so nothing can be appended: %s", definition.name, problem)
+        checkpoint = await self.sink.checkpoint(definition.name)
+        if checkpoint is not None:
+            await self.sink.mark(definition.name, checkpoint.epoch, STOPPED, str(problem))
+
     async def start(self, only: Sequence[ReadModelDefinition] | None = None) -> None:
         """Follows the log in the background, for all read models that are not inline (or for these)."""
-        self._following = [each for each in (only or self.definitions) if not each.inline]
+        self._following = [each for each in (self.definitions if only is None else only) if not each.inline]
         if not self._following:
             return
         wanted = {event for definition in self._following for event in definition.evolves}

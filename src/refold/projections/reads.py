@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from refold.errors import InvalidQuery, ProjectionStopped, StaleRead
+import msgspec
+
+from refold.errors import DefinitionError, InvalidQuery, LogRegression, StaleRead
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded
-from refold.projections.checkpoint import CHANGED, STOPPED
+from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.conditions import Condition, checked, orders_of
 from refold.projections.ordering import sorted_rows
-from refold.projections.projection import Projection
-from refold.projections.sink import Query, Sink
+from refold.projections.projection import Projection, check_history
+from refold.projections.sink import Query, Sink, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
 
@@ -47,27 +49,21 @@ class Reads:
         self._sink = sink
         self._types = types
         self._running = running
-        self._usable: set[str] = set()
 
     async def get(
         self, definition: ReadModelDefinition, key: object, after: int | None, fresh: bool, timeout: float
     ) -> ReadModel | None:
         """The row of a key, or None."""
-        row_key = definition.as_key(key)
-        await self._ready(definition, after, fresh, timeout)
+        row_key = _key(definition, key)
+        if after and not fresh:
+            await self._wait(definition, after, timeout)
         position, rows, _ = await self._sink.read(definition, [row_key], None)
         if not fresh:
             return rows.get(row_key)
         state: dict[RowKey, ReadModel | None] = {row_key: rows.get(row_key)}
+        fold = RowFold(definition)
         for events in await self._unseen(definition, position):
-            mine = [event for event in events if row_key in definition.routes[type(event.event)](event)]
-            others = {
-                key: None for event in mine for key in definition.routes[type(event.event)](event) if key != row_key
-            }
-            # An event may change several rows; only this one is wanted, the others are folded from nothing and dropped.
-            state.update(others)
-            RowFold(definition).fold(state, mine)
-            state = {row_key: state[row_key]}
+            fold.fold(state, events, only=lambda each: each == row_key)
         return state[row_key]
 
     async def find(
@@ -83,11 +79,13 @@ class Reads:
         timeout: float,
     ) -> list[ReadModel]:
         """The rows that fulfil the conditions, in order."""
-        if (limit is not None and limit < 0) or offset < 0:
-            raise InvalidQuery(f"limit={limit} and offset={offset} must be 0 or more")
+        for what, number in (("limit", 0 if limit is None else limit), ("offset", offset)):
+            if type(number) is not int or not 0 <= number < 2**63:
+                raise InvalidQuery(f"{what}={number!r} must be a whole number, 0 or more")
         where = checked(definition, conditions, dict(equals))
         order = orders_of(definition, order_by)
-        await self._ready(definition, after, fresh, timeout)
+        if after and not fresh:
+            await self._wait(definition, after, timeout)
         if not fresh:
             return (await self._sink.read(definition, [], Query(where, order, limit, offset)))[2]
         return await self._find_fresh(definition, where, Query(where, order, limit, offset))
@@ -96,10 +94,8 @@ class Reads:
         self, definition: ReadModelDefinition, where: Condition | None, query: Query
     ) -> list[ReadModel]:
         fold = RowFold(definition)
-        checkpoint = await self._sink.checkpoint(definition.name)
-        unseen = [
-            event for page in await self._unseen(definition, checkpoint.position if checkpoint else 0) for event in page
-        ]
+        checkpoint = await self._checkpoint(definition)
+        unseen = [event for page in await self._unseen(definition, checkpoint.position) for event in page]
         touched = list(fold.keys(unseen))
         enough = None if query.limit is None else query.limit + query.offset + len(touched)
         position, rows, found = await self._sink.read(definition, touched, Query(where, query.order, enough))
@@ -122,7 +118,8 @@ class Reads:
     ) -> int:
         """The number of rows that fulfil the conditions."""
         where = checked(definition, conditions, dict(equals))
-        await self._ready(definition, after, False, timeout)
+        if after:
+            await self._wait(definition, after, timeout)
         return await self._sink.count(definition, where)
 
     async def _unseen(self, definition: ReadModelDefinition, position: int) -> list[list[Recorded[Any]]]:
@@ -132,6 +129,11 @@ class Reads:
         seen = 0
         while True:
             page = await self._store.read_log(after=position, limit=_FRESH_PAGE, where=where)
+            if page.head < position:
+                raise LogRegression(
+                    f"read model {definition.name!r} is at position {position}, the log ends at {page.head}: the log "
+                    f"was restored from an older backup; run `refold rebuild {definition.name}`"
+                )
             if page.events:
                 pages.append([self._types.decode(event) for event in page.events])
                 seen += len(page.events)
@@ -147,26 +149,11 @@ class Reads:
                 )
             position = page.scanned_to
 
-    async def _ready(self, definition: ReadModelDefinition, after: int | None, fresh: bool, timeout: float) -> None:
-        await self._refuse_changed(definition)
-        if after and not fresh:
-            await self._wait(definition, after, timeout)
-
-    async def _refuse_changed(self, definition: ReadModelDefinition) -> None:
-        """Raises `ProjectionStopped` when the rows were written by another definition."""
-        if definition.fingerprint in self._usable:
-            return
+    async def _checkpoint(self, definition: ReadModelDefinition) -> Checkpoint:
         checkpoint = await self._sink.checkpoint(definition.name)
-        if checkpoint is None:
-            raise ProjectionStopped(
-                f"read model {definition.name!r} has no table yet; start a worker (`refold worker`), it makes it"
-            )
-        if checkpoint.fingerprint != definition.fingerprint:
-            raise ProjectionStopped(
-                f"read model {definition.name!r} was written by another definition of it ({CHANGED}); "
-                f"run `refold rebuild {definition.name}`"
-            )
-        self._usable.add(definition.fingerprint)
+        refuse_other(definition, checkpoint)
+        assert checkpoint is not None
+        return checkpoint
 
     async def _wait(self, definition: ReadModelDefinition, wanted: int, timeout: float) -> None:
         """Returns when the read model has reached a position. Raises `StaleRead` at the time-out, or when it stands
@@ -176,29 +163,37 @@ class Reads:
         pause = _FIRST_LOOK
         while True:
             running = self._running(definition)
-            if running is not None and running.applied.position >= wanted and running.owns:
-                return
             left = timeout - (time.monotonic() - began)
+            stopped = False
             if running is not None and running.owns:
-                if (
-                    left > 0
-                    and await running.applied.wait_beyond(wanted - 1, left)
-                    and running.applied.position >= wanted
-                ):
-                    return
                 reached, why = running.applied.position, running.error
-                stopped = running.status != "running"
-            else:
-                checkpoint = await self._sink.checkpoint(definition.name)
-                reached = checkpoint.position if checkpoint else 0
                 if reached >= wanted:
                     return
-                stopped = checkpoint is not None and checkpoint.status == STOPPED
-                why = checkpoint.error if checkpoint is not None and stopped else ""
+                if left > 0:
+                    # Rung too when it stops, or when another process takes over; then the checkpoint tells.
+                    await running.applied.wait_beyond(wanted - 1, left)
+                    continue
+            else:
+                checkpoint = await self._checkpoint(definition)
+                reached, why = checkpoint.position, checkpoint.error or (running.error if running is not None else "")
+                # What was stopped and is nobody's is begun again by the projection here.
+                begins = running is not None and running.status == RUNNING and not checkpoint.owner
+                stopped = checkpoint.status == STOPPED and not begins
                 if running is not None and running.status == STOPPED:
                     stopped, why = True, running.error
+                if stopped:
+                    await check_history(self._store, checkpoint)
+                if reached >= wanted:
+                    return
                 if not stopped and left > 0:
                     await asyncio.sleep(min(pause, left))
                     pause = min(2 * pause, _LONGEST_LOOK)
             if stopped or left <= 0:
                 raise StaleRead(definition.name, wanted, reached, time.monotonic() - began, why)
+
+
+def _key(definition: ReadModelDefinition, given: object) -> RowKey:
+    try:
+        return definition.as_key(given)
+    except (DefinitionError, msgspec.ValidationError, TypeError) as problem:
+        raise InvalidQuery(f"{given!r} cannot be a key of {definition.cls.__qualname__}: {problem}") from problem

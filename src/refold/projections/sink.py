@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from refold.errors import ProjectionStopped
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.projections.checkpoint import CHANGED, Checkpoint, Move
+from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 
-__all__ = ["InlineRows", "Query", "Sink", "building", "refuse_other"]
+__all__ = ["InlineRows", "Query", "Sink", "building", "refuse_inline", "refuse_other"]
 
 
 def building(name: str) -> str:
@@ -28,6 +28,20 @@ def refuse_other(definition: ReadModelDefinition, checkpoint: Checkpoint | None)
         raise ProjectionStopped(
             f"read model {definition.name!r} was written by another definition of it ({CHANGED}); "
             f"run `refold rebuild {definition.name}`"
+        )
+
+
+def refuse_inline(definition: ReadModelDefinition, checkpoint: Checkpoint | None, before: int) -> None:
+    """Raises `ProjectionStopped` when inline rows cannot go on after position `before`: the append must fail then."""
+    refuse_other(definition, checkpoint)
+    assert checkpoint is not None
+    name = definition.name
+    if checkpoint.status == STOPPED:
+        raise ProjectionStopped(f"inline read model {name!r} stopped at {checkpoint.position}: {checkpoint.error}")
+    if checkpoint.position > before:
+        raise ProjectionStopped(
+            f"inline read model {name!r} is at position {checkpoint.position}, after {before}: the log was restored "
+            f"from an older backup; run `refold rebuild {name}`"
         )
 
 

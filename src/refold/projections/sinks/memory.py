@@ -18,7 +18,7 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
-from refold.projections.sink import Query, building, refuse_other
+from refold.projections.sink import Query, building, refuse_inline, refuse_other
 
 __all__ = ["MemorySink"]
 
@@ -180,7 +180,8 @@ class MemorySink:
     ) -> tuple[list[ReadModel], list[RowKey], Move]:
         name = fold.definition.name
         checkpoint = self._checkpoints[name]
-        if checkpoint.position != events[0].position - 1 or checkpoint.fingerprint != fold.definition.fingerprint:
+        refuse_inline(fold.definition, checkpoint, events[0].position - 1)
+        if checkpoint.position != events[0].position - 1:
             raise ProjectionStopped(f"inline read model {name!r} does not stand before these events; rebuild it")
         recorded = [decode(event) for event in events]
         rows = self._tables[name]

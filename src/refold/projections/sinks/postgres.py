@@ -27,7 +27,7 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Query, building, refuse_other
+from refold.projections.sink import Query, building, refuse_inline, refuse_other
 from refold.projections.tables import condition_sql, order_sql, table_of
 from refold.store.event_store import LogPage
 
@@ -451,18 +451,10 @@ class PostgresSink:
         checkpoint = await self._checkpoint(
             run, definition.name, f"and not exists (select from {rows.source} limit 0) for update"
         )
-        if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
-            raise ProjectionStopped(
-                f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
-                f"run `refold rebuild {definition.name}`"
-            )
-        position = checkpoint.position
         before = events[0].position - 1
-        if position > before:
-            raise ProjectionStopped(
-                f"inline read model {definition.name!r} is at position {position}, after {before}: the log was "
-                f"restored from an older backup; run `refold rebuild {definition.name}`"
-            )
+        refuse_inline(definition, checkpoint, before)
+        assert checkpoint is not None
+        position = checkpoint.position
         # Another process appended without this read model. The log's lock is held, so nothing is appended meanwhile.
         while position < before:
             page = await self._store.read_log(after=position, limit=min(_HEAL_PAGE, before - position))

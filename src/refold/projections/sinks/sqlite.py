@@ -16,14 +16,14 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from refold import faults
-from refold.errors import ConfigurationError, ProjectionStopped
+from refold.errors import ConfigurationError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Query, building, refuse_other
+from refold.projections.sink import Query, building, refuse_inline, refuse_other
 from refold.projections.tables import condition_sql, order_sql, sqlite_moment, table_of
 from refold.store.event_store import EventFilter, LogPage
 
@@ -379,17 +379,10 @@ class SqliteSink:
     ) -> None:
         definition = rows.definition
         checkpoint = _checkpoint(connection, definition.name)
-        if checkpoint is None or checkpoint.fingerprint != definition.fingerprint:
-            raise ProjectionStopped(
-                f"inline read model {definition.name!r} was defined otherwise when its rows were written; "
-                f"run `refold rebuild {definition.name}`"
-            )
-        position, before = checkpoint.position, events[0].position - 1
-        if position > before:
-            raise ProjectionStopped(
-                f"inline read model {definition.name!r} is at position {position}, after {before}: the log was "
-                f"restored from an older backup; run `refold rebuild {definition.name}`"
-            )
+        before = events[0].position - 1
+        refuse_inline(definition, checkpoint, before)
+        assert checkpoint is not None
+        position = checkpoint.position
         # Something was appended without this read model, by an app that does not have it or during a rebuild.
         while position < before:
             missed = self._store.page(position, min(_HEAL_PAGE, before - position), _EVERYTHING)(connection).events
