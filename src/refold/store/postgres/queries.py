@@ -70,8 +70,7 @@ class LogQueries:
         limit = max(limit, 1)
         if where.everything:
             events, head = rows.page(result)
-            if events:
-                self._refuse_gaps(events, after, backward)
+            self._refuse_gaps(events, after, limit, head, backward)
             if backward:
                 full = len(events) == limit
                 return LogPage(events, events[-1].position if full else min(head, 1), head)
@@ -89,19 +88,22 @@ class LogQueries:
             return LogPage(events, min(head, 1) if stop <= end else stop, head)
         return LogPage(events, max(after, head if stop >= end else stop), head)
 
-    def _refuse_gaps(self, events: list[StoredEvent], after: int, backward: bool) -> None:
-        first, last = events[0].position, events[-1].position
-        if abs(last - first) == len(events) - 1 and (
-            first == after + 1 or (backward and (first == after - 1 or not after))
+    def _refuse_gaps(self, events: list[StoredEvent], after: int, limit: int, head: int, backward: bool) -> None:
+        """A page must be exactly the positions that it was asked for: whoever sees one has seen all before it."""
+        if backward:
+            first = there = min(after - 1, head) if after else head
+            step = -1
+        else:
+            first, step, there = after + 1, 1, head - after
+        count = max(min(limit, there), 0)
+        if len(events) == count and (
+            not events or (events[0].position == first and events[-1].position == first + step * (count - 1))
         ):
             return
-        expected = events[-1].position if backward else after + 1
-        for event in reversed(events) if backward else events:
-            if event.position != expected:
-                break
-            expected += 1
+        found = {event.position for event in events}
+        missing = next((at for at in range(first, first + step * count, step) if at not in found), first)
         raise StoreCorrupt(
-            f"{self._address.name}: position {expected} is missing from the log; it was damaged or written to by "
+            f"{self._address.name}: position {missing} is missing from the log; it was damaged or written to by "
             "something else than Refold; restore it from a backup"
         )
 
