@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from refold import Conflict, Rejected
+from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
+from refold.errors import InvalidCommand
 from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney
 
 INSERT = "insert into customers values ('alice')"
@@ -66,3 +67,33 @@ async def test_commands_beside_a_unit_of_work_see_what_it_did(sql: Context):
         await unit.command(WithdrawMoney(account_id="42", amount=Decimal(1)))
     with pytest.raises(Rejected):
         await sql.execute(WithdrawMoney(account_id="42", amount=Decimal(1)))
+
+
+class Touch(Command):
+    thing_id: str
+
+
+class Touched(Event):
+    pass
+
+
+class Thing(Aggregate, stream="thing", id="thing_id"):
+    position: int = 0
+
+    @decide
+    def touch(self, command: Touch) -> Touched:
+        return Touched()
+
+    @evolve
+    def touched(self, event: Touched, recorded: Recorded[Touched]) -> None:
+        self.position = recorded.position
+
+
+async def test_a_fold_that_reads_positions_takes_one_command_in_a_unit():
+    async with App("things", aggregates=[Thing]).connect("sqlite:///:memory:") as things:
+        async with things.transaction() as unit:
+            await unit.command(Touch(thing_id="1"))
+            await unit.command(Touch(thing_id="2"))
+            with pytest.raises(InvalidCommand, match="no position and time before the commit"):
+                await unit.command(Touch(thing_id="1"))
+        assert (await things.load(Thing, "2")).position == 2

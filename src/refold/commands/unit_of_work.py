@@ -10,6 +10,7 @@ from uuid import UUID
 
 from refold.commands.envelope import sealed
 from refold.commands.handler import CommandHandler
+from refold.errors import InvalidCommand
 from refold.folds.aggregate import Aggregate
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
@@ -35,6 +36,7 @@ class UnitOfWork:
         self._types = types
         self._actor = actor
         self._states: dict[str, tuple[Aggregate, int]] = {}
+        self._waiting_for_the_commit: set[str] = set()
 
     @property
     def connection(self) -> Any:
@@ -61,7 +63,8 @@ class UnitOfWork:
         """Decides a command now and stages its events. Commands for one stream see what was decided before them in this
         unit.
 
-        Raises `Rejected`, `InvalidCommand`, `UnknownCommand`; leave the block by the exception to roll back.
+        Raises `Rejected`, `InvalidCommand`, `UnknownCommand`; leave the block by the exception to roll back. A command
+        id that was executed before raises `AlreadyAppended` where the block ends.
         """
         decider = self._commands.deciders.of(command)
         valid = decider.validated(command)
@@ -71,6 +74,12 @@ class UnitOfWork:
             loaded = await loader.load(stream)
             self._states[stream] = (loaded.state, loaded.version)
         state, version = self._states[stream]
+        if stream in self._waiting_for_the_commit:
+            raise InvalidCommand(
+                f"command {type(valid).__name__}: the fold of {decider.definition.cls.__qualname__} reads recorded events, "
+                "which have no position and time before the commit; give a second command for the same stream a unit of "
+                "its own"
+            )
         decided = decider.decide(state, valid)
         if not decided:
             return ()
@@ -91,9 +100,11 @@ class UnitOfWork:
         self._transaction.append(
             Append((StreamAppend(stream, version, tuple(new for new, _ in prepared)),), envelope.id)
         )
+        if any(handler.wants_recorded for handler in decider.definition.evolves.values()):
+            self._waiting_for_the_commit.add(stream)
+            return tuple(event for _, event in prepared)
         state = copy.deepcopy(state)
         for offset, (new, event) in enumerate(prepared, start=1):
-            # Position and time are not known before the commit; a handler that reads them sees zeros here.
             stored = StoredEvent(
                 0, stream, version + offset, new.type, new.schema_version, new.payload, new.metadata, 0, None, b"", 0
             )
