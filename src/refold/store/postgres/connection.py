@@ -20,6 +20,8 @@ __all__ = ["ConnectionLost", "OnAnswer", "Session", "connection_parameters"]
 _BINARY = pq.Format.BINARY
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
 _OK = pq.ConnStatus.OK
+_HALF_WAY = 1.0
+"""Seconds that an attempt to connect may still take when it is given up."""
 
 
 class ConnectionLost(Exception):
@@ -59,14 +61,23 @@ class Session:
     async def connect(cls, address: Address, role: str) -> Session:
         """A new session. Raises `StoreUnavailable`, `ConfigurationError`."""
         parameters = connection_parameters(address, role)
-        try:
-            connection = await psycopg.AsyncConnection.connect(
+        attempt = asyncio.ensure_future(
+            psycopg.AsyncConnection.connect(
                 **parameters,  # type: ignore[arg-type]  # libpq's parameters, not psycopg's own
                 autocommit=True,
                 prepare_threshold=None,
             )
+        )
+        try:
+            connection = await asyncio.shield(attempt)
         except psycopg.Error as problem:
             raise connecting(problem, address.name, address.parameters.get("password")) from None
+        except asyncio.CancelledError:
+            # Cut off half-way, its socket would stay open until it is collected as garbage, and the server wait for the
+            # login up to a minute, in which no database can be dropped.
+            await asyncio.wait([attempt], timeout=_HALF_WAY)
+            attempt.add_done_callback(_let_go)
+            raise
         return cls(connection, parameters["application_name"])
 
     @property
@@ -225,3 +236,9 @@ def _settle(answer: asyncio.Future[pq.abc.PGresult], result: pq.abc.PGresult | C
         answer.set_exception(result)
     else:
         answer.set_result(result)
+
+
+def _let_go(attempt: asyncio.Future[psycopg.AsyncConnection[tuple[object, ...]]]) -> None:
+    """Ends a connection that nobody wants any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().pgconn.finish()
