@@ -53,14 +53,17 @@ def read_log(
     connection: sqlite3.Connection, after: int, limit: int, where: EventFilter, backward: bool, window: int
 ) -> LogPage:
     """Events of the log; see `EventStore.read_log`. A filtered read scans at most `window` positions."""
-    connection.execute("begin")
+    own = not connection.in_transaction
+    if own:
+        connection.execute("begin")
     try:
         end = head(connection).position
         if where.everything:
             return _read_all(connection, after, limit, backward, end)
         return _read_filtered(connection, after, limit, where, backward, window, end)
     finally:
-        connection.execute("rollback")
+        if own:
+            connection.execute("rollback")
 
 
 def _read_all(connection: sqlite3.Connection, after: int, limit: int, backward: bool, end: int) -> LogPage:

@@ -164,8 +164,9 @@ class SqliteStore:
         if self._closed:
             raise StoreUnavailable(f"{self.name} is closed")
         if self.address.path is None:
-            async with self._one_writer:
-                return await self._writing.run(self._in_words, function, self._connection())
+            # Between the steps of a transaction, not after it: it reads too, and would wait for itself. Events are
+            # appended in one step with their commit, so no read sees any that are not committed.
+            return await self._writing.run(self._in_words, function, self._connection())
         reader = await self._take_reader()
         try:
             return await reader.run(function)
