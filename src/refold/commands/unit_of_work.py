@@ -77,7 +77,7 @@ class UnitOfWork:
         if stream in self._waiting_for_the_commit:
             raise InvalidCommand(
                 f"command {type(valid).__name__}: the fold of {decider.definition.cls.__qualname__} reads recorded "
-                "events, which have no position and time before the commit; give a second command for the same stream a "
+                "events, which have no position and time before the commit; give a second command for the stream a "
                 "unit of its own"
             )
         decided = decider.decide(state, valid)
