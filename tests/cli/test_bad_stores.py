@@ -100,8 +100,39 @@ def test_a_file_system_that_is_read_only(accounts: Project) -> None:
         assert_refused(Done(run.returncode, run.stdout, run.stderr), STORE, "cannot be created (Read-only file system)")
 
 
+@SQLITE
+def test_a_disk_that_is_full(accounts: Project) -> None:
+    # A limit on the size of files stands in for the disk; the log and its export are longer than it.
+    accounts.refold("export", "log.jsonl")
+    lines = (accounts.folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    long = lines[1].replace('"owner":"alice"', f'"owner":"{"x" * 3_000_000}"')
+    (accounts.folder / "long.jsonl").write_text("".join([lines[0], long, *lines[2:]]), encoding="utf-8")
+    limited = ["bash", "-c", 'ulimit -f 2000; exec "$@"', "bash"]
+    arguments = ["import", "long.jsonl", "--trust-changes", "--url", "sqlite:///target.db"]
+    run = subprocess.run(
+        [*limited, *command(*arguments)],
+        check=False,
+        cwd=accounts.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert_refused(Done(run.returncode, run.stdout, run.stderr), STORE, "target.db", "full")
+    assert accounts.refold("status", "--url", "sqlite:///target.db", "--json").json["head"] == 0
+    assert accounts.refold(*arguments).code == 0
+
+
 @pytest.mark.postgres
 class TestPostgres:
+    def test_looking_does_not_make_a_log(self, postgres18: PostgresServer, tmp_path: Path) -> None:
+        url = postgres18.create_database("cli_empty")
+        for arguments in (["status"], ["streams"], ["verify"], ["export", "log.jsonl"]):
+            done = refold(*arguments, "--url", url, cwd=tmp_path)
+            assert_refused(done, STORE, "cli_empty has schema version 0", "run `refold migrate`")
+        with psycopg.connect(url) as connection:
+            assert connection.execute("select count(*) from pg_namespace where nspname = 'refold'").fetchone() == (0,)
+        postgres18.drop_database("cli_empty")
+
     def test_a_wrong_password(self, postgres18: PostgresServer, tmp_path: Path) -> None:
         url = postgres18.url().replace("postgres://", "postgresql://")
         host = url.rpartition("@")[2].partition("/")[0]

@@ -47,7 +47,7 @@ async def open_store(store: str | EventStore, *, limits: Limits, listen_url: str
     # Imported here: psycopg is an optional extra, and the module says so when it is missing.
     from refold.store.postgres import open_postgres
 
-    return await open_postgres(store, limits=limits, listen_url=listen_url)
+    return await open_postgres(store, limits=limits, listen_url=listen_url, create=not read_only)
 
 
 async def open_sink(store: EventStore) -> Sink:

@@ -31,8 +31,9 @@ async def open_postgres(
     schema: str | None = None,
     readers: int = 8,
     patience: float = 10.0,
+    create: bool = True,
 ) -> PostgresStore:
-    """Opens the log in a database, and creates it where there is none.
+    """Opens the log in a database, and creates it where there is none (without `create` that is a `SchemaMismatch`).
 
     `url` may lead through a pooler in transaction mode; `listen_url` is then a direct address, on which notifications
     of other processes are heard (without it their appends are found by polling). `schema` (or `?schema=` in the URL) is
@@ -44,7 +45,9 @@ async def open_postgres(
     _require_psycopg()
     from refold.store.postgres.open import open_log
 
-    return await open_log(url, limits=limits, listen_url=listen_url, schema=schema, readers=readers, patience=patience)
+    return await open_log(
+        url, limits=limits, listen_url=listen_url, schema=schema, readers=readers, patience=patience, create=create
+    )
 
 
 async def migrate_postgres(url: str, *, schema: str | None = None) -> tuple[int, int]:

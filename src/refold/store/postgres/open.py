@@ -13,14 +13,21 @@ __all__ = ["migrate_log", "open_log"]
 
 
 async def open_log(
-    url: str, *, limits: Limits | None, listen_url: str | None, schema: str | None, readers: int, patience: float
+    url: str,
+    *,
+    limits: Limits | None,
+    listen_url: str | None,
+    schema: str | None,
+    readers: int,
+    patience: float,
+    create: bool,
 ) -> PostgresStore:
     """What `refold.store.postgres.open_postgres` does, once psycopg is known to be there."""
     address = Address.parse(url, schema)
     listen = Address.parse(listen_url, address.schema) if listen_url else address
     session = await Session.connect(address, "writer")
     try:
-        await create_if_empty(session, address)
+        await create_if_empty(session, address, create=create)
         framed = await _needs_a_frame(session)
     except BaseException as problem:
         session.drop("the log could not be opened")

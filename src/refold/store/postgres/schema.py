@@ -43,8 +43,8 @@ async def found_version(connection: psycopg.AsyncConnection[tuple[object, ...]],
     return int(str(row[0])) if row else 0
 
 
-async def create_if_empty(session: Session, address: Address) -> None:
-    """Creates the schema where there is none.
+async def create_if_empty(session: Session, address: Address, *, create: bool = True) -> None:
+    """Creates the schema where there is none, or, without `create`, refuses such a database.
 
     Raises `SchemaMismatch` for a schema of another version, `ConfigurationError` for a database that cannot hold a log.
     """
@@ -52,7 +52,7 @@ async def create_if_empty(session: Session, address: Address) -> None:
     try:
         await _check_encoding(connection, address)
         version = await found_version(connection, address)
-        if version == 0:
+        if version == 0 and create:
             _, version = await migrate(session, address, only_if_empty=True)
     except psycopg.Error as problem:
         raise _explained(problem, address) from problem
