@@ -66,6 +66,7 @@ async def test_read_models_equal_the_fold(context: Context) -> None:
 async def test_a_receipt_returns_though_nothing_matches(context: Context) -> None:
     receipt = await context.append("noise-1", [Noise()])
     assert await context.get(Stock, "a", after=receipt, timeout=5) is None
+    assert await context.get(Total, "all", after=receipt, timeout=5) is None
     assert [each.position for each in await context.projections.checkpoints()] == [1, 1]
 
 
@@ -97,9 +98,9 @@ async def test_an_event_that_cannot_be_folded(where: str | EventStore) -> None:
             await context.get(Total, "all", after=poison, timeout=30)
         assert time.monotonic() - began < 5
         # What is there can be read.
-        row = await context.get(Total, "all", after=poison.first)
-        assert row is not None
-        assert row.count == 3
+        total = await context.get(Total, "all", after=poison.first)
+        assert total is not None
+        assert total.count == 3
         with pytest.raises(ZeroDivisionError):
             await context.rebuild(Total)
         assert [each.name for each in await context.projections.checkpoints()] == ["stock", "total"]
@@ -252,7 +253,7 @@ async def test_a_definition_that_changed(where: str | EventStore) -> None:
             lambda: context.count(Renamed),
         ):
             with pytest.raises(ProjectionStopped, match=r"another definition of it .*refold rebuild total"):
-                await read()  # type: ignore[no-untyped-call]
+                await read()
         local = context.projections.local("total")
         assert local is not None
         await until(lambda: asyncio.sleep(0, local.status == CHANGED), "it to stand still")

@@ -6,15 +6,27 @@ import asyncio
 import enum
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 
 from refold import App, Deleted, Event, ReadModel, Recorded, StaleRead, evolve, field
 from refold.errors import ConfigurationError, InvalidQuery
+from refold.testing.memory import MemoryStore
 from tests.domain import AccountSummary, CloseAccount, DepositMoney, DepositsPerDay, OpenAccount, bank
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Where a context connects to: a store in memory, or the URL of an empty database. It may be connected to again."""
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/bank.db"
+    return request.getfixturevalue("postgres18").create_database(f"reading_{uuid4().hex}")
 
 
 class Colour(enum.Enum):

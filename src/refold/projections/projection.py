@@ -149,8 +149,6 @@ class Projection:
         self.owns = True
         self.status, self.error = RUNNING, ""
         self._absences = 0
-        if checkpoint.status != RUNNING:
-            await self._sink.mark(self.definition.name, self._epoch, RUNNING, "")
         pace = Pace()
         renewed = time.monotonic()
         while not self._stopping.is_set():

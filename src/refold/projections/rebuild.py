@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable
 
@@ -23,8 +22,6 @@ from refold.store.event_store import EventStore
 __all__ = ["RebuildProgress", "rebuild"]
 
 _PAGE = 5_000
-_TRIES = 3
-_TRIES_INLINE = 50
 
 
 class RebuildProgress(msgspec.Struct, frozen=True):
@@ -60,7 +57,7 @@ async def rebuild(
         building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease)
         await building_up.catch_up(progress)
         faults.at("rebuild.caught_up")
-        await building_up.switch(owner)
+        await building_up.switch()
         faults.at("rebuild.switched")
     except Exception:
         await _clear_away(sink, definition, claimed.epoch)
@@ -121,29 +118,15 @@ class _Building:
         if folding.position > folding.written:
             await folding.write()
 
-    async def switch(self, owner: str) -> None:
-        """Puts it in the place of the old one, as soon as it has seen as much.
-
-        An old one that is quicker again and again is held still for the last step.
-        """
-        name, inline = self._definition.name, self._definition.inline
-        held: Checkpoint | None = None
-        back = False
-        for attempt in itertools.count(1):
-            if await self._sink.switch(self._definition, self._epoch, back=back):
-                return
-            if not await self._sink.renew(building(name), self._epoch, self._lease):
-                raise ProjectionStopped(f"read model {name!r} was taken over by another rebuild")
-            old = await self._sink.checkpoint(name)
-            try:
-                await check_history(self._store, old or Checkpoint(name=name))
-            except LogRegression:
-                back = True  # what the old one has seen is not in this log
-            if attempt >= _TRIES and not inline and held is None:
-                held = await self._sink.claim(name, owner, self._lease, force=True)
-            # An inline one moves with each append; the next one heals what this one lacks.
-            back = back or (inline and attempt >= _TRIES_INLINE)
-            await self.catch_up()
+    async def switch(self) -> None:
+        """Puts it in the place of the old one. What that has seen meanwhile is folded in the same step."""
+        name, back = self._definition.name, False
+        try:
+            await check_history(self._store, await self._sink.checkpoint(name) or Checkpoint(name=name))
+        except LogRegression:
+            back = True  # what the old one has seen is not in this log
+        if not await self._sink.switch(self._definition, self._epoch, decode=self._types.decode, back=back):
+            raise ProjectionStopped(f"read model {name!r} was taken over by another rebuild")
 
     async def _renew(self) -> None:
         now = time.monotonic()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from refold.errors import ProjectionStopped
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 
-__all__ = ["InlineRows", "Query", "Sink", "building", "refuse_inline", "refuse_other"]
+__all__ = ["Decode", "InlineRows", "Query", "Sink", "building", "refuse_inline", "refuse_other"]
+
+
+Decode = Callable[[StoredEvent], Any]
+"""Turns a stored event into a recorded one."""
 
 
 def building(name: str) -> str:
@@ -95,7 +100,10 @@ class Sink(Protocol):
         ...
 
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
-        """Makes `owner` the owner for so long, in a new epoch, if nobody else is (or by force). None: somebody is."""
+        """Makes `owner` the owner for so long, in a new epoch, if nobody else is (or by force). None: somebody is.
+
+        What stopped it before is forgotten: whoever owns it tries.
+        """
         ...
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
@@ -130,11 +138,14 @@ class Sink(Protocol):
         """
         ...
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
+    async def switch(
+        self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
+    ) -> bool:
         """Puts the built table in the place of the read one, with its checkpoint, in one transaction.
 
         `epoch` is the built one's. False: it belongs to another epoch by now, or the read one has seen more, so that
-        whoever waited for a position would read older rows (`back` does it nevertheless).
+        whoever waited for a position would read older rows. With `decode`, what it has seen more is folded in the same
+        transaction, while nobody writes; `back` switches nevertheless.
         """
         ...
 
@@ -155,6 +166,6 @@ class Sink(Protocol):
 class InlineRows(Protocol):
     """A sink that can change rows in the appending transaction."""
 
-    def install(self, definitions: Sequence[ReadModelDefinition], decode: Any) -> None:
-        """Makes the store call it with each append. `decode` turns a stored event into a recorded one."""
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Decode) -> None:
+        """Makes the store call it with each append."""
         ...

@@ -347,7 +347,7 @@ class Leases:
         assert not await sink.renew(EVERYTHING.name, mine.epoch, 60)
 
     async def test_what_became_of_it_is_kept(self, sink: Sink) -> None:
-        """Until it moves again."""
+        """Until it moves again, or another tries."""
         mine = await _owned(sink)
         await sink.mark(EVERYTHING.name, mine.epoch, "stopped", "why: ' \" ü")
         marked = await sink.checkpoint(EVERYTHING.name)
@@ -358,6 +358,10 @@ class Leases:
         assert moved is not None
         assert (moved.status, moved.error) == (RUNNING, "")
         assert moved.updated_at > mine.updated_at
+        await sink.mark(EVERYTHING.name, mine.epoch, "stopped", "why")
+        taken = await sink.claim(EVERYTHING.name, "me", 60)
+        assert taken is not None
+        assert (taken.status, taken.error) == (RUNNING, "")
 
     async def test_nobody_claims_what_is_not_there(self, sink: Sink) -> None:
         """It is registered first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,8 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
-from refold.projections.sink import Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
+from refold.store.event_store import LogPage
 
 __all__ = ["MemorySink"]
 
@@ -27,6 +28,10 @@ class MemoryAccess(Protocol):
     """What the sink needs of its store."""
 
     inline: Any
+
+    async def read_log(self, *, after: int = 0, limit: int = 1000) -> LogPage:
+        """Reads the log."""
+        ...
 
 
 class MemorySink:
@@ -84,7 +89,8 @@ class MemorySink:
         known = self._checkpoints.get(name)
         if known is None or not (force or known.owner in ("", owner) or known.lease_until < _now()):
             return None
-        return self._change(name, owner=owner, epoch=known.epoch + 1, lease_until=_now() + int(seconds * 1_000_000))
+        lease_until = _now() + int(seconds * 1_000_000)
+        return self._change(name, owner=owner, epoch=known.epoch + 1, lease_until=lease_until, status=RUNNING, error="")
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""
@@ -126,14 +132,21 @@ class MemorySink:
         self._put(definition, table, rows, deleted, move)
         return True
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
+    async def switch(
+        self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
+    ) -> bool:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
         if not self._owned(built, epoch):
             return False
         new, old = self._checkpoints[built], self._checkpoints[name]
         if old.position > new.position and not back:
-            return False
+            if decode is None:
+                return False
+            # Reading in memory lets nobody in between.
+            page = await self._store.read_log(after=new.position, limit=old.position - new.position)
+            self._put(definition, built, *self._changes(RowFold(definition), built, new, page.events, decode))
+            new = self._checkpoints[built]
         del self._checkpoints[built]
         self._tables[name] = self._tables.pop(built)
         self._checkpoints[name] = msgspec.structs.replace(
@@ -162,7 +175,7 @@ class MemorySink:
         rows = self._tables.get(definition.name, {})
         return sum(where is None or where.holds(row) for row in rows.values())
 
-    def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Decode) -> None:
         """See `InlineRows.install`."""
         folds = [RowFold(definition) for definition in definitions]
 
@@ -176,15 +189,20 @@ class MemorySink:
         self._store.inline = inline if folds else None
 
     def _folded(
-        self, fold: RowFold, events: list[StoredEvent], decode: Callable[[StoredEvent], Any]
+        self, fold: RowFold, events: list[StoredEvent], decode: Decode
     ) -> tuple[list[ReadModel], list[RowKey], Move]:
         name = fold.definition.name
         checkpoint = self._checkpoints[name]
         refuse_inline(fold.definition, checkpoint, events[0].position - 1)
         if checkpoint.position != events[0].position - 1:
             raise ProjectionStopped(f"inline read model {name!r} does not stand before these events; rebuild it")
+        return self._changes(fold, name, checkpoint, events, decode)
+
+    def _changes(
+        self, fold: RowFold, table: str, checkpoint: Checkpoint, events: list[StoredEvent], decode: Decode
+    ) -> tuple[list[ReadModel], list[RowKey], Move]:
         recorded = [decode(event) for event in events]
-        rows = self._tables[name]
+        rows = self._tables[table]
         state: dict[RowKey, ReadModel | None] = {
             key: copy.deepcopy(rows[key]) for key in fold.keys(recorded) if key in rows
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -27,13 +28,13 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
 from refold.projections.tables import condition_sql, order_sql, table_of
 from refold.store.event_store import LogPage
 
 __all__ = ["PostgresSink"]
 
-Run = Callable[[str, Sequence[str | int | None]], Awaitable[list[tuple[Any, ...]]]]
+Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 
 _DIALECT: Any = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
 _NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
@@ -77,6 +78,10 @@ class PostgresAccess(Protocol):
 
     async def read_log(self, *, after: int = 0, limit: int = 1000) -> LogPage:
         """Reads the log."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction, on its `connection`."""
         ...
 
 
@@ -259,7 +264,8 @@ class PostgresSink:
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """See `Sink.claim`."""
         rows = await self._store.run(
-            f"update {self._checkpoints} set owner = $1, epoch = epoch + 1, lease_until = {_NOW} + $2 where name = $3 "
+            f"update {self._checkpoints} set owner = $1, epoch = epoch + 1, lease_until = {_NOW} + $2, "
+            "status = 'running', error = '' where name = $3 "
             f"and ($4 = 1 or owner = '' or owner = $1 or lease_until < {_NOW}) returning {_FIELDS}",
             (owner, int(seconds * 1_000_000), name, int(force)),
         )
@@ -328,39 +334,37 @@ class PostgresSink:
         answer = await run(shape.write, parameters)
         return bool(answer[0][0])
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
+    async def switch(
+        self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
+    ) -> bool:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
-        # A DO block takes no parameters; names come from definitions, which allow letters, digits and _ only.
-        await self._store.run(
-            f"""do $do$
-            declare
-                new {self._checkpoints}%rowtype;
-                old {self._checkpoints}%rowtype;
-            begin
-                -- Tables before rows, as every statement that writes takes its locks: otherwise each would wait for
-                -- the other.
-                if to_regclass('"{name}"') is not null then
-                    lock table "{name}" in access exclusive mode;
-                end if;
-                select * into new from {self._checkpoints} where name = '{built}' and epoch = {epoch} for update;
-                if not found then
-                    return;
-                end if;
-                select * into old from {self._checkpoints} where name = '{name}' for update;
-                if old.position > new.position and not {back} then
-                    return;
-                end if;
-                -- The epoch goes on, so that whoever ran the old one finds that it is not his any more.
-                update {self._checkpoints} set position = new.position, append_id = new.append_id,
-                    fingerprint = new.fingerprint, owner = '', epoch = epoch + 1, lease_until = 0, status = 'running',
-                    error = '', updated_at = {_NOW} where name = '{name}';
-                drop table if exists "{name}";
-                alter table "{built}" rename to "{name}";
-                delete from {self._checkpoints} where name = '{built}';
-            end $do$"""
-        )
-        return await self.checkpoint(built) is None
+        async with self._store.transaction() as transaction:
+            run = _on(transaction.connection)
+            # Tables before rows, as every statement that writes takes its locks: otherwise each would wait for the
+            # other. From here on nobody writes to the read one.
+            if (await run("select to_regclass($1) is not null", (f'"{name}"',)))[0][0]:
+                await run(f'lock table "{name}" in access exclusive mode')
+            new = await self._checkpoint(run, built, "for update")
+            old = await self._checkpoint(run, name, "for update")
+            if new is None or new.epoch != epoch:
+                return False
+            if old is not None and old.position > new.position and not back:
+                if decode is None:
+                    return False
+                await self._heal(run, self._rows(definition, built), RowFold(definition), decode, new, old.position)
+            # The epoch goes on, so that whoever ran the old one finds that it is not his any more.
+            await run(
+                f"update {self._checkpoints} o set position = n.position, append_id = n.append_id, "
+                "fingerprint = n.fingerprint, owner = '', epoch = o.epoch + 1, lease_until = 0, status = 'running', "
+                f"error = '', updated_at = {_NOW} from {self._checkpoints} n where o.name = $1 and n.name = $2",
+                (name, built),
+            )
+            await run(f'drop table if exists "{name}"')
+            await run(f'alter table "{built}" rename to "{name}"')
+            await run(f"delete from {self._checkpoints} where name = $1", (built,))
+            faults.at("rebuild.switching")
+        return True
 
     async def read(
         self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
@@ -428,23 +432,19 @@ class PostgresSink:
             return await self.count(definition, where)  # it was switched just now
         return int(answer[0][0])
 
-    def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Decode) -> None:
         """See `InlineRows.install`."""
         shapes = [(self._rows(definition, definition.name), RowFold(definition)) for definition in definitions]
 
         async def inline(connection: psycopg.AsyncConnection[Any], events: list[StoredEvent]) -> None:
-            async def run(sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
-                async with AsyncRawCursor(connection) as cursor:
-                    await cursor.execute(sql, list(parameters))
-                    return await cursor.fetchall() if cursor.description is not None else []
-
+            run = _on(connection)
             for rows, fold in shapes:
                 await self._apply_inline(run, rows, fold, events, decode)
 
         self._store.inline = inline if shapes else None
 
     async def _apply_inline(
-        self, run: Run, rows: _Rows, fold: RowFold, events: list[StoredEvent], decode: Callable[[StoredEvent], Any]
+        self, run: Run, rows: _Rows, fold: RowFold, events: list[StoredEvent], decode: Decode
     ) -> None:
         definition = rows.definition
         # The table is named here so that its lock is taken before the row's, as everywhere.
@@ -454,16 +454,22 @@ class PostgresSink:
         before = events[0].position - 1
         refuse_inline(definition, checkpoint, before)
         assert checkpoint is not None
+        # Another process may have appended without this read model. The log's lock is held, so it does not do so now.
+        await self._heal(run, rows, fold, decode, checkpoint, before)
+        last = events[-1]
+        move = Move(before, last.position, last.append_id.hex(), checkpoint.epoch)
+        await self._fold_inline(run, rows, fold, events, decode, move)
+
+    async def _heal(
+        self, run: Run, rows: _Rows, fold: RowFold, decode: Decode, checkpoint: Checkpoint, upto: int
+    ) -> None:
+        """Folds what the log has after a checkpoint, inside the transaction."""
         position = checkpoint.position
-        # Another process appended without this read model. The log's lock is held, so nothing is appended meanwhile.
-        while position < before:
-            page = await self._store.read_log(after=position, limit=min(_HEAL_PAGE, before - position))
+        while position < upto:
+            page = await self._store.read_log(after=position, limit=min(_HEAL_PAGE, upto - position))
             move = Move(position, page.scanned_to, page.events[-1].append_id.hex(), checkpoint.epoch)
             await self._fold_inline(run, rows, fold, page.events, decode, move)
             position = page.scanned_to
-        last = events[-1]
-        move = Move(position, last.position, last.append_id.hex(), checkpoint.epoch)
-        await self._fold_inline(run, rows, fold, events, decode, move)
 
     async def _fold_inline(
         self,
@@ -471,7 +477,7 @@ class PostgresSink:
         rows: _Rows,
         fold: RowFold,
         events: list[StoredEvent],
-        decode: Callable[[StoredEvent], Any],
+        decode: Decode,
         move: Move,
     ) -> None:
         recorded = [decode(event) for event in events]
@@ -484,16 +490,25 @@ class PostgresSink:
         parameters = (
             move.after,
             move.append_id,
-            rows.definition.name,
+            rows.table.name,
             move.before,
             move.epoch,
             rows.encoded(changed),
             rows.keys(deleted),
         )
         if not (await run(sql, parameters))[0][0]:
-            raise ProjectionStopped(
-                f"the checkpoint of inline read model {rows.definition.name!r} was moved by another"
-            )
+            raise ProjectionStopped(f"the checkpoint of read model {rows.table.name!r} was moved by another")
+
+
+def _on(connection: psycopg.AsyncConnection[Any]) -> Run:
+    """Runs statements inside the transaction of a connection."""
+
+    async def run(sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
+        async with AsyncRawCursor(connection) as cursor:
+            await cursor.execute(sql, list(parameters))
+            return await cursor.fetchall() if cursor.description is not None else []
+
+    return run
 
 
 def _create(definition: ReadModelDefinition, table: str) -> str:

@@ -23,7 +23,7 @@ from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
 from refold.projections.tables import condition_sql, order_sql, sqlite_moment, table_of
 from refold.store.event_store import EventFilter, LogPage
 
@@ -232,7 +232,8 @@ class SqliteSink:
         def run(connection: sqlite3.Connection) -> Checkpoint | None:
             now = _now()
             changed = connection.execute(
-                "update refold_checkpoints set owner = ?, epoch = epoch + 1, lease_until = ? "
+                "update refold_checkpoints set owner = ?, epoch = epoch + 1, lease_until = ?, "
+                "status = 'running', error = '' "
                 "where name = ? and (? or owner = '' or owner = ? or lease_until < ?)",
                 (owner, now + int(seconds * 1_000_000), name, force, owner, now),
             ).rowcount
@@ -290,14 +291,22 @@ class SqliteSink:
 
         return await self._store.transact(run)
 
-    async def switch(self, definition: ReadModelDefinition, epoch: int, *, back: bool = False) -> bool:
+    async def switch(
+        self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
+    ) -> bool:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
+        built_rows, fold = self._rows(definition, built), RowFold(definition)
 
         def run(connection: sqlite3.Connection) -> bool:
             new, old = _checkpoint(connection, built), _checkpoint(connection, name)
-            if new is None or new.epoch != epoch or (old is not None and old.position > new.position and not back):
+            if new is None or new.epoch != epoch:
                 return False
+            if old is not None and old.position > new.position and not back:
+                if decode is None:
+                    return False
+                self._heal(connection, built_rows, fold, decode, new, old.position)
+                new = _checkpoint(connection, built) or new
             connection.execute(f'drop table if exists "{name}"')
             connection.execute(f'alter table "{built}" rename to "{name}"')
             # The epoch goes on, so that whoever ran the old one finds that it is not his any more.
@@ -359,7 +368,7 @@ class SqliteSink:
             statement = statement.limit(-1 if query.limit is None else query.limit).offset(query.offset)
         return _compiled(statement)
 
-    def install(self, definitions: Sequence[ReadModelDefinition], decode: Callable[[StoredEvent], Any]) -> None:
+    def install(self, definitions: Sequence[ReadModelDefinition], decode: Decode) -> None:
         """See `InlineRows.install`."""
         shapes = [(self._rows(definition, definition.name), RowFold(definition)) for definition in definitions]
 
@@ -375,20 +384,32 @@ class SqliteSink:
         rows: _Rows,
         fold: RowFold,
         events: list[StoredEvent],
-        decode: Callable[[StoredEvent], Any],
+        decode: Decode,
     ) -> None:
         definition = rows.definition
         checkpoint = _checkpoint(connection, definition.name)
         before = events[0].position - 1
         refuse_inline(definition, checkpoint, before)
         assert checkpoint is not None
+        # Something may have been appended without this read model, by an app that does not have it.
+        self._heal(connection, rows, fold, decode, checkpoint, before)
+        _fold_inline(connection, rows, fold, events, decode, before, checkpoint.epoch)
+
+    def _heal(
+        self,
+        connection: sqlite3.Connection,
+        rows: _Rows,
+        fold: RowFold,
+        decode: Decode,
+        checkpoint: Checkpoint,
+        upto: int,
+    ) -> None:
+        """Folds what the log has after a checkpoint, inside the transaction."""
         position = checkpoint.position
-        # Something was appended without this read model, by an app that does not have it or during a rebuild.
-        while position < before:
-            missed = self._store.page(position, min(_HEAL_PAGE, before - position), _EVERYTHING)(connection).events
+        while position < upto:
+            missed = self._store.page(position, min(_HEAL_PAGE, upto - position), _EVERYTHING)(connection).events
             _fold_inline(connection, rows, fold, missed, decode, position, checkpoint.epoch)
             position = missed[-1].position
-        _fold_inline(connection, rows, fold, events, decode, position, checkpoint.epoch)
 
 
 def _fold_inline(
@@ -396,7 +417,7 @@ def _fold_inline(
     rows: _Rows,
     fold: RowFold,
     events: list[StoredEvent],
-    decode: Callable[[StoredEvent], Any],
+    decode: Decode,
     position: int,
     epoch: int,
 ) -> None:
@@ -407,7 +428,7 @@ def _fold_inline(
     refuse_unkeepable(rows.definition, changed)
     _write(connection, rows, changed, [key for key in touched if state[key] is None])
     last = events[-1]
-    _moved(connection, rows.definition.name, Move(position, last.position, last.append_id.hex(), epoch))
+    _moved(connection, rows.table.name, Move(position, last.position, last.append_id.hex(), epoch))
 
 
 def _now() -> int:
