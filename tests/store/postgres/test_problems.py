@@ -71,7 +71,7 @@ async def test_a_store_is_named_without_its_password(fresh_database: str, postgr
     ("url", "shown"),
     [
         ("postgresql://alice:secret@host:1/db", "postgresql://alice@host:1/db"),
-        ("postgresql://alice:s@cret@host/db?sslmode=require", "postgresql://alice@host/db?sslmode=require"),
+        ("postgresql://alice:s@server@host/db?sslmode=require", "postgresql://alice@host/db?sslmode=require"),
         ("postgresql:///db?password=secret&host=/tmp", "postgresql:///db?host=/tmp"),
         ("postgresql:///db?sslpassword=secret", "postgresql:///db"),
         ("secret", "secret:…"),
