@@ -65,7 +65,7 @@ class Projection:
     """Keeps one read model current, in this process, as long as this process owns it.
 
     `applied` rings with each position that is written, and with none when it stops or another takes over. `status` and
-    `error` say what became of it here.
+    `error` say what became of it here, `epoch` is that of its last term of ownership.
     """
 
     def __init__(
@@ -88,11 +88,12 @@ class Projection:
         self._feed = feed
         self._owner = owner
         self._lease = lease
-        self._epoch = 0
+        self.epoch = 0
         self._failures = 0
         self._absences = 0
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._stopping = asyncio.Event()
+        self._woken = asyncio.Event()
 
     async def run(self) -> None:
         """Runs until `stop`. Never raises: a failure is retried, and then kept as `error` for all to see."""
@@ -117,7 +118,12 @@ class Projection:
     async def stop(self) -> None:
         """Ends it, and lets another process take over at once."""
         self._stopping.set()
+        self._woken.set()
         self.applied.ring_anyway()
+
+    def look(self) -> None:
+        """Makes one that stands still look at once whether it can go on: it was rebuilt."""
+        self._woken.set()
 
     async def _own_and_follow(self) -> None:
         """One term of ownership. Returns when it ends in order."""
@@ -127,7 +133,7 @@ class Projection:
             await self._sink.register(self.definition, self.definition.name)
             await self._wait(self._lease / 4)
             return
-        self._epoch = checkpoint.epoch
+        self.epoch = checkpoint.epoch
         try:
             if checkpoint.fingerprint != self.definition.fingerprint:
                 await self._stand_changed()
@@ -138,7 +144,7 @@ class Projection:
             self.owns = False
             # Who waits here must look elsewhere now.
             self.applied.ring_anyway()
-        await self._sink.release(self.definition.name, self._epoch)
+        await self._sink.release(self.definition.name, self.epoch)
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
         folding = Folding(self._sink, self.definition, self.definition.name, checkpoint)
@@ -164,7 +170,7 @@ class Projection:
                 batch = await self._read_alone(folding, batch.unreadable)
             if self.progress_at - renewed > self._lease / 4:
                 renewed = self.progress_at
-                if not await self._sink.renew(self.definition.name, self._epoch, self._lease):
+                if not await self._sink.renew(self.definition.name, self.epoch, self._lease):
                     raise LostOwnership(self.definition.name)
             if batch.last is not None:
                 pace.found()
@@ -192,7 +198,7 @@ class Projection:
             self.status = CHANGED
             self.error = f"its definition changed since its rows were written; run `refold rebuild {name}`"
             _log.error("read model %s stands still: %s", name, self.error)
-        await self._sink.release(name, self._epoch)
+        await self._sink.release(name, self.epoch)
         while not self._stopping.is_set():
             await self._wait(self._lease / 4)
             checkpoint = await self._sink.checkpoint(name)
@@ -204,7 +210,7 @@ class Projection:
         self.status = STOPPED
         self.error = " ".join([str(problem) if isinstance(problem, RefoldError) else repr(problem), *_notes(problem)])
         _log.error("read model %s stopped: %s", self.definition.name, self.error, exc_info=problem)
-        epoch = self._epoch
+        epoch = self.epoch
         self.applied.ring_anyway()
         while not self._stopping.is_set():
             try:
@@ -235,8 +241,9 @@ class Projection:
         await self._wait(seconds)
 
     async def _wait(self, seconds: float) -> None:
-        try:
+        if self._stopping.is_set():
+            return
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
+                await self._woken.wait()
+        self._woken.clear()

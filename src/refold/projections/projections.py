@@ -154,6 +154,9 @@ class Projections:
             progress,
             self._lease,
         )
+        local = self.local(definition.name)
+        if local is not None:
+            local.look()
         if definition.inline and hasattr(self.sink, "install"):
             await self._catch_up(definition)
         return position

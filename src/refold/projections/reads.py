@@ -179,7 +179,7 @@ class Reads:
                 # What was stopped and is nobody's is begun again by the projection here.
                 begins = running is not None and running.status == RUNNING and not checkpoint.owner
                 stopped = checkpoint.status == STOPPED and not begins
-                if running is not None and running.status == STOPPED:
+                if running is not None and running.status == STOPPED and running.epoch == checkpoint.epoch:
                     stopped, why = True, running.error
                 if stopped:
                     await check_history(self._store, checkpoint)
