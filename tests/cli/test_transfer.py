@@ -41,9 +41,10 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 async def filled(project: Project) -> Project:
-    """A log of about 10,000 events."""
+    """A log of more than 10,000 events, which are more than an import does at once."""
     store = await open_store(project.absolute_url, limits=Limits(), listen_url=None, read_only=False)
-    await fill(store, 4_000)
+    await fill(store, 5_000)
+    assert (await store.head()).position > 12_000
     await store.close()
     return project
 
@@ -111,7 +112,7 @@ async def test_a_killed_import_goes_on(filled: Project, target: str) -> None:
     lines = (filled.folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     process = filled.start("import", "-", "--url", target, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.writelines(lines[:5_000])
+    process.stdin.writelines(lines[:12_000])
     process.stdin.flush()
     # It has what it has got, and waits for more.
     store = await _opened_when_there(filled.at(target))

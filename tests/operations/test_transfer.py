@@ -110,7 +110,10 @@ async def test_a_later_export_adds_what_is_new(store: EventStore, other: EventSt
 
 
 @pytest.mark.parametrize("after", [1, 2_500])
-async def test_a_killed_import_goes_on(after: int, store: EventStore, other: EventStore, tmp_path: Path) -> None:
+async def test_a_killed_import_goes_on(
+    after: int, store: EventStore, other: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refold.operations.transfer.reading._BATCH_EVENTS", 1_000)
     await fill(store, 2_500)
     await export_to_file(store, tmp_path / "log.jsonl")
     with pytest.raises(Killed):

@@ -14,8 +14,8 @@ from refold.store.append import MAX_EVENTS
 __all__ = ["ExportReader", "read_line"]
 
 _LONGEST_LINE = 256 * 1_048_576
-_BATCH_EVENTS = 2_000
-_BATCH_BYTES = 8 * 1_048_576
+_BATCH_EVENTS = 10_000
+_BATCH_BYTES = 16 * 1_048_576
 
 
 def read_line(stream: BinaryIO, number: int) -> bytes:
@@ -44,7 +44,7 @@ class ExportReader:
         self._digest = hashlib.sha256()
 
     def batches(self) -> Iterator[list[StoredEvent]]:
-        """Whole appends, about 2,000 events at once. What stands before a broken line is given first; then it raises.
+        """Whole appends, about 10,000 events at once. What stands before a broken line is given first; then it raises.
 
         An append is given when the line after it shows that it is whole, so that one which was cut off is never seen.
         """
