@@ -17,7 +17,6 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import Deleted, ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent
-from refold.projections.conditions import field
 from refold.store.append import ANY, Append, StreamAppend
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
@@ -156,6 +155,3 @@ async def until(condition: Callable[[], Awaitable[Any]], what: str, timeout: flo
             raise TimeoutError(f"waited {timeout:g} s for {what}")
         await asyncio.sleep(0.01)
     return answer
-
-
-__all__ = ["STORES", "field"]
