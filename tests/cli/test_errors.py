@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from refold import __version__
 from tests.cli.runner import assert_refused, refold
 
 USAGE, STORE, DATA, REFUSED = 2, 3, 4, 5
@@ -64,6 +65,11 @@ def test_help_is_not_an_error(tmp_path: Path, arguments: list[str]) -> None:
     assert done.err == ""
     assert "refold.toml" in done.out
     assert all(len(line) <= 80 or line.startswith("    ") for line in done.out.splitlines())
+
+
+def test_the_version_is_said(tmp_path: Path) -> None:
+    assert refold("--version", cwd=tmp_path).out == f"refold {__version__}\n"
+    assert refold("version", "--json", cwd=tmp_path).json["refold"] == __version__
 
 
 def test_options_may_stand_before_and_after_the_command(tmp_path: Path) -> None:

@@ -60,3 +60,11 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert_refused(refold("init", "file", cwd=tmp_path), 2, "cannot be written")
+
+
+def test_it_can_be_played_and_looked_at(project: Path) -> None:
+    assert run(project, "workshops").endswith("grace has a seat; 0 free\nedsger: fully booked\n")
+    assert run(project, "workshops").startswith("again: this workshop is announced already\n")
+    assert refold("show", "workshop-python", "--json", cwd=project).json["state"]["booked"] == ["ada", "grace"]
+    assert refold("status", cwd=project / "tests").code == 0
+    assert refold("verify", cwd=project).out.endswith("everything that was checked holds\n")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+import refold
 from refold.cli.command import Group
 from refold.cli.doctor import doctor
 from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
@@ -58,6 +59,7 @@ cli = Group(
     subcommand_metavar="COMMAND [ARGUMENTS]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+click.version_option(refold.__version__, message="refold %(version)s", help="Show the version and exit.")(cli)
 cli.add_section("Begin", init, migrate, version)
 cli.add_section("Run", worker, status, rebuild)
 cli.add_section("Look", streams, history, show)
