@@ -4,7 +4,8 @@
 -- a new snapshot, which sees everything that was committed by whoever held the lock before. That holds under
 -- READ COMMITTED only, so anything else is refused.
 
--- Everything that comes before the first look at the log: the guards, and the log's lock until the end of the transaction.
+-- What comes before the first look at the log, where it is not plainly well: the guards, and waiting for the log's lock,
+-- which is held until the end of the transaction.
 create function @schema@.lock_log() returns void language plpgsql volatile as $$
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
@@ -16,13 +17,11 @@ begin
     if current_setting('synchronous_commit') = 'off' then
         perform set_config('synchronous_commit', 'local', true);
     end if;
-    if not pg_try_advisory_xact_lock(@lock@) then
-        -- Its holder may be a user's transaction whose process was stopped: an error is better than to wait for ever.
-        if current_setting('lock_timeout') = '0' then
-            perform set_config('lock_timeout', '30s', true);
-        end if;
-        perform pg_advisory_xact_lock(@lock@);
+    -- The lock's holder may be a user's transaction whose process was stopped: an error is better than to wait for ever.
+    if current_setting('lock_timeout') = '0' then
+        perform set_config('lock_timeout', '30s', true);
     end if;
+    perform pg_advisory_xact_lock(@lock@);
 end
 $$;
 
@@ -151,7 +150,12 @@ begin
         together := false;
     end if;
 
-    perform @schema@.lock_log();
+    if (
+        current_setting('transaction_isolation') = 'read committed' and current_setting('synchronous_commit') <> 'off'
+        and pg_try_advisory_xact_lock(@lock@)
+    ) is not true then
+        perform @schema@.lock_log();
+    end if;
 
     select e.position, e.recorded_at into head, recorded from @schema@.events e order by e.position desc limit 1;
     head := coalesce(head, 0);
@@ -296,7 +300,12 @@ declare
     recorded bigint;
     current_version integer;
 begin
-    perform @schema@.lock_log();
+    if (
+        current_setting('transaction_isolation') = 'read committed' and current_setting('synchronous_commit') <> 'off'
+        and pg_try_advisory_xact_lock(@lock@)
+    ) is not true then
+        perform @schema@.lock_log();
+    end if;
 
     select e.position, e.recorded_at into head, recorded from @schema@.events e order by e.position desc limit 1;
     select e.version into current_version from @schema@.events e
