@@ -64,14 +64,6 @@ MUTATIONS = [
         ("tests/store/postgres",),
     ),
     Mutation(
-        "Postgres: appending ids are not looked up",
-        POSTGRES,
-        "if fits and not exists (select from @schema@.events e "
-        "where e.append_index = 0 and e.append_id = any (ids)) then",
-        "if fits then",
-        (f"{CONTRACT}::TestPostgres",),
-    ),
-    Mutation(
         "Postgres: events may be changed",
         "src/refold/store/postgres/migrations/0001_log.sql",
         "create trigger events_are_immutable before update or delete or truncate on @schema@.events",
@@ -98,14 +90,6 @@ MUTATIONS = [
         'connection.execute("commit")',
         'connection.execute("rollback")',
         (f"{CONTRACT}::TestSqliteInMemory",),
-    ),
-    Mutation(
-        "SQLite: a batch is not one transaction",
-        "src/refold/store/sqlite/committing.py",
-        "            self._connection.executemany(INSERT, self.rows)\n",
-        "            for row in self.rows:\n                self._connection.execute(INSERT, row)\n"
-        '                self._connection.execute("commit")\n                self._connection.execute("begin")\n',
-        ("tests/faults/test_sweep.py::test_sqlite",),
     ),
     Mutation(
         "A filtered read says that it scanned more than it did",
