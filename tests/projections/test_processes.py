@@ -193,7 +193,7 @@ async def test_a_log_of_an_older_backup(where: Any, other_history: bool) -> None
     """The checkpoint is ahead of the log, or the log has another event there: refused, and healed by a rebuild."""
     async with shop.connect(where, lease=LEASE) as context:
         for _ in range(3):
-            last = await context.append("stock-a", [Added(count=1)])
+            await context.append("stock-a", [Added(count=1)])
         await assert_equals_fold(context)
     place = await _restored(where, other_history)
     async with shop.connect(place, lease=LEASE) as context:
@@ -206,7 +206,7 @@ async def test_a_log_of_an_older_backup(where: Any, other_history: bool) -> None
         wanted = "another event at position 3" if other_history else "the log ends at 1"
         assert all(wanted in each and "refold rebuild" in each for each in said)
         with pytest.raises(LogRegression):
-            await context.get(Stock, "a", after=last.last - 2, timeout=5)
+            await context.get(Stock, "a", after=1, timeout=5)
         if not other_history:
             with pytest.raises(LogRegression):
                 await context.get(Stock, "a", fresh=True)
