@@ -31,10 +31,10 @@ def examine(address: Address) -> list[Check]:
             *found,
             Check("file", "error", "in memory", "nobody else sees it, and it ends with its process; use a file"),
         ]
-    path = address.path
-    if not path.exists():
-        return [*found, Check("file", "error", f"{path} does not exist", "`refold migrate` creates it")]
-    found.append(Check("file", "ok", f"{path}, {_size(path.stat().st_size)}"))
+    shown = address.name.removeprefix("sqlite:///")
+    if not address.path.exists():
+        return [*found, Check("file", "error", f"{shown} does not exist", "`refold migrate` creates it")]
+    found.append(Check("file", "ok", f"{shown}, {_size(address.path.stat().st_size)}"))
     found += [_writable(address), _writer(address), _space(address), _write_ahead_log(address)]
     try:
         connection = connect_reader(address)
