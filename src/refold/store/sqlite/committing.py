@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from refold import faults
-from refold.errors import ConditionFailed, Conflict, RefoldError, StoreError
+from refold.errors import AlreadyAppended, ConditionFailed, Conflict, RefoldError, StoreError
 from refold.messages.recorded import StoredEvent
 from refold.store.append import ANY, EXISTS, Append, AppendCondition, AppendResult, expected_in_words
 from refold.store.group_commit import Outcome
@@ -151,7 +151,12 @@ class _Batch:
 def append_all(connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None) -> list[AppendResult]:
     """Appends inside a transaction that is open. Raises for the first append that does not fit."""
     batch = _Batch(connection)
-    results = [batch.append(append, keep_events=inline is not None) for append in appends]
+    results: list[AppendResult] = []
+    for append in appends:
+        result = batch.append(append, keep_events=inline is not None)
+        if result.repeated:
+            raise AlreadyAppended(append.id)
+        results.append(result)
     batch.flush()
     if inline is not None and batch.accepted:
         inline(connection, batch.accepted)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from refold import faults
-from refold.errors import AlreadyAppended, Overloaded, StoreReadOnly, StoreUnavailable
+from refold.errors import Overloaded, StoreReadOnly, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
@@ -129,9 +129,6 @@ class SqliteStore:
         with said_in_words(self.name):
             faults.at("sqlite.transaction.append")
             results = committing.append_all(connection, staged, self.inline)
-            for result in results:
-                if result.repeated:
-                    raise AlreadyAppended(result.id)
             faults.at("sqlite.transaction.before_commit")
             connection.execute("commit")
         faults.at("sqlite.transaction.committed")
