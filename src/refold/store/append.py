@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from uuid import UUID
 
@@ -23,6 +24,7 @@ __all__ = [
     "StreamAppend",
     "expected_in_words",
     "validate_append",
+    "validate_name",
     "validate_stream_id",
 ]
 
@@ -36,8 +38,13 @@ NO_STREAM = 0
 MAX_EVENTS = 10_000
 """Events in one append, at most: a longer one would hold the log's lock too long for everybody else."""
 _MAX_VERSION = 2**53
+_MAX_SCHEMA_VERSION = 2**15 - 1
+_FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999
 _skim = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_NAME = 250
+# Control characters, ends of lines, what turns the direction of writing (two ids would look like one), and surrogates,
+# which no UTF-8 can keep.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 class StreamAppend(msgspec.Struct, frozen=True):
@@ -120,19 +127,22 @@ def expected_in_words(expected: int) -> int | str:
     return {ANY: "any", EXISTS: "exists", NO_STREAM: "no stream"}.get(expected, expected)
 
 
-def _check_name(name: object, what: str) -> None:
+def validate_name(name: object, what: str) -> None:
+    """Raises `InvalidAppend` for a name (of a stream, a type, a tag) that is empty, longer than 250 characters, or has
+    control characters.
+    """
     if not isinstance(name, str) or not name:
         raise InvalidAppend(f"{what} {name!r} is empty or not text")
     if len(name) > _MAX_NAME:
         raise InvalidAppend(f"{what} {name[:40]!r}… has {len(name)} characters, at most {_MAX_NAME} are allowed")
-    if not name.isprintable():
-        # isprintable() is also false for lone surrogates, which no UTF-8 database can keep.
+    # What is printable is fit, and quickly asked. What is not depends on the Python: next year's letters are not today.
+    if not name.isprintable() and _UNFIT.search(name):
         raise InvalidAppend(f"{what} {name!r} contains control or unprintable characters")
 
 
 def validate_stream_id(stream: object) -> None:
     """Raises `InvalidAppend` for a stream id that is empty, longer than 250 characters, or has control characters."""
-    _check_name(stream, "stream id")
+    validate_name(stream, "stream id")
 
 
 def validate_append(append: Append, *, payload_limit: int) -> None:
@@ -141,7 +151,7 @@ def validate_append(append: Append, *, payload_limit: int) -> None:
         raise InvalidAppend("an append needs at least one stream with events")
     seen = set()
     for part in append.streams:
-        _check_name(part.stream, "stream id")
+        validate_name(part.stream, "stream id")
         if part.stream in seen:
             raise InvalidAppend(f"stream {part.stream!r} stands twice in one append; put its events into one part")
         seen.add(part.stream)
@@ -164,32 +174,47 @@ def validate_append(append: Append, *, payload_limit: int) -> None:
 
 
 def _check_event(event: NewEvent, stream: str, payload_limit: int) -> None:
-    _check_name(event.type, f"stream {stream!r}: event type")
+    validate_name(event.type, f"stream {stream!r}: event type")
     size = len(event.payload) + len(event.metadata)
     if size > payload_limit:
         raise PayloadTooLarge(
             f"stream {stream!r}: event {event.type!r} has {size:,} bytes, the limit is {payload_limit:,}; "
             "store large content elsewhere and keep its address, or raise payload_limit"
         )
-    _check_json(event.payload, f"stream {stream!r}: the payload of event {event.type!r}")
-    _check_json(event.metadata, f"stream {stream!r}: the metadata of event {event.type!r}")
+    _check_json(event.payload, "payload", event, stream)
+    _check_json(event.metadata, "metadata", event, stream)
+    if event.metadata[:1] != b"{" and event.metadata.lstrip()[:1] != b"{":
+        raise InvalidAppend(f"stream {stream!r}: the metadata of event {event.type!r} is not a JSON object")
+    if type(event.schema_version) is not int or not 1 <= event.schema_version <= _MAX_SCHEMA_VERSION:
+        raise InvalidAppend(
+            f"stream {stream!r}: schema version {event.schema_version!r} of event {event.type!r} is not one of "
+            f"1 to {_MAX_SCHEMA_VERSION}"
+        )
+    moment = event.occurred_at
+    if moment is not None and (type(moment) is not int or not _FIRST_MOMENT <= moment <= _LAST_MOMENT):
+        raise InvalidAppend(
+            f"stream {stream!r}: occurred_at {moment!r} of event {event.type!r} is no moment of the years 1 to 9999, "
+            "in microseconds since 1970"
+        )
     for tag in event.tags:
-        _check_name(tag, f"stream {stream!r}: tag")
+        validate_name(tag, f"stream {stream!r}: tag")
 
 
-def _check_json(text: bytes, what: str) -> None:
+def _check_json(text: bytes, what: str, event: NewEvent, stream: str) -> None:
     try:
         _skim(text)
         text.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise InvalidAppend(f"{what} is not JSON in UTF-8: {problem}") from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as problem:
+        raise InvalidAppend(
+            f"stream {stream!r}: the {what} of event {event.type!r} is not JSON in UTF-8: {problem}"
+        ) from problem
 
 
 def _check_condition(condition: AppendCondition) -> None:
     if not condition.matching:
         raise InvalidAppend("an append condition needs at least one Matching(types=…, tags=…)")
-    if type(condition.after) is not int or condition.after < 0:
-        raise InvalidAppend(f"an append condition's position {condition.after!r} must be 0 or more")
+    if type(condition.after) is not int or not 0 <= condition.after <= _MAX_VERSION:
+        raise InvalidAppend(f"an append condition's position {condition.after!r} is not a position, nor 0")
     for item in condition.matching:
         for name in (*item.types, *item.tags):
-            _check_name(name, "append condition: type or tag")
+            validate_name(name, "append condition: type or tag")

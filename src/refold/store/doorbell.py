@@ -14,7 +14,7 @@ class Doorbell:
 
     def __init__(self) -> None:
         self._position = 0
-        self._waiting: set[asyncio.Future[bool]] = set()
+        self._waiting: dict[asyncio.Future[bool], int] = {}
 
     @property
     def position(self) -> int:
@@ -26,31 +26,31 @@ class Doorbell:
         if position <= self._position:
             return
         self._position = position
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(True)
-        self._waiting.clear()
+        self._wake([waiting for waiting, beyond in self._waiting.items() if beyond < position])
 
     def ring_anyway(self) -> None:
         """Wakes everybody without knowing a position: a connection came back, a notification could not be read."""
-        for waiting in self._waiting:
+        self._wake(list(self._waiting))
+
+    def _wake(self, those: list[asyncio.Future[bool]]) -> None:
+        for waiting in those:
+            del self._waiting[waiting]
             if not waiting.done():
                 waiting.set_result(True)
-        self._waiting.clear()
 
     async def wait_beyond(self, position: int, timeout: float) -> bool:
-        """True as soon as a position beyond this one was rung, False after `timeout` seconds."""
+        """True as soon as a position beyond this one was rung, or anyway; False after `timeout` seconds."""
         if self._position > position:
             return True
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[bool] = loop.create_future()
-        self._waiting.add(waiting)
+        self._waiting[waiting] = position
         timer = loop.call_later(timeout, _give_up, waiting)
         try:
             return await waiting
         finally:
             timer.cancel()
-            self._waiting.discard(waiting)
+            self._waiting.pop(waiting, None)
 
 
 def _give_up(waiting: asyncio.Future[bool]) -> None:

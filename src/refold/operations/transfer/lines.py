@@ -18,8 +18,9 @@ from uuid import UUID
 
 import msgspec
 
-from refold.errors import TransferError
+from refold.errors import InvalidAppend, TransferError
 from refold.messages.recorded import StoredEvent, from_microseconds, to_microseconds
+from refold.store.append import validate_name
 
 __all__ = [
     "Header",
@@ -128,8 +129,10 @@ def event_of(line: bytes) -> StoredEvent:
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise TransferError(f"this is not JSON: {problem}") from None
     for what, name in (("stream", read.stream), ("type", read.type), *(("tag", tag) for tag in read.tags or ())):
-        if not name.isprintable():
-            raise TransferError(f"{what} {name!r} contains control or unprintable characters")
+        try:
+            validate_name(name, what)
+        except InvalidAppend as problem:
+            raise TransferError(str(problem)) from None
     return StoredEvent(
         read.position,
         read.stream,
