@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from refold.errors import Conflict, Overloaded, StoreUnavailable
+from refold.errors import Conflict, OutcomeUnknown, Overloaded, StoreLocked, StoreUnavailable
 from refold.messages.ids import new_id
 from refold.messages.recorded import NewEvent
 from refold.store.append import ANY, Append, AppendResult, StreamAppend
@@ -79,10 +79,12 @@ async def finish(group: GroupCommit, database: Database) -> None:
     await closing
 
 
-@pytest.mark.parametrize("overlapping", [False, True])
-async def test_who_waits_together_is_committed_together_in_order(overlapping: bool):
+@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("beginning", [False, True])
+async def test_who_waits_together_is_committed_together_in_order(beginning: bool, pipelined: bool):
     database, rung = Database(), list[int]()
-    group = GroupCommit(database.commit, Limits(), rung.append, begin=database.begin if overlapping else None)
+    begin = database.begin if beginning else None
+    group = GroupCommit(database.commit, Limits(), rung.append, begin=begin, pipelined=pipelined)
     first = start(group, 3)
     await turns()
     later = start(group, 5)
@@ -99,7 +101,7 @@ async def test_who_waits_together_is_committed_together_in_order(overlapping: bo
 
 async def test_a_second_commit_is_begun_when_many_wait():
     database = Database()
-    group = GroupCommit(database.commit, Limits(), lambda head: None, begin=database.begin)
+    group = GroupCommit(database.commit, Limits(), lambda head: None, begin=database.begin, pipelined=True)
     tasks = start(group, 40)
     await turns()
     assert database.sizes == [20, 20]
@@ -113,9 +115,10 @@ async def test_a_second_commit_is_begun_when_many_wait():
     assert [result.first for result in results] == list(range(1, 71))
 
 
-async def test_without_overlap_there_is_one_commit_at_a_time():
+@pytest.mark.parametrize("beginning", [False, True])
+async def test_without_a_pipeline_there_is_one_commit_at_a_time(beginning: bool):
     database = Database()
-    group = GroupCommit(database.commit, Limits(), lambda head: None)
+    group = GroupCommit(database.commit, Limits(), lambda head: None, begin=database.begin if beginning else None)
     start(group, 40)
     await turns()
     start(group, 40)
@@ -155,6 +158,28 @@ async def test_the_queue_is_bounded():
     await group.close()
 
 
+async def test_the_queue_is_bounded_by_bytes_too():
+    database = Database()
+    group = GroupCommit(database.commit, Limits(waiting_bytes=20), lambda head: None)
+    tasks = start(group, 5)
+    await turns()
+    with pytest.raises(Overloaded):
+        await group.append(append())
+    await finish(group, database)
+    await asyncio.gather(*tasks)
+
+
+async def test_an_append_larger_than_the_queue_waits_alone():
+    database = Database()
+    group = GroupCommit(database.commit, Limits(waiting_bytes=20), lambda head: None)
+    large = asyncio.create_task(group.append(append("a", size=10)))
+    await turns()
+    with pytest.raises(Overloaded):
+        await group.append(append())
+    await finish(group, database)
+    assert (await large).last == 10
+
+
 async def test_an_append_that_could_not_be_judged_goes_first_in_the_next_batch():
     seen: list[list[str]] = []
 
@@ -180,9 +205,49 @@ async def test_a_commit_that_fails_answers_everybody():
 
     group = GroupCommit(commit, Limits(), lambda head: None)
     outcomes = await asyncio.gather(*start(group, 3), return_exceptions=True)
-    assert [type(each) for each in outcomes] == [StoreUnavailable] * 3
+    # Nobody knows whether it was stored before whatever went wrong.
+    assert [type(each) for each in outcomes] == [OutcomeUnknown] * 3
     assert "no database" in str(outcomes[0])
     await group.close()
+
+
+async def test_a_commit_that_cannot_be_begun_answers_everybody():
+    def begin(appends: Sequence[Append], done: Callable[[Sequence[Outcome]], None]) -> bool:
+        raise StoreLocked("somebody else has it")
+
+    group = GroupCommit(Database().commit, Limits(), lambda head: None, begin=begin)
+    outcomes = await asyncio.gather(*start(group, 3), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [StoreLocked] * 3
+    await group.close()
+
+
+async def test_a_commit_that_is_declined_is_done_the_other_way():
+    database = Database()
+    group = GroupCommit(database.commit, Limits(), lambda head: None, begin=lambda appends, done: False)
+    tasks = start(group, 3)
+    await finish_when_idle(group, database)
+    assert [task.result().first for task in tasks] == [1, 2, 3]
+
+
+async def test_a_store_that_forgets_an_answer_leaves_nobody_waiting():
+    async def commit(appends: Sequence[Append]) -> Sequence[Outcome]:
+        return [accepted(each, 1) for each in appends[1:]]
+
+    group = GroupCommit(commit, Limits(), lambda head: None)
+    outcomes = await asyncio.gather(*start(group, 3), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [OutcomeUnknown] * 3
+    await group.close()
+
+
+async def test_whose_commit_is_cancelled_with_the_loop_is_told_that_nobody_knows():
+    database = Database()
+    group = GroupCommit(database.commit, Limits(), lambda head: None)
+    tasks = start(group, 2)
+    await turns()
+    (committing,) = group._tasks
+    committing.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [OutcomeUnknown] * 2
 
 
 async def test_a_conflict_is_its_own_callers_alone():
@@ -214,11 +279,12 @@ async def test_who_is_cancelled_before_the_commit_takes_the_append_back():
 async def test_the_same_append_twice_at_once_is_committed_once():
     database = Database()
     group = GroupCommit(database.commit, Limits(), lambda head: None)
-    each = append()
-    first, second = (asyncio.create_task(group.append(each)) for _ in range(2))
+    same = append()
+    first, second = (asyncio.create_task(group.append(same)) for _ in range(2))
     await turns()
     await database.next()
     assert await first == await second
+    assert [(await each).repeated for each in (first, second)] == [False, True]
     assert database.sizes == [1]
     await group.close()
 
@@ -244,7 +310,7 @@ async def test_who_joined_an_append_makes_it_their_own_when_the_first_gives_up(u
 
 async def test_close_commits_what_waits_and_refuses_the_rest():
     database = Database()
-    group = GroupCommit(database.commit, Limits(), lambda head: None, begin=database.begin)
+    group = GroupCommit(database.commit, Limits(), lambda head: None, begin=database.begin, pipelined=True)
     tasks = start(group, 50)
     await turns()
     closing = asyncio.create_task(group.close())
@@ -268,3 +334,18 @@ async def test_close_does_not_wait_for_appends_that_were_given_up():
     async with asyncio.timeout(5):
         await group.close()
     assert database.sizes == []
+
+
+async def test_everybody_who_closes_waits_until_it_is_closed():
+    database = Database()
+    group = GroupCommit(database.commit, Limits(), lambda head: None)
+    start(group, 2)
+    await turns()
+    closing = [asyncio.create_task(group.close()) for _ in range(3)]
+    await turns()
+    closing.pop().cancel()  # who gives up waiting does not wake the others
+    await turns()
+    assert not any(each.done() for each in closing)
+    await database.next()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*closing)

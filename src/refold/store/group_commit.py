@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from refold.errors import Overloaded, RefoldError, StoreUnavailable
+from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreUnavailable
 from refold.store.append import Append, AppendResult, validate_append
 
 __all__ = ["AGAIN", "BeginBatch", "CommitBatch", "GroupCommit", "Limits", "Outcome"]
@@ -60,8 +60,9 @@ class GroupCommit:
     """The queue before one store's writer. `commit` gets a batch and gives one outcome for each of its appends, in
     order; it is not called again before it is done.
 
-    With `begin` (asked first, when given) a second batch is begun while the first is under way, so that the database
-    commits one while the other is made ready. Both of them then do the batches in the order in which they are called.
+    `begin` is asked first, when given, and spares a task for each batch. With `pipelined` a second batch is begun while
+    the first is under way, so that the database commits one while the other is made ready; `commit` and `begin` then do
+    the batches in the order in which they are called.
     """
 
     def __init__(
@@ -71,9 +72,11 @@ class GroupCommit:
         committed: Callable[[int], None],
         *,
         begin: BeginBatch | None = None,
+        pipelined: bool = False,
     ) -> None:
         self._commit = commit
         self._begin = begin
+        self._pipelined = pipelined
         self._limits = limits
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
@@ -102,7 +105,8 @@ class GroupCommit:
         validate_append(append, payload_limit=self._limits.payload)
         while (same := self._by_id.get(append.id)) is not None and not same.result.cancelled():
             try:
-                return await asyncio.shield(same.result)
+                first = await asyncio.shield(same.result)
+                return msgspec.structs.replace(first, repeated=True)
             except asyncio.CancelledError:
                 # Either this caller is cancelled, or the one that it joined, whose append it then makes its own.
                 task = asyncio.current_task()
@@ -111,9 +115,9 @@ class GroupCommit:
         if self._closing:
             raise StoreUnavailable("the store is closed; nothing was stored")
         size = append.bytes
-        if (
-            self._waiting >= self._limits.waiting_appends
-            or self._bytes + size > self._limits.waiting_bytes + self._limits.payload
+        # One that is larger than the queue may be must not be refused for ever: it waits alone.
+        if self._waiting >= self._limits.waiting_appends or (
+            self._waiting and self._bytes + size > self._limits.waiting_bytes
         ):
             raise Overloaded(
                 f"{self._waiting:,} appends ({self._bytes:,} bytes) wait for their commit already; "
@@ -135,8 +139,8 @@ class GroupCommit:
         """Commits what waits, then stops."""
         self._closing = True
         if self._queue or self._under_way:
-            self._idle = self._loop.create_future()
-            await self._idle
+            self._idle = self._idle or self._loop.create_future()
+            await asyncio.shield(self._idle)
 
     def _soon(self) -> None:
         """Goes on once all callers who are awake had their turn: what they append then goes into one batch."""
@@ -147,7 +151,7 @@ class GroupCommit:
     def _may_go_on(self) -> bool:
         if self._under_way == 0:
             return bool(self._queue)
-        return self._begin is not None and self._under_way == 1 and len(self._queue) >= _WORTH_OVERLAPPING
+        return self._pipelined and self._under_way == 1 and len(self._queue) >= _WORTH_OVERLAPPING
 
     def _go_on(self) -> None:
         self._due = False
@@ -165,7 +169,7 @@ class GroupCommit:
         batch: list[_Waiting] = []
         events = size = 0
         most = len(self._queue)
-        if self._begin is not None and self._under_way == 0 and most >= 2 * _WORTH_OVERLAPPING:
+        if self._pipelined and self._under_way == 0 and most >= 2 * _WORTH_OVERLAPPING:
             most = (most + 1) // 2
         while self._queue and len(batch) < most:
             first = self._queue[0]
@@ -184,7 +188,11 @@ class GroupCommit:
         self._under_way += 1
         self._last_size = len(batch)
         appends = [waiting.append for waiting in batch]
-        if self._begin is not None and self._begin(appends, partial(self._settle, batch)):
+        try:
+            if self._begin is not None and self._begin(appends, partial(self._settle, batch)):
+                return
+        except Exception as problem:  # noqa: BLE001  # whatever went wrong, every caller of the batch must be answered
+            self._settle(batch, _all_failed(appends, problem))
             return
         task = self._loop.create_task(self._commit_and_settle(batch, appends), name="refold-commit")
         self._tasks.add(task)
@@ -194,17 +202,16 @@ class GroupCommit:
         try:
             outcomes: Sequence[Outcome] = await self._commit(appends)
         except asyncio.CancelledError:
-            self._settle(batch, [StoreUnavailable("the store was stopped while it committed")] * len(batch))
+            self._settle(batch, [OutcomeUnknown(each.id, "the store was stopped meanwhile") for each in appends])
             raise
         except Exception as problem:  # noqa: BLE001  # whatever went wrong, every caller of the batch must be answered
-            failure = (
-                problem if isinstance(problem, RefoldError) else StoreUnavailable(f"the commit failed: {problem!r}")
-            )
-            outcomes = [failure] * len(batch)
+            outcomes = _all_failed(appends, problem)
         self._settle(batch, outcomes)
 
     def _settle(self, batch: list[_Waiting], outcomes: Sequence[Outcome]) -> None:
         self._under_way -= 1
+        if len(outcomes) != len(batch):
+            outcomes = _all_failed([waiting.append for waiting in batch], ValueError(f"{len(outcomes)} outcomes"))
         head = 0
         again: list[_Waiting] = []
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -236,3 +243,10 @@ class GroupCommit:
             del self._by_id[waiting.append.id]
         self._waiting -= 1
         self._bytes -= waiting.bytes
+
+
+def _all_failed(appends: Sequence[Append], problem: Exception) -> list[Outcome]:
+    """A store's own error says what became of the batch; after any other nobody knows."""
+    if isinstance(problem, RefoldError):
+        return [problem] * len(appends)
+    return [OutcomeUnknown(append.id, f"the commit failed: {problem!r}") for append in appends]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
 
 from refold.errors import StoreUnavailable
 from refold.store.group_commit import Limits
 from refold.store.health import Check
 from refold.store.sqlite import schema
 from refold.store.sqlite.address import Address, read_address
-from refold.store.sqlite.connection import FileLock, connect_reader, connect_writer
+from refold.store.sqlite.connection import connect_reader, connect_writer
 from refold.store.sqlite.doctor import examine
+from refold.store.sqlite.lock import FileLock
 from refold.store.sqlite.problems import said_in_words
 from refold.store.sqlite.store import SqliteStore
 
 __all__ = ["SqliteStore", "examine_sqlite", "migrate_sqlite", "open_sqlite"]
+
+T = TypeVar("T")
 
 
 async def open_sqlite(
@@ -27,8 +33,8 @@ async def open_sqlite(
 ) -> SqliteStore:
     """Opens the store of a URL; an empty or absent file gets its schema. `read_only` opens it beside its writer.
 
-    `window` is the number of positions that one filtered read scans, `transaction_wait` how many seconds a transaction
-    waits for another. Raises `ConfigurationError`, `StoreLocked`, `StoreReadOnly`, `StoreCorrupt`, `SchemaMismatch`,
+    `window` is the number of positions that one filtered read scans, `transaction_wait` how many seconds others wait
+    for a transaction. Raises `ConfigurationError`, `StoreLocked`, `StoreReadOnly`, `StoreCorrupt`, `SchemaMismatch`,
     `StoreUnavailable`.
     """
     address = read_address(url)
@@ -36,12 +42,20 @@ async def open_sqlite(
     if read_only:
         await asyncio.to_thread(_check_read_only, address)
         return SqliteStore(address, None, None, bounds, window=window)
-    lock = None if address.path is None else FileLock(address.lock_file)
+    lock, writer = await asyncio.to_thread(_open, address, schema.create_or_check)
+    return SqliteStore(address, writer, lock, bounds, window=window, transaction_wait=transaction_wait)
+
+
+def _open(
+    address: Address, prepare: Callable[[sqlite3.Connection, str], T]
+) -> tuple[FileLock | None, sqlite3.Connection]:
+    """The lock and the writing connection of a file that has this version's schema."""
+    lock = _lock(address)
     try:
-        writer = await asyncio.to_thread(connect_writer, address)
+        writer = connect_writer(address)
         try:
             with said_in_words(address.name):
-                await asyncio.to_thread(schema.create_or_check, writer, address.name)
+                prepare(writer, address.name)
         except BaseException:
             writer.close()
             raise
@@ -49,7 +63,15 @@ async def open_sqlite(
         if lock is not None:
             lock.release()
         raise
-    return SqliteStore(address, writer, lock, bounds, window=window, transaction_wait=transaction_wait)
+    return lock, writer
+
+
+def _lock(address: Address) -> FileLock | None:
+    if address.path is None:
+        return None
+    if address.path.is_dir():
+        raise StoreUnavailable(f"{address.name} is a folder; name a file in it")
+    return FileLock(address.lock_file)
 
 
 def _check_read_only(address: Address) -> None:
@@ -70,16 +92,16 @@ async def migrate_sqlite(url: str) -> tuple[int, int]:
     address = read_address(url)
     if address.path is None:
         return schema.SCHEMA_VERSION, schema.SCHEMA_VERSION
-    lock = FileLock(address.lock_file)
-    try:
-        connection = await asyncio.to_thread(connect_writer, address)
-        try:
-            with said_in_words(address.name):
-                return await asyncio.to_thread(schema.migrate, connection, address.name)
-        finally:
-            connection.close()
-    finally:
+    return await asyncio.to_thread(_migrate, address)
+
+
+def _migrate(address: Address) -> tuple[int, int]:
+    versions: list[tuple[int, int]] = []
+    lock, writer = _open(address, lambda connection, where: versions.append(schema.migrate(connection, where)))
+    writer.close()
+    if lock is not None:
         lock.release()
+    return versions[0]
 
 
 async def examine_sqlite(url: str) -> list[Check]:

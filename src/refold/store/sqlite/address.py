@@ -15,14 +15,17 @@ MEMORY = ":memory:"
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A file, or `path=None` for a database in memory."""
+    """A file, or `path=None` for a database in memory. `path` is absolute and without symbolic links: two names of one
+    file have one lock, and a process may change its folder. `given` is the path as it was written.
+    """
 
     path: Path | None
+    given: str = MEMORY
 
     @property
     def name(self) -> str:
         """The store as it is shown."""
-        return f"sqlite:///{MEMORY if self.path is None else self.path}"
+        return f"sqlite:///{self.given}"
 
     @property
     def lock_file(self) -> Path:
@@ -44,6 +47,15 @@ def read_address(url: str) -> Address:
         )
     if parts.query or parts.fragment:
         raise ConfigurationError(f"{url!r}: a SQLite store has no options in its URL, and no ? or # in its file's name")
-    path = unquote(parts.path[1:])
-    # Two slashes at the beginning mean something else to SQLite when it is asked for read-only access.
-    return Address(None if path == MEMORY else Path("/" + path.lstrip("/") if path.startswith("/") else path))
+    given = unquote(parts.path[1:])
+    if given == MEMORY:
+        return Address(None)
+    if given.startswith("/"):
+        given = "/" + given.lstrip("/")
+    try:
+        path = Path(given).resolve()
+    except (OSError, RuntimeError, ValueError) as problem:  # a loop of links, a NUL
+        raise ConfigurationError(f"{url!r} is no name of a file: {problem}") from problem
+    if not path.name:
+        raise ConfigurationError(f"{url!r} names a folder; name a file in it")
+    return Address(path, given)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from refold import faults
-from refold.errors import AlreadyAppended, ConditionFailed, Conflict, RefoldError, StoreError
+from refold.errors import AlreadyAppended, ConditionFailed, Conflict, OutcomeUnknown, RefoldError, StoreError
 from refold.messages.recorded import StoredEvent
 from refold.store.append import ANY, EXISTS, Append, AppendCondition, AppendResult, expected_in_words
 from refold.store.group_commit import Outcome
-from refold.store.sqlite.problems import in_words
+from refold.store.sqlite.problems import concerns_everything, in_words, is_flush
 from refold.store.sqlite.rows import tags_text
 
 __all__ = [
@@ -37,7 +39,9 @@ INSERT = (
 )
 INSERT_TAG = "insert or ignore into event_tags (tag, position) values (?, ?)"
 _FIND_APPEND = "select position, recorded_at from events where append_id = ? and append_index = 0"
-_VERSION = "select version from events where stream = ? order by version desc limit 1"
+_VERSIONS = (
+    "select s.value, coalesce((select max(e.version) from events e where e.stream = s.value), 0) from json_each(?) s"
+)
 _HEAD = "select position, recorded_at from events order by position desc limit 1"
 
 
@@ -56,26 +60,48 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 class _Batch:
-    """The state of the log as the appends of one transaction see it, each after the ones before it."""
+    """The state of the log as the appends of one transaction see it, each after the ones before it.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `trusting`: that an append fits is taken as a sign that its id is new, which the index of ids makes sure of when the
+    rows are written; only one that does not fit is looked up, as it may have been stored before.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, appends: Sequence[Append], *, trusting: bool) -> None:
         self._connection = connection
+        self._trusting = trusting
         head = connection.execute(_HEAD).fetchone()
         self.head: int = head[0] if head else 0
         self.recorded_at = max(time.time_ns() // 1000, head[1] if head else 0)
-        self._versions: dict[str, int] = {}
-        self.rows: list[tuple[Any, ...]] = []
+        self._versions = _versions_of(connection, {part.stream for append in appends for part in append.streams})
+        self._rows: list[tuple[Any, ...]] = []
         self._tags: list[tuple[str, int]] = []
         self._results: dict[UUID, AppendResult] = {}
         self.accepted: list[StoredEvent] = []
 
     def append(self, append: Append, *, keep_events: bool) -> AppendResult:
         """Judges one append and stages its rows. Raises `Conflict`, `ConditionFailed`."""
+        if append.id in self._results or not self._trusting:
+            first = self._first_result(append)
+            if first is not None:
+                return first
+        try:
+            self._check(append)
+        except Conflict:
+            first = self._first_result(append) if self._trusting else None
+            if first is not None:
+                return first
+            raise
+        result = self._stage(append, keep_events)
+        self._results[append.id] = result
+        return result
+
+    def _first_result(self, append: Append) -> AppendResult | None:
         first = self._results.get(append.id) or find_append(self._connection, append.id.bytes)
-        if first is not None:
-            return AppendResult(first.id, first.first, first.last, first.versions, first.recorded_at, repeated=True)
+        return None if first is None else msgspec.structs.replace(first, repeated=True)
+
+    def _check(self, append: Append) -> None:
         for part in append.streams:
-            actual = self._version(part.stream)
+            actual = self._versions[part.stream]
             if part.expected != actual and part.expected != ANY and not (part.expected == EXISTS and actual):
                 raise Conflict(part.stream, expected_in_words(part.expected), actual)
         if append.condition is not None:
@@ -83,18 +109,23 @@ class _Batch:
             found = _first_match(self._connection, append.condition)
             if found is not None:
                 raise ConditionFailed(append.condition.after, found)
+
+    def _stage(self, append: Append, keep_events: bool) -> AppendResult:
         start = self.head + 1
         index = 0
+        position = self.head
+        id_bytes = append.id.bytes
         versions: dict[str, int] = {}
         for part in append.streams:
-            version = self._version(part.stream)
+            stream = part.stream
+            version = self._versions[stream]
             for event in part.events:
-                self.head += 1
+                position += 1
                 version += 1
-                self.rows.append(
+                self._rows.append(
                     (
-                        self.head,
-                        part.stream,
+                        position,
+                        stream,
                         version,
                         event.type,
                         event.schema_version,
@@ -102,17 +133,18 @@ class _Batch:
                         event.metadata.decode(),
                         self.recorded_at,
                         event.occurred_at,
-                        append.id.bytes,
+                        id_bytes,
                         index,
-                        tags_text(event.tags),
+                        tags_text(event.tags) if event.tags else None,
                     )
                 )
-                self._tags += [(tag, self.head) for tag in event.tags]
+                if event.tags:
+                    self._tags += [(tag, position) for tag in event.tags]
                 if keep_events:
                     self.accepted.append(
                         StoredEvent(
-                            self.head,
-                            part.stream,
+                            position,
+                            stream,
                             version,
                             event.type,
                             event.schema_version,
@@ -120,37 +152,33 @@ class _Batch:
                             event.metadata,
                             self.recorded_at,
                             event.occurred_at,
-                            append.id.bytes,
+                            id_bytes,
                             index,
                             event.tags,
                         )
                     )
                 index += 1
-            versions[part.stream] = self._versions[part.stream] = version
-        result = AppendResult(append.id, start, self.head, versions, self.recorded_at)
-        self._results[append.id] = result
-        return result
+            versions[stream] = self._versions[stream] = version
+        self.head = position
+        return AppendResult(append.id, start, position, versions, self.recorded_at)
 
     def flush(self) -> None:
         """Writes what is staged."""
-        if self.rows:
-            self._connection.executemany(INSERT, self.rows)
-            self.rows.clear()
+        if self._rows:
+            self._connection.executemany(INSERT, self._rows)
+            self._rows.clear()
         if self._tags:
             self._connection.executemany(INSERT_TAG, self._tags)
             self._tags.clear()
 
-    def _version(self, stream: str) -> int:
-        version = self._versions.get(stream)
-        if version is None:
-            row = self._connection.execute(_VERSION, (stream,)).fetchone()
-            version = self._versions[stream] = row[0] if row else 0
-        return version
+
+def _versions_of(connection: sqlite3.Connection, streams: Collection[str]) -> dict[str, int]:
+    return dict(connection.execute(_VERSIONS, (msgspec.json.encode(list(streams)).decode(),)).fetchall())
 
 
 def append_all(connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None) -> list[AppendResult]:
-    """Appends inside a transaction that is open. Raises for the first append that does not fit."""
-    batch = _Batch(connection)
+    """Appends inside a transaction that is open. Raises for the first append that does not fit, or was done before."""
+    batch = _Batch(connection, appends, trusting=False)
     results: list[AppendResult] = []
     for append in appends:
         result = batch.append(append, keep_events=inline is not None)
@@ -171,20 +199,49 @@ def commit_batch(
     """
     try:
         return _commit_together(connection, appends, inline)
-    except (sqlite3.Error, RefoldError) as problem:
+    except sqlite3.Error as problem:
         if len(appends) == 1:
-            return [in_words(problem, where) if isinstance(problem, sqlite3.Error) else problem]
+            return [_failed(connection, appends[0], problem, where)]
+        if concerns_everything(problem):
+            return [in_words(problem, where)] * len(appends)
+    except RefoldError as problem:
+        if len(appends) == 1:
+            return [problem]
     except Exception as problem:  # noqa: BLE001  # whatever an inline read model raises, its append is answered
         if len(appends) == 1:
-            return [StoreError(f"the append was rolled back, nothing was stored: {problem!r}")]
+            return [_failed(connection, appends[0], problem, where)]
     return [outcome for append in appends for outcome in commit_batch(connection, [append], inline, where)]
 
 
+def _failed(connection: sqlite3.Connection, append: Append, problem: Exception, where: str) -> Outcome:
+    """The outcome of an append whose commit raised something. Once the commit was done it is stored all the same."""
+    if isinstance(problem, sqlite3.Error):
+        if is_flush(problem):
+            return OutcomeUnknown(append.id, f"{where}: the disk did not take what was committed: {problem}")
+        return in_words(problem, where)
+    stored = find_append(connection, append.id.bytes)
+    if stored is not None:
+        return stored
+    failed = StoreError(f"{where}: the append was rolled back, nothing was stored: {problem!r}")
+    failed.__cause__ = problem
+    return failed
+
+
 def _commit_together(connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None) -> list[Outcome]:
+    try:
+        return _commit_once(connection, appends, inline, trusting=True)
+    except sqlite3.IntegrityError:
+        # An append that the log has already: look each of them up. (Or a constraint of an inline read model's.)
+        return _commit_once(connection, appends, inline, trusting=False)
+
+
+def _commit_once(
+    connection: sqlite3.Connection, appends: Sequence[Append], inline: Inline | None, *, trusting: bool
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
     faults.at("sqlite.append.begin")
     with transaction(connection):
-        batch = _Batch(connection)
+        batch = _Batch(connection, appends, trusting=trusting)
         for append in appends:
             try:
                 outcomes.append(batch.append(append, keep_events=inline is not None))

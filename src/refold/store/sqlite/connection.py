@@ -2,84 +2,70 @@
 
 from __future__ import annotations
 
-import fcntl
+import functools
 import logging
-import os
 import sqlite3
-from pathlib import Path
 from urllib.parse import quote
 
-from refold.errors import StoreLocked, StoreReadOnly, StoreUnavailable
+from refold.errors import StoreError
+from refold.store.sqlite import schema
 from refold.store.sqlite.address import Address
 from refold.store.sqlite.problems import said_in_words
 
-__all__ = ["FileLock", "connect_reader", "connect_writer"]
+__all__ = ["connect_reader", "connect_writer"]
 
 _log = logging.getLogger("refold.sqlite")
 _SAFE_SINCE = (3, 51, 3)
 _BUSY_MILLISECONDS = 5_000
 _CACHE_KIBIBYTES = 65_536
-
-
-class FileLock:
-    """The lock beside a database: held by the one process that writes it, and let go by the system when that process
-    ends.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:
-            raise StoreUnavailable(f"the folder {path.parent} does not exist; create it first") from None
-        except (PermissionError, OSError) as problem:
-            raise StoreReadOnly(f"{path} cannot be created ({problem.strerror}); the folder must be writable") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip() or "?"
-            os.close(self._descriptor)
-            database = str(path).removesuffix(".lock")
-            raise StoreLocked(
-                f"{database} is open for writing in another process (pid {holder}); a SQLite store has one writing "
-                "process: stop that one, open this one read-only, or use Postgres"
-            ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        """Lets another process write."""
-        os.close(self._descriptor)
+_CHECKPOINT_PAGES = 4_000
+"""Pages of the log after which a commit folds them into the file; a page that changed often is written once."""
 
 
 def connect_writer(address: Address) -> sqlite3.Connection:
     """The one connection that writes, and does the checkpoints of the write-ahead log. Each commit survives a power
     cut.
+
+    Raises `StoreCorrupt` for what is not a database of Refold's, and leaves it as it is.
     """
-    if sqlite3.sqlite_version_info < _SAFE_SINCE:
-        # Two connections that write and checkpoint one WAL could corrupt it; see https://sqlite.org/wal.html#walresetbug.
-        _log.info(
-            "SQLite %s has the WAL-reset bug; Refold is not affected: one connection does all writing and checkpoints",
-            sqlite3.sqlite_version,
-        )
+    _say_why_the_old_bug_does_no_harm()
     where = address.name
-    if address.path is not None and address.path.is_dir():
-        raise StoreUnavailable(f"{where} is a folder; name a file in it")
     with said_in_words(where):
         connection = sqlite3.connect(
             ":memory:" if address.path is None else address.path, isolation_level=None, check_same_thread=False
         )
         try:
             connection.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")
+            schema.refuse_other(connection, where)
             if address.path is not None:
-                connection.execute("pragma journal_mode = wal").fetchall()
+                (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
+                if mode != "wal":
+                    raise StoreError(
+                        f"{where} cannot have a write-ahead log (its journal stays {mode!r}); a file system without "
+                        "shared memory, such as a network drive, cannot hold a SQLite store"
+                    )
                 connection.execute("pragma synchronous = full")
+                connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute("pragma recursive_triggers = on")
             connection.execute(f"pragma cache_size = -{_CACHE_KIBIBYTES}")
             connection.execute("pragma temp_store = memory")
+            # That it cannot be written, or that another program has locked it, is to be known now.
+            connection.execute("begin immediate")
+            connection.execute("rollback")
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+@functools.cache
+def _say_why_the_old_bug_does_no_harm() -> None:
+    if sqlite3.sqlite_version_info < _SAFE_SINCE:
+        # Two connections that write and checkpoint one WAL could corrupt it; see https://sqlite.org/wal.html#walresetbug.
+        _log.info(
+            "SQLite %s has the WAL-reset bug; Refold is not affected: one connection does all writing and checkpoints",
+            sqlite3.sqlite_version,
+        )
 
 
 def connect_reader(address: Address) -> sqlite3.Connection:
@@ -89,6 +75,10 @@ def connect_reader(address: Address) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(address.path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")
-        connection.execute("pragma query_only = on")
+        try:
+            connection.execute(f"pragma busy_timeout = {_BUSY_MILLISECONDS}")
+            connection.execute("pragma query_only = on")
+        except BaseException:
+            connection.close()
+            raise
     return connection

@@ -11,7 +11,7 @@ __all__ = ["flaws_of", "missing_guards"]
 _GUARDS = {
     "events_are_not_updated": "events could be updated",
     "events_are_not_deleted": "events could be deleted",
-    "events_are_not_replaced": "events could be replaced",
+    "events_are_only_appended": "events could be inserted anywhere, or replaced",
     "event_tags_are_not_updated": "tags could be updated",
     "event_tags_are_not_deleted": "tags could be deleted",
 }

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from refold.errors import SchemaMismatch, StoreCorrupt
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "check", "create_or_check", "migrate", "version_of"]
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "check", "create_or_check", "migrate", "refuse_other", "version_of"]
 
 APPLICATION_ID = 0x5265666F
 """What `pragma application_id` says of a Refold file: "Refo"."""
@@ -36,6 +36,13 @@ def version_of(connection: sqlite3.Connection, where: str) -> int:
     if connection.execute("select count(*) from sqlite_master").fetchone()[0]:
         raise StoreCorrupt(f"{where} is a database of another program; give Refold a file of its own")
     return 0
+
+
+def refuse_other(connection: sqlite3.Connection, where: str) -> None:
+    """Raises `StoreCorrupt` for another program's database, and `SchemaMismatch` for one of a newer Refold."""
+    found = version_of(connection, where)
+    if found > SCHEMA_VERSION:
+        raise SchemaMismatch(found, SCHEMA_VERSION, where)
 
 
 def check(connection: sqlite3.Connection, where: str) -> None:
@@ -67,7 +74,9 @@ def migrate(connection: sqlite3.Connection, where: str) -> tuple[int, int]:
         connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
         connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        # SQLite may have rolled back by itself (a full disk); to ask again would hide the reason.
+        if connection.in_transaction:
+            connection.execute("rollback")
         raise
     return before, SCHEMA_VERSION
 

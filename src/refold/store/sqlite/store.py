@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
-from refold import faults
-from refold.errors import Overloaded, StoreReadOnly, StoreUnavailable
+from refold.errors import OutcomeUnknown, StoreReadOnly, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
@@ -19,23 +17,23 @@ from refold.store.group_commit import GroupCommit, Limits, Outcome
 from refold.store.integrity import Flaws
 from refold.store.sqlite import committing, reading
 from refold.store.sqlite.address import Address
-from refold.store.sqlite.connection import FileLock, connect_reader
+from refold.store.sqlite.connection import connect_reader
 from refold.store.sqlite.integrity import flaws_of
+from refold.store.sqlite.lock import FileLock
 from refold.store.sqlite.problems import said_in_words
 from refold.store.sqlite.restore import restore_events
 from refold.store.sqlite.threads import Thread
 from refold.store.sqlite.transaction import SqliteTransaction
+from refold.store.sqlite.writer import Writer
 
 __all__ = ["SqliteReader", "SqliteStore"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _EVERYTHING = EventFilter()
 _READERS = 4
 _WINDOW = 100_000
 """Positions that one filtered read scans at most, so that it returns soon whatever matches."""
-_CHECKPOINT_PAGES = 4_000
 
 
 class SqliteStore:
@@ -56,18 +54,17 @@ class SqliteStore:
     ) -> None:
         self.address = address
         self.inline: committing.Inline | None = None
-        self._writer = writer
         self._lock = lock
         self._limits = limits
         self._window = window
-        self._transaction_wait = transaction_wait
-        self._writing = Thread("refold-sqlite-writer")
-        self._one_writer = asyncio.Lock()
+        self._writer = None if writer is None else Writer(writer, address, patience=transaction_wait)
         self._doorbell = Doorbell()
         self._readers: asyncio.Queue[SqliteReader] = asyncio.Queue()
         self._open_readers: list[SqliteReader] = []
         self._closed = False
-        self._group_commit = GroupCommit(self._commit, limits, self._doorbell.ring) if writer is not None else None
+        self._group_commit = (
+            GroupCommit(self._commit, limits, self._doorbell.ring, begin=self._begin) if writer is not None else None
+        )
 
     @property
     def name(self) -> str:
@@ -78,22 +75,31 @@ class SqliteStore:
 
     async def append(self, append: Append) -> AppendResult:
         """Appends all or nothing, durably; see `EventStore.append`."""
-        if self._closed:
-            raise StoreUnavailable("the store is closed; nothing was stored")
         if self._group_commit is None:
             raise StoreReadOnly(f"{self.name} is open read-only; nothing was stored")
         return await self._group_commit.append(append)
 
+    def _begin(self, batch: Sequence[Append], done: Callable[[Sequence[Outcome]], None]) -> bool:
+        def answered(outcomes: list[Outcome] | None, problem: BaseException | None) -> None:
+            if outcomes is None:
+                outcomes = [OutcomeUnknown(append.id, f"the commit failed: {problem!r}") for append in batch]
+            done(outcomes)
+
+        return self._writing().begin(self._committing(batch), answered)
+
     async def _commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:
-        async with self._one_writer:
-            return await self._writing.run(committing.commit_batch, self._connection(), batch, self.inline, self.name)
+        return await self._writing().run(self._committing(batch))
+
+    def _committing(self, batch: Sequence[Append]) -> Callable[[sqlite3.Connection], list[Outcome]]:
+        return lambda connection: committing.commit_batch(connection, batch, self.inline, self.name)
 
     async def restore(self, events: Sequence[StoredEvent]) -> None:
         """Puts events of another log at the end of this one; see `EventStore.restore`."""
         await self.transact(lambda connection: restore_events(connection, events, self.inline))
-        self._doorbell.ring(events[-1].position)
+        if events:
+            self._doorbell.ring(events[-1].position)
 
-    def _connection(self) -> sqlite3.Connection:
+    def _writing(self) -> Writer:
         if self._writer is None:
             raise StoreReadOnly(f"{self.name} is open read-only")
         return self._writer
@@ -101,58 +107,23 @@ class SqliteStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         """A transaction of the user's; see `EventStore.transaction`. Other appends of this process wait meanwhile."""
-        connection = self._connection()
-        try:
-            async with asyncio.timeout(self._transaction_wait):
-                await self._one_writer.acquire()
-        except TimeoutError:
-            raise Overloaded(
-                f"another transaction has held the only writing connection for {self._transaction_wait:g} s; "
-                "keep transactions short"
-            ) from None
-        try:
-            await self._writing.run(self._in_words, connection.execute, "begin immediate")
-            transaction = SqliteTransaction(connection, self._writing, self.name, self._limits.payload)
+        async with self._writing().alone() as run:
+            transaction = SqliteTransaction(self._writing().connection, run, self.name, self._limits.payload)
             try:
                 yield transaction
-                results = await self._writing.run(self._finish, transaction.staged)
-            except BaseException:
-                await asyncio.shield(self._writing.run(self._roll_back))
-                raise
-        finally:
-            self._one_writer.release()
+            finally:
+                transaction.end()
+            results = await transaction.finish(self.inline)
         if results:
             self._doorbell.ring(max(result.last for result in results))
 
-    def _finish(self, staged: list[Append]) -> list[AppendResult]:
-        connection = self._connection()
-        with said_in_words(self.name):
-            faults.at("sqlite.transaction.append")
-            results = committing.append_all(connection, staged, self.inline)
-            faults.at("sqlite.transaction.before_commit")
-            connection.execute("commit")
-        faults.at("sqlite.transaction.committed")
-        return results
+    async def transact(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """Runs a function in the writer's thread, inside one transaction: rows of read models and their checkpoint.
 
-    def _roll_back(self) -> None:
-        connection = self._connection()
-        if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("rollback")
-
-    async def transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs a function in the writer's thread, inside one transaction: rows of read models and their checkpoint."""
-        async with self._one_writer:
-            return await self._writing.run(self._transacted, function)
-
-    def _transacted(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        connection = self._connection()
-        with said_in_words(self.name), committing.transaction(connection):
-            return function(connection)
-
-    def _in_words(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with said_in_words(self.name):
-            return function(*args, **kwargs)
+        `durable=False` for what can be made again from the log: a power cut may take it back, whole, together with all
+        that was written after it and is not durable either. A killed process takes back nothing.
+        """
+        return await self._writing().transact(function, durable=durable)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -163,7 +134,7 @@ class SqliteStore:
         if self.address.path is None:
             # Between the steps of a transaction, not after it: it reads too, and would wait for itself. Events are
             # appended in one step with their commit, so no read sees any that are not committed.
-            return await self._writing.run(self._in_words, function, self._connection())
+            return await self._writing().run_between(function)
         reader = await self._take_reader()
         try:
             return await reader.run(function)
@@ -246,7 +217,8 @@ class SqliteStore:
                     snapshot.fingerprint,
                     snapshot.data,
                 ),
-            )
+            ),
+            durable=False,
         )
 
     async def load_snapshot(self, stream: str) -> Snapshot | None:
@@ -259,7 +231,9 @@ class SqliteStore:
 
     async def drop_snapshot(self, stream: str) -> None:
         """Forgets a stream's snapshot."""
-        await self.transact(lambda connection: connection.execute("delete from snapshots where stream = ?", (stream,)))
+        await self.transact(
+            lambda connection: connection.execute("delete from snapshots where stream = ?", (stream,)), durable=False
+        )
 
     async def flaws(self) -> Flaws:
         """What is wrong inside the file; see `EventStore.flaws`."""
@@ -272,15 +246,16 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
-        if self._group_commit is not None:
-            await self._group_commit.close()
-        for reader in self._open_readers:
-            await reader.close()
-        if self._writer is not None:
-            await self._writing.run(self._writer.close)
-        self._writing.close()
-        if self._lock is not None:
-            self._lock.release()
+        try:
+            if self._group_commit is not None:
+                await self._group_commit.close()
+            for reader in self._open_readers:
+                await reader.close()
+            if self._writer is not None:
+                await self._writer.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
 
 class SqliteReader:

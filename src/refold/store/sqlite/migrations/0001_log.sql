@@ -41,11 +41,14 @@ create trigger events_are_not_deleted before delete on events
 begin
     select raise(abort, 'events are never deleted: append one that says what is different now');
 end;
--- REPLACE deletes without a delete trigger unless the connection asks for recursive triggers; so it is refused where it would hit.
-create trigger events_are_not_replaced before insert on events
-when exists (select 1 from events e where e.position = new.position)
+-- Whoever inserts. So nothing leaves a gap, and REPLACE, which deletes without asking the trigger above unless its connection
+-- wants recursive triggers, finds nothing to replace.
+create trigger events_are_only_appended before insert on events
+when new.position <> coalesce((select max(position) from events), 0) + 1
+    or new.version <> coalesce((select max(version) from events where stream = new.stream), 0) + 1
+    or (new.append_index = 0 and exists (select 1 from events where append_id = new.append_id and append_index = 0))
 begin
-    select raise(abort, 'events are never replaced: append one that says what is different now');
+    select raise(abort, 'events are only appended: at the end of the log and of their stream, under a new append id');
 end;
 create trigger event_tags_are_not_updated before update on event_tags
 begin
@@ -64,7 +67,9 @@ select
     type,
     payload,
     strftime('%Y-%m-%dT%H:%M:%S', recorded_at / 1000000, 'unixepoch') || printf('.%06dZ', recorded_at % 1000000) as recorded_at,
-    strftime('%Y-%m-%dT%H:%M:%S', occurred_at / 1000000, 'unixepoch') || printf('.%06dZ', occurred_at % 1000000) as occurred_at,
+    -- What occurred before 1970 has negative microseconds, which division would round towards 1970.
+    strftime('%Y-%m-%dT%H:%M:%S', (occurred_at - (occurred_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (occurred_at % 1000000 + 1000000) % 1000000) as occurred_at,
     metadata,
     tags,
     schema_version,

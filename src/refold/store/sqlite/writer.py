@@ -1,0 +1,144 @@
+"""The writing connection in its thread: one job after the other, and now and then a transaction that has it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from refold.errors import Overloaded, StoreUnavailable
+from refold.store.sqlite.address import Address
+from refold.store.sqlite.committing import transaction
+from refold.store.sqlite.problems import said_in_words
+from refold.store.sqlite.threads import Answered, Thread
+
+__all__ = ["Run", "Writer"]
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], T]
+Run = Callable[[Job[Any]], asyncio.Future[Any]]
+"""Runs a step of a transaction in the writer's thread."""
+
+
+class Writer:
+    """Jobs (a batch of appends, the rows of a read model) are whole transactions; each is one step of the thread.
+
+    A transaction of the user's takes many steps, with the user's code between them: it has its turn alone. `patience`
+    is how many seconds others wait for it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, address: Address, *, patience: float) -> None:
+        self.connection = connection
+        self._name = address.name
+        self._on_disk = address.path is not None
+        self._patience = patience
+        self._thread = Thread("refold-sqlite-writer")
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._closing = False
+
+    def begin(self, job: Job[Any], answered: Answered) -> bool:
+        """Begins a job at once; False when it would overtake somebody who waits."""
+        if self._waiting or self._turn.locked():
+            return False
+        self._thread.begin(partial(job, self.connection), answered)
+        return True
+
+    async def run(self, job: Job[T]) -> T:
+        """Runs a job when no transaction has the connection. Raises `Overloaded` when it had to wait too long."""
+        await self._take_turn()
+        try:
+            answer = self._thread.submit(job, self.connection)
+        finally:
+            self._turn.release()
+        return await answer
+
+    async def run_between(self, job: Job[T]) -> T:
+        """Runs a job that only reads, also between the steps of a transaction."""
+        return await self._thread.run(self._in_words, job)
+
+    async def transact(self, job: Job[T], *, durable: bool) -> T:
+        """Runs a job in one transaction."""
+        return await self.run(partial(self._transacted, job, durable or not self._on_disk))
+
+    def _transacted(self, job: Job[T], durable: bool, connection: sqlite3.Connection) -> T:
+        with said_in_words(self._name):
+            if durable:
+                with transaction(connection):
+                    return job(connection)
+            # The write-ahead log is flushed by the next commit that is durable, with all that stands before it, and
+            # before any checkpoint: so a power cut may take back the last commits of this kind, but never one of the
+            # others, nor a part of one.
+            connection.execute("pragma synchronous = normal")
+            try:
+                with transaction(connection):
+                    return job(connection)
+            finally:
+                connection.execute("pragma synchronous = full")
+
+    def _in_words(self, job: Job[T]) -> T:
+        with said_in_words(self._name):
+            return job(self.connection)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Run]:
+        """A transaction of many steps. Who leaves with an exception rolls it back; to commit is a step of its own."""
+        await self._take_turn()
+        try:
+            try:
+                await self._step(_begin)
+                yield self._step
+            except BaseException:
+                # Also for a caller who was cancelled while the transaction began. If it was cancelled while it was
+                # committed, nothing is left to roll back.
+                await asyncio.shield(self._step(_roll_back))
+                raise
+        finally:
+            self._turn.release()
+
+    def _step(self, job: Job[T]) -> asyncio.Future[T]:
+        return self._thread.submit(self._in_words, job)
+
+    async def _take_turn(self) -> None:
+        if self._closing:
+            raise StoreUnavailable(f"{self._name} is closed; nothing was stored")
+        await self._wait_for_turn()
+
+    async def _wait_for_turn(self) -> None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Overloaded(
+                f"a transaction has held the only writing connection of {self._name} for {self._patience:g} s; nothing "
+                "was stored. Keep transactions short, and append through the transaction while it is open"
+            ) from None
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """Closes the connection, once the transaction that has it is over; one that does not end is rolled back."""
+        self._closing = True
+        try:
+            await self._wait_for_turn()
+        except Overloaded:
+            await self._thread.run(_roll_back, self.connection)
+        else:
+            self._turn.release()
+        await self._thread.run(self.connection.close)
+        self._thread.close()
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    connection.execute("begin immediate")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("rollback")
