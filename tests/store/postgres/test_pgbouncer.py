@@ -83,3 +83,24 @@ async def test_behind_a_pooler_others_are_heard_on_a_direct_address_only(
     checks = {check.name: check for check in await examine_postgres(pooled, listen_url=fresh_database)}
     assert checks["doorbell"].health == "ok"
     await asyncio.gather(*(store.close() for store in (writer, deaf, hearing)))
+
+
+async def test_a_pooler_that_cannot_be_told_from_the_server_does_no_harm(fresh_database: str):
+    """Statements are prepared on what looks direct. Should a pooler look so, their names will be unknown one day."""
+    store = await open_postgres(fresh_database)
+    writer = store._writer._session
+    assert writer is not None
+    assert writer.direct
+    for number in range(5):
+        await store.append(append("a", number))
+        assert len(await store.read_stream("a")) == number + 1
+    await writer.query(b"deallocate all")
+    for session in store._pool._idle:
+        await session.query(b"deallocate all")
+    results = await asyncio.gather(*(store.append(append(f"b-{number}")) for number in range(40)))
+    assert len(await store.read_stream("a")) == 5
+    await store.append(append("a", 5))
+    assert not writer.direct
+    assert_sound(await whole_log(store))
+    assert len(results) == 40
+    await store.close()

@@ -11,15 +11,22 @@ from functools import partial
 import psycopg
 from psycopg import pq
 
+from refold.errors import StoreUnavailable
 from refold.store.postgres.address import Address
-from refold.store.postgres.problems import connecting, raise_for
+from refold.store.postgres.problems import ServerProblem, connecting, raise_for
 from refold.store.postgres.wire import Parameter
 
-__all__ = ["ConnectionLost", "OnAnswer", "Session", "connection_parameters"]
+__all__ = ["UNKNOWN_NAME", "ConnectionLost", "OnAnswer", "Session", "connection_parameters"]
 
 _BINARY = pq.Format.BINARY
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
+_REFUSED = pq.ExecStatus.FATAL_ERROR
+_SQLSTATE = pq.DiagnosticField.SQLSTATE
 _OK = pq.ConnStatus.OK
+_PREPARED = 50
+"""Statements that one session remembers, at most."""
+UNKNOWN_NAME = "26000"
+"""SQLSTATE: no statement has been prepared under this name."""
 _HALF_WAY = 1.0
 """Seconds that an attempt to connect may still take when it is given up."""
 
@@ -43,15 +50,22 @@ class Session:
     Answers are taken from the socket by a callback of the loop: at ten thousand statements a second the detour over
     psycopg's cursors would cost more than the statements. One statement at a time; in a pipeline several, each of which
     is a transaction of its own, done in the order in which they were sent.
+
+    A statement that comes again is prepared under a name, but only on a `direct` connection: a pooler may have the next
+    one done by another of its sessions, which does not know the name.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]], application_name: str) -> None:
         self.connection = connection
         self.application_name = application_name
+        self._token = application_name.rpartition(" ")[2]
         self._pgconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._socket = -1
         self._pipelined = False
+        self._names: dict[bytes, bytes] = {}
+        self._seen: set[bytes] = set()
+        self.direct = False
         self._answers: deque[OnAnswer] = deque()
         self._results: list[pq.abc.PGresult] = []
         self._lost: str | None = None
@@ -78,7 +92,14 @@ class Session:
             await asyncio.wait([attempt], timeout=_HALF_WAY)
             attempt.add_done_callback(_let_go)
             raise
-        return cls(connection, parameters["application_name"])
+        session = cls(connection, parameters["application_name"])
+        try:
+            # Through a pooler, the process id that is named at login is not that of the session which does the work.
+            backend = (await session.query(b"select pg_backend_pid()")).get_value(0, 0) or b""
+        except (ConnectionLost, ServerProblem) as problem:
+            raise StoreUnavailable(f"{address.name} cannot be reached: {problem}") from problem
+        session.direct = int.from_bytes(backend, "big") == connection.info.backend_pid
+        return session
 
     @property
     def lost(self) -> bool:
@@ -95,8 +116,38 @@ class Session:
 
         Raises `ServerProblem`, `ConnectionLost`.
         """
+        if self.direct and not self._pipelined and sql not in self._names:
+            if sql in self._seen:
+                await self.prepare(sql, [oid for oid, _ in parameters])
+            elif len(self._seen) < _PREPARED:
+                self._seen.add(sql)
+        try:
+            return await self._query(sql, parameters)
+        except ServerProblem as problem:
+            if problem.sqlstate != UNKNOWN_NAME:
+                raise
+            # There is a pooler after all. Nothing was done yet, and from now on it goes without names.
+            return await self._query(sql, parameters)
+
+    async def prepare(self, sql: bytes, types: Sequence[int] | None = None) -> None:
+        """Prepares a statement that will come often, if that is possible here.
+
+        `types` are its parameters' (oids); without them they follow from the statement. Raises `ServerProblem`,
+        `ConnectionLost`.
+        """
+        if not self.direct or sql in self._names:
+            return
+        # The token is this session's own, so that no other session's statement can ever be meant by the name.
+        name = f"refold_{self._token}_{len(self._names)}".encode()
+        await self._answer(lambda: self._pgconn.send_prepare(name, sql, types))
+        self._names[sql] = name
+
+    async def _query(self, sql: bytes, parameters: Sequence[Parameter]) -> pq.abc.PGresult:
+        return await self._answer(lambda: self._send(sql, parameters))
+
+    async def _answer(self, send: Callable[[], None]) -> pq.abc.PGresult:
         answer: asyncio.Future[pq.abc.PGresult] = self._loop.create_future()
-        self.send(sql, parameters, partial(_settle, answer))
+        self._begin(send, partial(_settle, answer))
         try:
             result = await answer
         except asyncio.CancelledError:
@@ -108,16 +159,25 @@ class Session:
 
     def send(self, sql: bytes, parameters: Sequence[Parameter], on_answer: OnAnswer) -> None:
         """Sends one statement. Raises `ConnectionLost` when that is impossible; then `on_answer` is not called."""
+        self._begin(partial(self._send, sql, parameters), on_answer)
+
+    def _send(self, sql: bytes, parameters: Sequence[Parameter]) -> None:
+        name = self._names.get(sql)
+        if name is not None:
+            values = [value for _, value in parameters]
+            self._pgconn.send_query_prepared(name, values, [_BINARY] * len(values), _BINARY)
+        elif parameters:
+            types, values_too = zip(*parameters, strict=True)
+            self._pgconn.send_query_params(sql, values_too, types, [_BINARY] * len(types), _BINARY)
+        else:
+            self._pgconn.send_query_params(sql, None, result_format=_BINARY)
+
+    def _begin(self, send: Callable[[], None], on_answer: OnAnswer) -> None:
         if self._lost is not None:
             raise ConnectionLost(self._lost)
         pgconn = self._pgconn
         try:
-            if parameters:
-                types, values = zip(*parameters, strict=True)
-                formats = [_BINARY] * len(values)
-                pgconn.send_query_params(sql, values, types, formats, _BINARY)
-            else:
-                pgconn.send_query_params(sql, None, result_format=_BINARY)
+            send()
             if self._pipelined:
                 pgconn.pipeline_sync()
             unsent = pgconn.flush()
@@ -207,6 +267,9 @@ class Session:
         on_answer = self._answers.popleft()
         result = self._results[-1]
         self._results.clear()
+        if result.status == _REFUSED and result.error_field(_SQLSTATE) == UNKNOWN_NAME.encode():
+            self.direct = False
+            self._names.clear()
         on_answer(result)
 
     def _lose(self, problem: psycopg.OperationalError) -> ConnectionLost:

@@ -26,7 +26,6 @@ select name::text, setting::text from pg_settings where name in (
     'default_transaction_isolation', 'default_transaction_read_only', 'max_connections'
 )"""
 _RECOVERY = "select pg_is_in_recovery()"
-_BACKEND = "select pg_backend_pid()"
 _TABLES_THERE = """
 select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = $1 and c.relkind in ('r', 'p')"""
@@ -244,12 +243,12 @@ class _Examination:
         else:
             session = self._session
         try:
-            [(backend,)] = self._rows.of(await session.query(_BACKEND.encode()))
-            direct = backend == session.connection.info.backend_pid
             self._add(
                 "doorbell",
-                direct,
-                "direct connection" if direct else "behind a pooler: appends of other processes are found by polling",
+                session.direct,
+                "direct connection"
+                if session.direct
+                else "behind a pooler: appends of other processes are found by polling",
                 "give listen_url a direct address",
                 "warning",
             )

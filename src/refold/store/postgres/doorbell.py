@@ -148,7 +148,7 @@ class Listener:
                 _log.debug("%s: listening has to wait: %s", self._address.name, problem)
             else:
                 try:
-                    if not await self._direct(session):
+                    if not (self._surely_direct or session.direct):
                         _log.info(
                             "%s is behind a pooler: others' appends are found by polling; set a direct listen_url",
                             self._address.name,
@@ -163,14 +163,6 @@ class Listener:
                 self._doorbell.ring_anyway()
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # spreads reconnections, guards nothing
             pause = min(pause * 2, _LONGEST_PAUSE)
-
-    async def _direct(self, session: Session) -> bool:
-        """Whether it is the server's own: through a pooler, the process id named at login is not the backend's."""
-        if self._surely_direct:
-            return True
-        result = await session.query(b"select pg_backend_pid()")
-        value = result.get_value(0, 0) or b""
-        return int.from_bytes(value, "big") == session.connection.info.backend_pid
 
     async def _listen(self, session: Session) -> bool:
         """Listens until the connection is lost; True when it had begun to."""

@@ -8,6 +8,7 @@ from refold.store.postgres.connection import Session
 from refold.store.postgres.problems import ServerProblem, explain
 from refold.store.postgres.schema import create_if_empty, migrate
 from refold.store.postgres.store import PostgresStore
+from refold.store.postgres.writer import prepare_appending
 
 __all__ = ["migrate_log", "open_log"]
 
@@ -29,6 +30,7 @@ async def open_log(
     try:
         await create_if_empty(session, address, create=create)
         framed = await _needs_a_frame(session)
+        await prepare_appending(session, address)
     except BaseException as problem:
         session.drop("the log could not be opened")
         if isinstance(problem, ServerProblem):

@@ -77,7 +77,9 @@ class PostgresStore:
             address, self._units, payload_limit=limits.payload, patience=patience, committed=self._committed
         )
         self._writer = Writer(address, session, patience=patience, framed=framed, find=self.find_append)
-        self._group = GroupCommit(self._writer.commit, limits, self._committed, begin=self._writer.begin)
+        self._group = GroupCommit(
+            self._writer.commit, limits, self._committed, begin=self._writer.begin, pipelined=True
+        )
         self._doorbell = Doorbell()
         self._notifier = Notifier(address)
         self._listener = Listener(listen, self._doorbell, surely_direct=surely_direct)

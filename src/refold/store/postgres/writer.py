@@ -17,12 +17,12 @@ from refold.store.append import Append, AppendResult
 from refold.store.group_commit import Outcome
 from refold.store.postgres.address import Address
 from refold.store.postgres.batch import REPEATED, AppendStatements, Batch, Repeated, Verdict, stored_events
-from refold.store.postgres.connection import ConnectionLost, Session
+from refold.store.postgres.connection import UNKNOWN_NAME, ConnectionLost, Session
 from refold.store.postgres.inline import Inline
 from refold.store.postgres.problems import ServerProblem, concerns_everything, explain, raise_for
 from refold.store.postgres.settle import reconnected
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "prepare_appending"]
 
 _log = logging.getLogger("refold.store.postgres")
 _BEGIN = b"begin isolation level read committed"
@@ -38,6 +38,13 @@ class _NotConnected(Exception):
 
 class _Hooked(Exception):
     """The inline hook failed; nothing of the batch is stored."""
+
+
+async def prepare_appending(session: Session, address: Address) -> None:
+    """Readies a session for appends. Raises `ServerProblem`, `ConnectionLost`."""
+    statements = AppendStatements(address)
+    await session.prepare(statements.one)
+    await session.prepare(statements.many)
 
 
 class Writer:
@@ -187,6 +194,8 @@ class Writer:
                 deadline = deadline or self._loop.time() + self._patience
 
     async def _refused(self, appends: Sequence[Append], problem: ServerProblem) -> list[Verdict | RefoldError]:
+        if problem.sqlstate == UNKNOWN_NAME:
+            return await self._store(appends)  # the session knows by now that it must do without names
         explained = explain(problem, self._address.name)
         if concerns_everything(problem):
             return [explained] * len(appends)
@@ -261,5 +270,6 @@ class Writer:
         except RefoldError as problem:
             raise _NotConnected(problem) from problem
         self._unsettled = ""
+        await prepare_appending(session, self._address)
         self._session = session
         return session
