@@ -90,7 +90,8 @@ async def test_a_pooler_that_cannot_be_told_from_the_server_does_no_harm(fresh_d
     store = await open_postgres(fresh_database)
     writer = store._writer._session
     assert writer is not None
-    assert writer.direct
+    looked_direct = writer.direct
+    assert looked_direct
     for number in range(5):
         await store.append(append("a", number))
         assert len(await store.read_stream("a")) == number + 1
