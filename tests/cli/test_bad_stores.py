@@ -31,7 +31,9 @@ def test_looking_at_a_file_that_is_not_there_does_not_create_it(arguments: list[
 
 def test_a_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert_refused(
-        refold("migrate", "--url", "sqlite:///nowhere/bank.db", cwd=tmp_path), STORE, "nowhere does not exist"
+        refold("migrate", "--url", "sqlite:///nowhere/bank.db", cwd=tmp_path),
+        STORE,
+        "nowhere/bank.db cannot be opened: its folder does not exist",
     )
 
 
@@ -97,7 +99,9 @@ def test_a_file_system_that_is_read_only(accounts: Project) -> None:
         run = subprocess.run(
             [*isolated, *command(*arguments)], check=False, env=environment(), capture_output=True, text=True
         )
-        assert_refused(Done(run.returncode, run.stdout, run.stderr), STORE, "cannot be created (Read-only file system)")
+        assert_refused(
+            Done(run.returncode, run.stdout, run.stderr), STORE, "cannot be opened for writing (Read-only file system)"
+        )
 
 
 @SQLITE

@@ -120,6 +120,8 @@ async def one_unit(context: Context, journal: Journal, caller: int, number: int)
         async with context.transaction() as unit:
             await unit.execute(f"insert into notes values ('{append_id.hex}')")
             await unit.command(DepositMoney(account_id=f"u{caller}", amount=Decimal(1)), command_id=append_id)
+        (result,) = unit.results
+        journal.acknowledge(append_id.hex, result.first, result.last)
     except (Conflict, Rejected, Overloaded, AlreadyAppended):
         journal.refuse(append_id.hex)
     except (RefoldError, Injected):

@@ -87,6 +87,16 @@ class SyncUnitOfWork:
         self._unit = unit
         self._loop = loop
 
+    @property
+    def results(self) -> Sequence[AppendResult]:
+        """What became of its commands and appends; see `UnitOfWork.results`."""
+        return self._unit.results
+
+    @property
+    def position(self) -> int:
+        """The position of its last event; see `UnitOfWork.position`."""
+        return self._unit.position
+
     def execute(self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Runs one SQL statement (text with the driver's placeholders, or SQLAlchemy Core) and gives its rows."""
         return self._loop.run(self._unit.execute(statement, parameters))

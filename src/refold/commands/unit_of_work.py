@@ -15,7 +15,7 @@ from refold.folds.aggregate import Aggregate
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded, StoredEvent
-from refold.store.append import ANY, Append, AppendCondition, StreamAppend
+from refold.store.append import ANY, Append, AppendCondition, AppendResult, StreamAppend
 from refold.store.event_store import StoreTransaction
 
 __all__ = ["UnitOfWork"]
@@ -42,6 +42,18 @@ class UnitOfWork:
     def connection(self) -> Any:
         """The driver's own connection, inside the transaction: `sqlite3.Connection` or `psycopg.AsyncConnection`."""
         return self._transaction.connection
+
+    @property
+    def results(self) -> Sequence[AppendResult]:
+        """What became of its commands and appends, in order, once the block has ended; nothing before."""
+        return self._transaction.results
+
+    @property
+    def position(self) -> int:
+        """The position of its last event, once the block has ended (0: it has none). Give it as `after=` to read your
+        own writes.
+        """
+        return max((result.last for result in self.results), default=0)
 
     async def execute(
         self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()

@@ -123,6 +123,11 @@ class StoreTransaction(Protocol):
         """Stages an append; it is validated now, and done at the commit."""
         ...
 
+    @property
+    def results(self) -> Sequence[AppendResult]:
+        """What became of its appends, in order, once it is committed; nothing before."""
+        ...
+
 
 class EventStore(Protocol):
     """One log of events in one database. All methods may be called by many tasks at once. Open it once, close it at the

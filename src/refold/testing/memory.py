@@ -171,16 +171,20 @@ class MemoryStore:
         transaction = _MemoryTransaction(self._limits.payload)
         yield transaction
         kept = len(self._log), dict(self._appends)
+        results = []
         try:
             for append in transaction.staged:
-                if self._appended(append).repeated:
+                result = self._appended(append)
+                if result.repeated:
                     raise AlreadyAppended(append.id)
+                results.append(result)
         except RefoldError:
             for event in self._log[kept[0] :]:
                 self._streams[event.stream].pop()
             del self._log[kept[0] :], self._recorded_at[kept[0] :]
             self._appends = kept[1]
             raise
+        transaction.results = results
         self._doorbell.ring(len(self._log))
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -304,6 +308,7 @@ class _MemoryTransaction:
     def __init__(self, payload_limit: int) -> None:
         self._payload_limit = payload_limit
         self.staged: list[Append] = []
+        self.results: Sequence[AppendResult] = ()
 
     async def execute(
         self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()

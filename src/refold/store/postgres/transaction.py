@@ -45,7 +45,7 @@ class PostgresTransaction:
         self._connection = connection
         self._payload_limit = payload_limit
         self.staged: list[Append] = []
-        self.results: list[AppendResult] = []
+        self.results: Sequence[AppendResult] = ()
 
     @property
     def connection(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
@@ -136,8 +136,9 @@ class Transactions:
                 f"{self._address.name}: the transaction had failed, or was ended inside its block; "
                 "what it still held was rolled back"
             )
+        results: list[AppendResult] = []
         try:
-            xid = await self._append_staged(session, transaction)
+            xid = await self._append_staged(session, transaction, results)
             faults.at("postgres.transaction.before_commit")
         except ServerProblem as problem:
             await self._roll_back(session)
@@ -157,8 +158,11 @@ class Transactions:
         except Exception as problem:  # noqa: BLE001  # whatever it was, the commit is out, and what became of it must be found out
             session.drop(str(problem))
             await self._settle(session, transaction, xid, problem)
+        transaction.results = results
 
-    async def _append_staged(self, session: Session, transaction: PostgresTransaction) -> str | None:
+    async def _append_staged(
+        self, session: Session, transaction: PostgresTransaction, results: list[AppendResult]
+    ) -> str | None:
         """Does the staged appends, and gives the transaction's id, if it has one. Raises `Conflict`."""
         if not transaction.staged:
             return _text(await session.query(_BEFORE_COMMIT))
@@ -173,7 +177,7 @@ class Transactions:
             if isinstance(verdict, Repeated):
                 raise AlreadyAppended(append.id)
             if isinstance(verdict, AppendResult):
-                transaction.results.append(verdict)
+                results.append(verdict)
                 events += stored_events(append, verdict)
         if events and self.inline is not None:
             await self.inline(session.release(), events)

@@ -113,9 +113,9 @@ class SqliteStore:
                 yield transaction
             finally:
                 transaction.end()
-            results = await transaction.finish(self.inline)
-        if results:
-            self._doorbell.ring(max(result.last for result in results))
+            transaction.results = await transaction.finish(self.inline)
+        if transaction.results:
+            self._doorbell.ring(max(result.last for result in transaction.results))
 
     async def transact(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         """Runs a function in the writer's thread, inside one transaction: rows of read models and their checkpoint.

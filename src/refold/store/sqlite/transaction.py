@@ -25,6 +25,7 @@ class SqliteTransaction:
         self._where = where
         self._payload_limit = payload_limit
         self._staged: list[Append] = []
+        self.results: Sequence[AppendResult] = ()
         self._over = False
 
     @property

@@ -20,6 +20,11 @@ class Transactions:
         async with store.transaction() as transaction:
             transaction.append(append_of(part("a-1", event(1), expected=0)))
             transaction.append(append_of(part("a-1", event(2), expected=1), part("b-1", event(3))))
+            assert not transaction.results
+        assert [(each.first, each.last, each.versions) for each in transaction.results] == [
+            (1, 1, {"a-1": 1}),
+            (2, 3, {"a-1": 2, "b-1": 1}),
+        ]
         assert [each.payload for each in await store.read_stream("a-1")] == [event(1).payload, event(2).payload]
         assert (await store.head()).position == 3
 
@@ -35,6 +40,7 @@ class Transactions:
             async with store.transaction() as transaction:
                 transaction.append(append_of(part("a-1", event(1))))
                 transaction.append(append_of(part("b-1", event(2), expected=3)))
+        assert not transaction.results
         assert (conflict.value.stream, conflict.value.expected, conflict.value.actual) == ("b-1", 3, 0)
         assert (await store.head()).position == 0
         result = await store.append(append_of(part("a-1", expected=0)))
