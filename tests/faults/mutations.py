@@ -24,13 +24,24 @@ BEGIN, END = "<!-- mutations: begin -->", "<!-- mutations: end -->"
 
 
 class Mutation(msgspec.Struct, frozen=True):
-    """A break: what is said of it, where, what is replaced by what, and the tests that may notice."""
+    """A break: what is said of it, where, what is replaced by what (everywhere in the file), and the tests that may
+    notice.
+    """
 
     name: str
     file: str
     old: str
     new: str
     tests: tuple[str, ...]
+    also: tuple[tuple[str, str], ...] = ()
+
+    def made_in(self, text: str) -> str:
+        """The broken file. Raises `LookupError` when there is nothing to break."""
+        for old, new in ((self.old, self.new), *self.also):
+            if old not in text:
+                raise LookupError(f"{self.file} does not hold {old[:60]!r}")
+            text = text.replace(old, new)
+        return text
 
 
 POSTGRES = "src/refold/store/postgres/migrations/0002_append.sql"
@@ -39,15 +50,24 @@ EIGHT = "tests/faults/test_nemesis.py::test_eight_that_begin_together_on_an_empt
 FOLLOWING = "tests/projections/test_following.py"
 
 MUTATIONS = [
-    Mutation("Postgres: no lock", POSTGRES, "if not pg_try_advisory_xact_lock(@lock@) then", "if false then", (EIGHT,)),
+    Mutation(
+        "Postgres: no lock",
+        POSTGRES,
+        "and pg_try_advisory_xact_lock(@lock@)",
+        "and true",
+        (EIGHT,),
+        ((" perform pg_advisory_xact_lock(@lock@);", " perform 1;"),),
+    ),
     Mutation(
         "Postgres: the lock in the statement that reads the head",
         POSTGRES,
-        "    perform @schema@.lock_log();\n\n    select e.position, e.recorded_at into head, recorded from "
-        "@schema@.events e order by e.position desc limit 1;",
+        "        and pg_try_advisory_xact_lock(@lock@)\n    ) is not true then\n        perform @schema@.lock_log();\n"
+        "    end if;\n\n    select e.position, e.recorded_at into head, recorded from @schema@.events e "
+        "order by e.position desc limit 1;",
+        "    ) is null then\n        return null;\n    end if;\n\n"
         "    select e.position, e.recorded_at into head, recorded from (select @schema@.lock_log()) l "
         "left join lateral (select * from @schema@.events order by position desc limit 1) e on true;",
-        (EIGHT, "tests/store/postgres"),
+        (EIGHT,),
     ),
     Mutation(
         "Postgres: positions with gaps, as a sequence leaves them",
@@ -119,6 +139,7 @@ MUTATIONS = [
         "                found.append(types.decode(stored))\n",
         "                found.append(types.decode(stored))\n                last = stored\n                continue\n",
         (FOLLOWING,),
+        (("            last = stored\n    except", "    except"),),
     ),
     Mutation(
         "A checkpoint is believed whatever the log says",
@@ -184,23 +205,8 @@ def caught(mutation: Mutation) -> str | None:
     try:
         path = folder / mutation.file
         text = path.read_text()
-        if mutation.old not in text:
-            raise LookupError(f"{mutation.file} does not hold {mutation.old[:60]!r}")
-        if mutation.name.startswith("A checkpoint is the last"):
-            mutated = text.replace(mutation.old, mutation.new, 1).replace(
-                "            last = stored\n    except", "    except", 1
-            )
-        else:
-            mutated = text.replace(mutation.old, mutation.new, 1)
-        path.write_text(mutated)
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": f"{folder / 'src'}", "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        path.write_text(mutation.made_in(text))
+        done = run_tests(folder, mutation.tests)
         found = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
         if done.returncode == 0:
             return None
@@ -211,13 +217,37 @@ def caught(mutation: Mutation) -> str | None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def run_tests(folder: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Runs tests of a copy, up to the first that fails."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{folder / 'src'}", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def unbroken(mutations: list[Mutation]) -> str:
+    """What fails without any break, so that no test is credited with noticing what it always says. Empty: nothing."""
+    folder = copied()
+    try:
+        done = run_tests(folder, tuple(dict.fromkeys(test for mutation in mutations for test in mutation.tests)))
+        return "" if done.returncode == 0 else done.stdout[-2000:]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     chosen = [name for name in sys.argv[1:] if not name.startswith("--")]
     rows: list[str] = []
     unnoticed = 0
-    for mutation in MUTATIONS:
-        if chosen and not any(part in mutation.name for part in chosen):
-            continue
+    mutations = [each for each in MUTATIONS if not chosen or any(part in each.name for part in chosen)]
+    if failing := unbroken(mutations):
+        print(f"the tests fail without any break, and so they prove nothing:\n{failing}")
+        return 1
+    for mutation in mutations:
         try:
             test = caught(mutation)
         except LookupError as problem:
