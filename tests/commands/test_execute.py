@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,8 @@ import pytest
 
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
-from refold.errors import InvalidAppend, InvalidCommand, UnknownCommand
+from refold.errors import InvalidAppend, InvalidCommand, PayloadTooLarge, UnknownCommand
+from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
 from tests.domain import (
     Account,
@@ -162,7 +164,7 @@ async def test_unknown_commands_and_wrong_fields_are_named(context: Context):
     assert (await context.store.head()).position == 0
 
 
-@pytest.mark.parametrize("account", ["a\x00b", "tab\t", "x" * 300, "\ud800"])
+@pytest.mark.parametrize("account", ["", "a\x00b", "tab\t", "x" * 300, "\ud800"])
 async def test_ids_that_make_no_stream_are_refused(context: Context, account: str):
     with pytest.raises((InvalidAppend, InvalidCommand)):
         await context.execute(DepositMoney(account_id=account, amount=Decimal(1)))
@@ -174,6 +176,57 @@ async def test_metadata_that_cannot_be_kept_is_refused(context: Context):
         with pytest.raises(InvalidAppend, match="metadata"):
             await context.execute(deposit(1), actor=actor)
     assert (await context.store.head()).position == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"actor": 5}, {"traceparent": 5}, {"data": 5}, {"command_id": ""}, {"command_id": 5}]
+)
+async def test_metadata_of_the_wrong_type_is_refused(context: Context, wrong: dict[str, Any]):
+    with pytest.raises(InvalidAppend, match=r"is not|is empty"):
+        await context.execute(deposit(1), **wrong)
+    assert (await context.store.head()).position == 0
+
+
+async def test_an_id_that_was_another_commands_is_refused(context: Context):
+    await context.execute(deposit(1, "a"), command_id="order-7")
+    for other in (deposit(1, "b"), OpenAccount(account_id="a", owner="alice")):
+        with pytest.raises(InvalidCommand, match=r"was given to DepositMoney for stream 'account-a' before"):
+            await context.execute(other, command_id="order-7")
+    await context.append("note-1", [MoneyDeposited(amount=Decimal(1))], append_id="note-7")
+    with pytest.raises(InvalidCommand, match=r"was given to an append for stream 'note-1' before"):
+        await context.execute(deposit(1, "a"), command_id="note-7")
+    assert (await context.store.head()).position == 2
+
+
+async def test_other_commands_at_the_same_time_under_one_id_never_share_a_receipt(context: Context):
+    outcomes = await asyncio.gather(
+        *(context.execute(deposit(1, str(number)), command_id="order-7") for number in range(4)), return_exceptions=True
+    )
+    receipts = [each for each in outcomes if not isinstance(each, BaseException)]
+    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [InvalidCommand] * 3
+    assert [event.stream for event in await context.history(receipts[0].stream)] == [receipts[0].stream]
+    assert (await context.store.head()).position == 1
+
+
+async def test_a_command_with_a_naive_moment_is_refused():
+    class Book(Command):
+        room_id: str
+        nights: list[datetime] = []
+
+    class Booked(Event):
+        at: datetime
+
+    class Room(Aggregate, stream="room", id="room_id"):
+        @decide
+        def book(self, command: Book) -> Booked:
+            return Booked(at=command.nights[0] if command.nights else datetime(2026, 1, 15))
+
+    async with App("hotel", aggregates=[Room]).connect(MemoryStore()) as hotel:
+        with pytest.raises(InvalidCommand, match=r"Book: nights\[1\] has no time zone"):
+            await hotel.execute(Book(room_id="1", nights=[datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 1, 16)]))
+        with pytest.raises(InvalidAppend, match=r"event 'Booked': at has no time zone"):
+            await hotel.execute(Book(room_id="1"))
+        assert (await hotel.store.head()).position == 0
 
 
 async def test_a_fold_that_reads_positions_sees_the_real_ones():
@@ -214,3 +267,25 @@ async def test_a_cancelled_caller_does_not_disturb_the_others(context: Context):
     assert 13 <= len(history) - 1 <= 20
     assert (await context.load(Account, "42")).balance == 100 + len(history) - 1
     assert (await context.execute(deposit(1))).version == len(history) + 1
+
+
+@pytest.mark.parametrize("limits", [None, Limits(waiting_appends=5)])
+async def test_an_app_may_allow_larger_events(limits: Limits | None):
+    class Store(Command):
+        file_id: str
+        text: str
+
+    class Stored(Event):
+        text: str
+
+    class File(Aggregate, stream="file", id="file_id"):
+        @decide
+        def store(self, command: Store) -> Stored:
+            return Stored(text=command.text)
+
+    app = App("files", aggregates=[File], payload_limit=12_000_000)
+    async with app.connect("sqlite:///:memory:", limits=limits) as files:
+        await files.execute(Store(file_id="1", text="x" * 10_000_000))
+        with pytest.raises(PayloadTooLarge, match="the limit is 12,000,000"):
+            await files.execute(Store(file_id="1", text="x" * 100_000_000))
+        assert (await files.store.head()).position == 1

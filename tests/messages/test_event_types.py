@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 from refold import Event
@@ -20,6 +21,16 @@ class Noted(Event, tags="subject"):
     amount: Decimal = Decimal(0)
     subject: str | None = None
     anything: Any = None
+
+
+class Inner(msgspec.Struct):
+    when: datetime
+
+
+class Planned(Event):
+    at: datetime | None = None
+    all: dict[str, list[Inner]] = {}
+    opens: Annotated[time, msgspec.Meta(tz=False)] = time(9)
 
 
 types = EventTypes([Noted], payload_limit=10_000)
@@ -74,6 +85,25 @@ def test_a_naive_time_is_refused():
         types.prepare(Noted(text="x"), occurred_at=datetime(2026, 1, 15))
     with pytest.raises(InvalidQuery, match="has no time zone"):
         to_microseconds(datetime(2026, 1, 15))
+
+
+def test_a_naive_moment_inside_an_event_is_refused_wherever_it_stands():
+    plans = EventTypes([Planned])
+    aware, naive = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 1, 15)
+    plans.prepare(Planned(at=aware, all={"x": [Inner(aware)]}))
+    with pytest.raises(InvalidAppend, match="event 'Planned': at has no time zone"):
+        plans.prepare(Planned(at=naive))
+    with pytest.raises(InvalidAppend, match=r"all\['x'\]\[1\]\.when has no time zone"):
+        plans.prepare(Planned(all={"x": [Inner(aware), Inner(naive)]}))
+
+
+def test_who_says_so_may_keep_local_times():
+    class Planned(Event):
+        at: Annotated[datetime, msgspec.Meta(tz=False)]
+
+    assert (
+        EventTypes([Planned]).prepare(Planned(at=datetime(2026, 1, 15)))[0].payload == b'{"at":"2026-01-15T00:00:00"}'
+    )
 
 
 def test_microseconds_survive():

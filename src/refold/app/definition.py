@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
+import msgspec
+
 from refold.app.context import Context
 from refold.app.stores import open_sink, open_store
 from refold.app.sync import SyncContext, running_loop_in_thread
@@ -90,7 +92,9 @@ class App:
         file beside its writer. Raises `ConfigurationError`, `MissingExtra`, `StoreUnavailable`, `StoreLocked`,
         `SchemaMismatch`, `StoreCorrupt`.
         """
-        bounds = limits or Limits(payload=self.payload_limit)
+        bounds = limits or Limits()
+        if bounds.payload == DEFAULT_PAYLOAD_LIMIT:  # who bounds the queue only means the app's limit for payloads
+            bounds = msgspec.structs.replace(bounds, payload=self.payload_limit)
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
             sink = await open_sink(opened)

@@ -11,6 +11,7 @@ from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
+from refold.messages.moments import naive_moment_in
 
 __all__ = ["Decider", "Deciders"]
 
@@ -24,6 +25,7 @@ class Decider:
         self.definition = definition
         self._handler = handler
         self._decode = msgspec.json.Decoder(handler.command).decode
+        self._naive_moment = naive_moment_in(handler.command)
 
     def validated(self, command: Command) -> Command:
         """The command with every field of its declared type (100 for a Decimal becomes Decimal(100)).
@@ -31,13 +33,24 @@ class Decider:
         Raises `InvalidCommand`, naming the field.
         """
         try:
-            return self._decode(_encoder.encode(command))
+            valid = self._decode(_encoder.encode(command))
         except (msgspec.DecodeError, TypeError, ValueError, UnicodeEncodeError) as problem:
             raise InvalidCommand(f"command {type(command).__name__}: {problem}") from problem
+        if self._naive_moment is not None and (field := self._naive_moment(valid)) is not None:
+            raise InvalidCommand(
+                f"command {type(command).__name__}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)"
+            )
+        return valid
 
     def stream_of(self, command: Command) -> str:
-        """The id of the stream that the command is for."""
-        return self.definition.stream_of(getattr(command, self.definition.id_field))
+        """The id of the stream that the command is for. Raises `InvalidCommand` for an empty id."""
+        own_id = getattr(command, self.definition.id_field)
+        if own_id is None or own_id == "":
+            raise InvalidCommand(
+                f"command {type(command).__name__}: {self.definition.id_field} is empty, so it names no "
+                f"{self.definition.category}"
+            )
+        return self.definition.stream_of(own_id)
 
     def decide(self, state: Aggregate, command: Command) -> list[Event]:
         """The events of a command on this state. Raises `Rejected`, and whatever else the domain's method raises."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from refold.errors import InvalidAppend
 from refold.messages.event_types import refuse_nul
 from refold.messages.ids import as_uuid, new_id
 from refold.messages.metadata import Metadata, encode_metadata
@@ -39,8 +40,13 @@ def sealed(
     occurred_at: datetime | None,
 ) -> Envelope:
     """An envelope. Correlation and causation default to the command's own id. Raises `InvalidAppend` for data that is
-    not JSON.
+    not JSON, and for what is not text.
     """
+    for what, text in (("actor", actor), ("traceparent", traceparent)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidAppend(f"{what}={text!r} is not text")
+    if data is not None and not isinstance(data, Mapping):
+        raise InvalidAppend(f"data={data!r} is not a mapping of names to values")
     own = new_id() if command_id is None else as_uuid(command_id)
     name = str(own) if command_id is None or isinstance(command_id, UUID) else command_id
     metadata = encode_metadata(

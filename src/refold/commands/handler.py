@@ -16,10 +16,11 @@ from refold.commands.live import LiveAggregate, LiveAggregates
 from refold.commands.loading import Loader
 from refold.commands.receipt import Receipt
 from refold.commands.snapshots import SnapshotSaver
-from refold.errors import Conflict, Rejected
+from refold.errors import Conflict, InvalidCommand, Rejected
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
+from refold.messages.metadata import decode_metadata
 from refold.messages.recorded import NewEvent
 from refold.store.append import Append, StreamAppend, validate_stream_id
 from refold.store.event_store import EventStore
@@ -52,7 +53,7 @@ class CommandHandler:
             cls: Loader(store, definition, types) for cls, definition in definitions.items()
         }
         self._live = LiveAggregates(live_aggregates)
-        self._executing: dict[UUID, asyncio.Future[Receipt]] = {}
+        self._executing: dict[tuple[UUID, str, type[Command]], asyncio.Future[Receipt]] = {}
         self.snapshots = SnapshotSaver(store)
 
     def loader(self, cls: type[Aggregate]) -> Loader[Any]:
@@ -64,18 +65,24 @@ class CommandHandler:
         return self._live.of(stream, lambda: LiveAggregate(stream, self._loaders[cls]))
 
     async def execute(self, command: Command, envelope: Envelope, decider: Decider) -> Receipt:
-        """The receipt of a validated command. Raises `Rejected`, `Conflict` after the last attempt, and what
-        `EventStore.append` raises.
+        """The receipt of a validated command.
+
+        Raises `Rejected`, `Conflict` after the last attempt, `InvalidCommand` for an id that was another command's, and
+        what `EventStore.append` raises.
         """
+        stream = decider.stream_of(command)
+        validate_stream_id(stream)
         if not envelope.given:
-            return await self._execute(command, envelope, decider)
-        under_way = self._executing.get(envelope.id)
+            return await self._execute(command, envelope, decider, stream)
+        # Another command under the same id, by mistake, must not get this one's receipt.
+        same = (envelope.id, stream, type(command))
+        under_way = self._executing.get(same)
         if under_way is not None:
             return await asyncio.shield(under_way)
-        mine = self._executing[envelope.id] = asyncio.get_running_loop().create_future()
+        mine = self._executing[same] = asyncio.get_running_loop().create_future()
         mine.add_done_callback(_look_at)
         try:
-            receipt = await self._execute(command, envelope, decider)
+            receipt = await self._execute(command, envelope, decider, stream)
         except BaseException as problem:
             if isinstance(problem, asyncio.CancelledError):
                 mine.cancel()
@@ -86,11 +93,10 @@ class CommandHandler:
             mine.set_result(receipt)
             return receipt
         finally:
-            del self._executing[envelope.id]
+            del self._executing[same]
 
-    async def _execute(self, command: Command, envelope: Envelope, decider: Decider) -> Receipt:
-        stream = decider.stream_of(command)
-        validate_stream_id(stream)
+    async def _execute(self, command: Command, envelope: Envelope, decider: Decider, stream: str) -> Receipt:
+        name = type(command).__message_name__
         live = self.live(stream, decider.definition.cls)
         attempt = 0
         surely_fresh = False
@@ -105,14 +111,14 @@ class CommandHandler:
                 events = decider.decide(state, command)
             except Rejected:
                 if resting_on is None and surely_fresh:
-                    first = await self._first_receipt(envelope, stream)
+                    first = await self._first_receipt(envelope, stream, name)
                     if first is not None:
                         return first
                     raise
                 # Refused on a state that may be outdated, or that rests on events which are not in the log yet: make
                 # sure first.
                 if resting_on is not None and await asyncio.shield(resting_on.settled):
-                    first = await self._first_receipt(envelope, stream)
+                    first = await self._first_receipt(envelope, stream, name)
                     if first is not None:
                         return first
                     raise
@@ -120,13 +126,13 @@ class CommandHandler:
                 continue
             if not events:
                 if resting_on is None and surely_fresh:
-                    return await self._nothing_happened(live, envelope, stream)
+                    return await self._nothing_happened(live, envelope, stream, name)
                 if resting_on is not None:
                     await asyncio.shield(resting_on.settled)
                 surely_fresh = True
                 continue
             try:
-                return await self._append(live, envelope, version, events)
+                return await self._append(live, envelope, version, events, name)
             except Conflict as conflict:
                 attempt += 1
                 if conflict.actual < live.confirmed.version:
@@ -146,7 +152,9 @@ class CommandHandler:
                 await live.refresh()
                 self.snapshots.consider(live)
 
-    async def _append(self, live: LiveAggregate[Any], envelope: Envelope, version: int, events: list[Event]) -> Receipt:
+    async def _append(
+        self, live: LiveAggregate[Any], envelope: Envelope, version: int, events: list[Event], name: str
+    ) -> Receipt:
         prepared: list[NewEvent] = []
         as_read: list[Event] = []
         for event in events:
@@ -164,21 +172,28 @@ class CommandHandler:
             raise
         if result.repeated:
             live.fail(staged)
-            return await self._receipt_of(envelope.id, live.stream)
+            return await self._receipt_of(envelope.id, live.stream, name)
         live.confirm(staged, result)
         self.snapshots.consider(live)
         return Receipt(
             envelope.id, live.stream, result.versions[live.stream], result.last, result.recorded_at, tuple(as_read)
         )
 
-    async def _first_receipt(self, envelope: Envelope, stream: str) -> Receipt | None:
+    async def _first_receipt(self, envelope: Envelope, stream: str, name: str) -> Receipt | None:
         """The receipt of an earlier execution of this command, when its caller gave the id and the log has it."""
         if not envelope.given or await self._store.find_append(envelope.id.bytes) is None:
             return None
-        return await self._receipt_of(envelope.id, stream)
+        return await self._receipt_of(envelope.id, stream, name)
 
-    async def _receipt_of(self, command_id: UUID, stream: str) -> Receipt:
-        recorded = [event for event in await self._store.read_append(command_id.bytes) if event.stream == stream]
+    async def _receipt_of(self, command_id: UUID, stream: str, name: str) -> Receipt:
+        whole = await self._store.read_append(command_id.bytes)
+        recorded = [event for event in whole if event.stream == stream]
+        first = decode_metadata(whole[0].metadata).command
+        if not recorded or first != name:
+            raise InvalidCommand(
+                f"command {name} for stream {stream!r}: its id {command_id} was given to {first or 'an append'} for "
+                f"stream {whole[0].stream!r} before; nothing was stored, an id belongs to one command"
+            )
         last = recorded[-1]
         return Receipt(
             command_id,
@@ -189,8 +204,8 @@ class CommandHandler:
             tuple(self._types.decode_event(event) for event in recorded),
         )
 
-    async def _nothing_happened(self, live: LiveAggregate[Any], envelope: Envelope, stream: str) -> Receipt:
-        first = await self._first_receipt(envelope, stream)
+    async def _nothing_happened(self, live: LiveAggregate[Any], envelope: Envelope, stream: str, name: str) -> Receipt:
+        first = await self._first_receipt(envelope, stream, name)
         if first is not None:
             return first
         head = await self._store.head()

@@ -16,6 +16,7 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
+from refold.messages.moments import naive_moment_in
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
 __all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_json", "refuse_nul"]
@@ -52,6 +53,7 @@ class EventTypes:
     def __init__(self, classes: Iterable[type[Event]] = (), *, payload_limit: int = DEFAULT_PAYLOAD_LIMIT) -> None:
         self._classes: dict[str, type[Event]] = {}
         self._decoders: dict[str, Callable[[bytes], Event]] = {}
+        self._naive_moments: dict[str, Callable[[Event], str | None]] = {}
         self.payload_limit = payload_limit
         for cls in classes:
             self.add(cls)
@@ -78,6 +80,9 @@ class EventTypes:
             )
         self._classes[name] = cls
         self._decoders[name] = msgspec.json.Decoder(cls).decode
+        naive = naive_moment_in(cls)
+        if naive is not None:
+            self._naive_moments[name] = naive
 
     def named(self, name: str) -> type[Event]:
         """The class of that name. Raises `KeyError`."""
@@ -109,7 +114,7 @@ class EventTypes:
         naive `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the app's limit.
         """
         cls = type(event)
-        name = cls.__message_name__
+        name = getattr(cls, "__message_name__", "")
         if self._classes.get(name) is not cls:
             raise InvalidAppend(
                 f"{cls.__module__}.{cls.__qualname__} is not an event of this app; "
@@ -121,6 +126,9 @@ class EventTypes:
         except (TypeError, ValueError, UnicodeEncodeError) as problem:
             raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
         refuse_nul(payload, f"event {name!r}")
+        naive = self._naive_moments.get(name)
+        if naive is not None and (field := naive(as_read)) is not None:
+            raise InvalidAppend(f"event {name!r}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)")
         if len(payload) + len(metadata) > self.payload_limit:
             raise PayloadTooLarge(
                 f"event {name!r} has {len(payload) + len(metadata):,} bytes, the limit is {self.payload_limit:,}; "

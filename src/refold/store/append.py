@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from refold.errors import InvalidAppend, PayloadTooLarge
+from refold.messages.event_types import refuse_nul
 from refold.messages.ids import new_id
 from refold.messages.recorded import NewEvent, from_microseconds
 
@@ -204,6 +205,7 @@ def _check_json(text: bytes, what: str, event: NewEvent, stream: str) -> None:
     try:
         _skim(text)
         text.decode()
+        refuse_nul(text, f"stream {stream!r}: the {what} of event {event.type!r}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as problem:
         raise InvalidAppend(
             f"stream {stream!r}: the {what} of event {event.type!r} is not JSON in UTF-8: {problem}"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from refold.errors import InvalidQuery
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult, Matching
 from refold.store.integrity import Flaws
@@ -23,6 +24,7 @@ __all__ = [
     "Snapshot",
     "StoreTransaction",
     "StreamInfo",
+    "validate_page",
 ]
 
 
@@ -45,6 +47,7 @@ class EventFilter(msgspec.Struct, frozen=True):
 
 
 _EVERYTHING = EventFilter()
+_LAST = 2**63 - 1
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -101,6 +104,14 @@ class LogReader(Protocol):
     async def close(self) -> None:
         """Gives the connection back."""
         ...
+
+
+def validate_page(after: int, limit: int) -> None:
+    """Raises `InvalidQuery` for a page that no log can have: it must not be taken for a damaged log."""
+    if type(after) is not int or not 0 <= after <= _LAST:
+        raise InvalidQuery(f"after={after!r} is not a version or position, nor 0")
+    if type(limit) is not int or not 1 <= limit <= _LAST:
+        raise InvalidQuery(f"limit={limit!r} is not a number of events, 1 or more")
 
 
 class StoreTransaction(Protocol):
@@ -165,7 +176,7 @@ class EventStore(Protocol):
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:
         """Events of a stream: forward those with a version above `after`; backward, descending, those with a version
-        below `after` (0: from the end). At most `limit`.
+        below `after` (0: from the end). At most `limit`. Raises `InvalidQuery` for a negative `after`, or no `limit`.
         """
         ...
 
@@ -173,7 +184,7 @@ class EventStore(Protocol):
         self, *, after: int = 0, limit: int = 1000, where: EventFilter = ..., backward: bool = False
     ) -> LogPage:
         """Events of the log: forward those after position `after`; backward, descending, those before it (0: from the
-        end).
+        end). Raises `InvalidQuery` for a negative `after`, or no `limit`.
         """
         ...
 

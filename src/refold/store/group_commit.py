@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreUnavailable
+from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT
 from refold.store.append import Append, AppendResult, validate_append
 
 __all__ = ["AGAIN", "BeginBatch", "CommitBatch", "GroupCommit", "Limits", "Outcome"]
@@ -42,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     waiting_bytes: int = 256 * 1_048_576
     batch_events: int = 1_000
     batch_bytes: int = 8 * 1_048_576
-    payload: int = 8 * 1_048_576
+    payload: int = DEFAULT_PAYLOAD_LIMIT
 
 
 _WORTH_OVERLAPPING = 16

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from refold.errors import Refused
+from refold.errors import InvalidAppend, Refused
+from refold.messages.event_types import refuse_nul
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import Head
 
@@ -37,4 +38,15 @@ def check_restored(events: Sequence[StoredEvent], head: Head, versions: Mapping[
             raise Refused(
                 f"position {position} cannot be restored: append {UUID(bytes=event.append_id)} is not whole before it"
             )
+        for what, content in (("payload", event.payload), ("metadata", event.metadata)):
+            _refuse_nul(content, f"position {position} cannot be restored: its {what}")
         recorded_at, append_id = event.recorded_at, event.append_id
+
+
+def _refuse_nul(content: bytes, what: str) -> None:
+    if b"\0" in content:
+        raise Refused(f"{what} holds a NUL byte, which databases cannot keep in text")
+    try:
+        refuse_nul(content, what)
+    except InvalidAppend as problem:
+        raise Refused(str(problem)) from None

@@ -27,7 +27,7 @@ from refold.errors import (
 from refold.messages.recorded import StoredEvent, category_of
 from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, expected_in_words, validate_append
 from refold.store.doorbell import Doorbell
-from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
+from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo, validate_page
 from refold.store.group_commit import GroupCommit, Limits, Outcome
 from refold.store.integrity import Flaws
 from refold.store.restore import check_restored
@@ -202,6 +202,7 @@ class MemoryStore:
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:
         """Events of a stream; see `EventStore.read_stream`."""
+        validate_page(after, limit)
         positions = self._streams.get(stream, [])
         if backward:
             end = len(positions) if after == 0 else min(after - 1, len(positions))
@@ -214,6 +215,7 @@ class MemoryStore:
         self, *, after: int = 0, limit: int = 1000, where: EventFilter = _EVERYTHING, backward: bool = False
     ) -> LogPage:
         """Events of the log; see `EventStore.read_log`."""
+        validate_page(after, limit)
         head = len(self._log)
         window = limit if where.everything else self._window
         if backward:

@@ -9,7 +9,7 @@ from psycopg import pq
 
 from refold.errors import StoreCorrupt
 from refold.messages.recorded import StoredEvent
-from refold.store.event_store import EventFilter, LogPage
+from refold.store.event_store import EventFilter, LogPage, validate_page
 from refold.store.postgres import wire
 from refold.store.postgres.address import Address
 from refold.store.postgres.rows import COLUMNS, Rows
@@ -51,9 +51,8 @@ class LogQueries:
     def statement(
         self, after: int, limit: int, where: EventFilter, backward: bool
     ) -> tuple[bytes, Sequence[Parameter]]:
-        """The statement for one page."""
-        after = max(after, 0)
-        limit = max(limit, 1)
+        """The statement for one page. Raises `InvalidQuery`."""
+        validate_page(after, limit)
         if where.everything:
             if backward:
                 return self._backward, (wire.bigint(after or _FROM_THE_END), wire.bigint(limit))
@@ -66,8 +65,6 @@ class LogQueries:
         self, result: pq.abc.PGresult, rows: Rows, after: int, limit: int, where: EventFilter, backward: bool
     ) -> LogPage:
         """The page that the statement gave. Raises `StoreCorrupt` where positions are missing."""
-        after = max(after, 0)
-        limit = max(limit, 1)
         if where.everything:
             events, head = rows.page(result)
             self._refuse_gaps(events, after, limit, head, backward)

@@ -12,7 +12,16 @@ from refold.errors import StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
-from refold.store.event_store import EventFilter, Head, LogPage, LogReader, Snapshot, StoreTransaction, StreamInfo
+from refold.store.event_store import (
+    EventFilter,
+    Head,
+    LogPage,
+    LogReader,
+    Snapshot,
+    StoreTransaction,
+    StreamInfo,
+    validate_page,
+)
 from refold.store.group_commit import GroupCommit, Limits
 from refold.store.integrity import Flaws
 from refold.store.postgres import wire
@@ -154,9 +163,10 @@ class PostgresStore:
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:
         """See `EventStore.read_stream`."""
+        validate_page(after, limit)
         sql = self._stream_backward if backward else self._stream
         start = (after or _FROM_THE_END) if backward else after
-        parameters = (wire.text(stream), wire.bigint(start), wire.bigint(max(limit, 1)))
+        parameters = (wire.text(stream), wire.bigint(start), wire.bigint(limit))
         return self._rows.events(await self._pool.query(sql, parameters))
 
     async def read_log(

@@ -12,7 +12,7 @@ from refold.errors import OutcomeUnknown, StoreReadOnly, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
-from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo
+from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo, validate_page
 from refold.store.group_commit import GroupCommit, Limits, Outcome
 from refold.store.integrity import Flaws
 from refold.store.sqlite import committing, reading
@@ -164,6 +164,7 @@ class SqliteStore:
         self, stream: str, *, after: int = 0, limit: int = 1000, backward: bool = False
     ) -> list[StoredEvent]:
         """Events of a stream; see `EventStore.read_stream`."""
+        validate_page(after, limit)
         return await self.query(lambda connection: reading.read_stream(connection, stream, after, limit, backward))
 
     async def read_log(
@@ -175,7 +176,8 @@ class SqliteStore:
     def page(
         self, after: int, limit: int, where: EventFilter, backward: bool = False
     ) -> Callable[[sqlite3.Connection], LogPage]:
-        """The function that reads a page of the log."""
+        """The function that reads a page of the log. Raises `InvalidQuery`."""
+        validate_page(after, limit)
         return lambda connection: reading.read_log(connection, after, limit, where, backward, self._window)
 
     async def head(self) -> Head:

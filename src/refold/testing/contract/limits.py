@@ -38,6 +38,20 @@ class Refusals:
         with pytest.raises(Conflict):
             await store.append(append_of(part("a-1", expected=2**53)))
 
+    @pytest.mark.parametrize("text", [b'{"a":"\\u0000"}', b'{"a":"\\\\\\u0000"}', b'{"a":"\x00"}'])
+    async def test_nul_characters(self, store: EventStore, text: bytes) -> None:
+        for new in (NewEvent(type="X", payload=text), NewEvent(type="X", payload=b"{}", metadata=text)):
+            with pytest.raises(InvalidAppend, match=r"NUL|not JSON"):
+                await store.append(append_of(part("a-1", new)))
+        assert (await store.head()).position == 0
+        # An escaped backslash and five characters are text like any other.
+        await store.append(append_of(part("a-1", NewEvent(type="X", payload=b'{"a":"\\\\u0000"}'))))
+
+    async def test_a_megabyte_comes_back_byte_for_byte(self, store: EventStore) -> None:
+        payload = b'{"text": "' + b"x" * 1_048_576 + b'"}'
+        await store.append(append_of(part("a-1", NewEvent(type="X", payload=payload))))
+        assert (await store.read_stream("a-1"))[0].payload == payload
+
     async def test_appends_of_nothing(self, store: EventStore) -> None:
         with pytest.raises(InvalidAppend, match="at least one stream"):
             await store.append(Append((), uuid4()))

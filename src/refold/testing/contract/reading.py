@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from refold.errors import InvalidQuery
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -37,6 +41,19 @@ async def _all(store: EventStore, where: EventFilter, limit: int, *, backward: b
 
 class Reading:
     """What a read gives."""
+
+    @pytest.mark.parametrize(("after", "limit"), [(-1, 10), (2**63, 10), ("1", 10), (None, 10), (0, 0), (0, -1)])
+    async def test_pages_that_no_log_has(self, store: EventStore, after: Any, limit: Any) -> None:
+        await store.append(append_of(part("a-1")))
+        reader = await store.open_reader()
+        for backward in (False, True):
+            with pytest.raises(InvalidQuery):
+                await store.read_stream("a-1", after=after, limit=limit, backward=backward)
+            with pytest.raises(InvalidQuery):
+                await store.read_log(after=after, limit=limit, backward=backward)
+        with pytest.raises(InvalidQuery):
+            await reader.read(after, limit)
+        await reader.close()
 
     async def test_an_empty_log(self, store: EventStore) -> None:
         page = await store.read_log()

@@ -102,6 +102,8 @@ class Restoring:
             lambda event: msgspec.structs.replace(event, position=event.position - 1),
             lambda event: msgspec.structs.replace(event, version=event.version + 1),
             lambda event: msgspec.structs.replace(event, version=event.version - 1),
+            lambda event: msgspec.structs.replace(event, payload=b'{"a":"\\u0000"}'),
+            lambda event: msgspec.structs.replace(event, metadata=b"{}\0"),
             lambda event: msgspec.structs.replace(event, stream="c-1"),
             lambda event: msgspec.structs.replace(event, append_index=1),
             lambda event: msgspec.structs.replace(event, recorded_at=0),

@@ -1,0 +1,63 @@
+"""Moments in messages: one without a time zone names no moment, and every reader would guess another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+__all__ = ["naive_moment_in"]
+
+
+def naive_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], str | None] | None:
+    """A function that names the first field of a message in which a datetime has no time zone; None for a class that
+    has no datetimes, and for one that wants naive ones (`Annotated[datetime, msgspec.Meta(tz=False)]`).
+    """
+    zones = _zones(inspect.type_info(cls), set())
+    if None not in zones or False in zones:
+        return None
+    return lambda message: _naive(message, "")
+
+
+def _zones(info: Any, seen: set[type]) -> set[bool | None]:
+    """What is said of time zones wherever the type has datetimes."""
+    match info:
+        case inspect.DateTimeType():
+            return {info.tz}
+        case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType() | inspect.NamedTupleType():
+            if info.cls in seen:
+                return set()
+            seen.add(info.cls)
+            parts = [field.type for field in info.fields]
+        case inspect.UnionType():
+            parts = list(info.types)
+        case inspect.TupleType():
+            parts = list(info.item_types)
+        case inspect.DictType():
+            parts = [info.key_type, info.value_type]
+        case inspect.CollectionType():
+            parts = [info.item_type]
+        case inspect.Metadata():
+            parts = [info.type]
+        case _:
+            return set()
+    return set().union(*(_zones(part, seen) for part in parts))
+
+
+def _naive(value: Any, path: str) -> str | None:
+    if isinstance(value, datetime):
+        return path if value.tzinfo is None else None
+    if isinstance(value, msgspec.Struct):
+        inside = [(f"{path}.{name}".lstrip("."), getattr(value, name)) for name in value.__struct_fields__]
+    elif isinstance(value, dict):
+        inside = [(f"{path}[{key!r}]", each) for key, value_of in value.items() for each in (key, value_of)]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inside = [(f"{path}[{number}]", each) for number, each in enumerate(value)]
+    elif hasattr(value, "__dataclass_fields__"):
+        inside = [(f"{path}.{name}", getattr(value, name)) for name in value.__dataclass_fields__]
+    else:
+        return None
+    return next((found for name, each in inside if (found := _naive(each, name)) is not None), None)
