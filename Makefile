@@ -24,7 +24,7 @@ ifdef LEDGER
 	@$(PYTHON_IN) -m examples.bank check "$(LEDGER)"
 endif
 
-test: $(READY) ## run all the tests, with real Postgres 15 and 18 (TESTS=… to choose, e.g. TESTS="tests/unit -k append")
+test: $(READY) ## run all the tests, with real Postgres 15 and 18 (TESTS=… to choose, e.g. TESTS="tests/store -k append")
 	@$(PYTHON_IN) -m tests.servers install || echo "make test: going on without; the summary says what was not tested" >&2
 	$(PYTHON_IN) -m pytest $(TESTS)
 

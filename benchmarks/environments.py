@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / ".bench"
 NEW_ENOUGH = (3, 13)
 """What eventsource-py 0.15 needs; pip would quietly install 0.8.1 under an older Python."""
-FALLBACK = ["eventsource-py[postgresql,sqlite]==0.8.1", "sqlalchemy[asyncio]==2.1.9"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,9 @@ def _eventsource() -> Prepared:
     if python is not None:
         return Prepared(_venv("eventsource", python, ["--require-hashes", "-r", _lock("bench-py313.lock")]))
     note = "0.8.1, because 0.15 needs Python 3.13, which was not found"
-    return Prepared(_venv("eventsource-old", _base_python(), FALLBACK), note)
+    return Prepared(
+        _venv("eventsource-old", _base_python(), ["--require-hashes", "-r", _lock("bench-py311.lock")]), note
+    )
 
 
 def _base_python() -> Path:

@@ -10,7 +10,7 @@ import msgspec
 
 from refold.errors import DefinitionError
 
-__all__ = ["Command", "Event", "event_name", "event_tags", "schema_version"]
+__all__ = ["Command", "Event", "event_tags"]
 
 
 class _MessageMeta(msgspec.StructMeta):
@@ -83,16 +83,6 @@ class Command(msgspec.Struct, metaclass=_MessageMeta, frozen=True, forbid_unknow
     if TYPE_CHECKING:
 
         def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **options: Any) -> None: ...
-
-
-def event_name(event: type[Event | Command]) -> str:
-    """The name under which the log keeps this class."""
-    return event.__message_name__
-
-
-def schema_version(event: type[Event]) -> int:
-    """The schema version of this class's payload."""
-    return event.__schema_version__
 
 
 def event_tags(event: Event) -> tuple[str, ...]:
