@@ -36,7 +36,6 @@ MISSED = 3
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(list(BENCHMARKS)))
 @click.option("--rounds", type=click.IntRange(1), help="Rounds of which the median is taken (3; quick: 1).")
 @click.option("--quick", is_flag=True, help="Small and short, to see that all works. The numbers mean little.")
-@click.option("--large", is_flag=True, help="Also rebuild from 3 million events, to see that memory stays flat.")
 @click.option("--only", multiple=True, metavar="CONTENDER", help="Only this contender (may be given again).")
 @click.option("--list", "listing", is_flag=True, help="List the benchmarks and their contenders.")
 @click.option("--show", is_flag=True, help="Print the tables of the last results, without running anything.")
@@ -45,7 +44,6 @@ def main(
     names: tuple[str, ...],
     rounds: int | None,
     quick: bool,
-    large: bool,
     only: tuple[str, ...],
     listing: bool,
     show: bool,
@@ -69,7 +67,7 @@ def main(
         for summary in filter(None, (results.load(benchmark.name) for benchmark in chosen)):
             table.show(summary, console)
     else:
-        sys.exit(_run(chosen, Scale(quick, large), rounds or (1 if quick else 3), only, console))
+        sys.exit(_run(chosen, Scale(quick), rounds or (1 if quick else 3), only, console))
 
 
 def _list(console: Console) -> None:

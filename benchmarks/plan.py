@@ -101,7 +101,6 @@ class Scale:
     """How much is measured. `quick` is for seeing that all works: its numbers mean little."""
 
     quick: bool = False
-    large: bool = False
 
     def choose(self, full: int, quick: int) -> int:
         """One of two sizes."""
