@@ -56,6 +56,24 @@ async def test_the_last_of_many_appends_is_heard(store: PostgresStore, other: Po
     assert await other.wait_beyond(499, 10)
 
 
+async def test_a_busy_log_rings_far_less_often_than_it_grows(store: PostgresStore, other: PostgresStore):
+    """Each notification costs the server a transaction; whoever follows a busy log looks often anyway."""
+    await listening(other)
+    heard: list[int] = []
+    other._doorbell.ring = heard.append  # type: ignore[method-assign]  # what comes in, before anybody is woken
+    began = time.monotonic()
+    for number in range(1500):
+        await store.append(append("a", number))
+    seconds = time.monotonic() - began
+    while not heard or heard[-1] < 1500:
+        assert time.monotonic() - began < 30, "the last position is never told"
+        await asyncio.sleep(0)
+    # A burst at first, and again whenever the machine was so slow that the log did not count as busy.
+    if 1500 / seconds > 500:
+        assert len(heard) < 300, f"{len(heard)} notifications in {seconds:.1f} s"
+    assert heard == sorted(heard)
+
+
 async def test_who_does_not_wait_does_not_listen(store: PostgresStore, fresh_database: str):
     await store.append(append("a"))
     sessions = "select count(*) from pg_stat_activity where application_name like 'refold listener%'"

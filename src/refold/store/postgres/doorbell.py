@@ -23,7 +23,9 @@ _log = logging.getLogger("refold.store.postgres")
 _BURST = 8
 """Notifications that may follow one another at once …"""
 _RATE = 250.0
-"""… and how many a second while the log grows without a pause: each costs about as much as an append of its own."""
+"""… and how many a second before the log counts as busy. Each costs about as much as an append of its own."""
+_BUSY_PAUSE = 0.05
+"""Seconds between them while it is busy: whoever follows finds events each time and so looks every 5 ms anyway."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
 # The statement is lost in a crash without harm, so it need not wait for the disk.
@@ -31,8 +33,8 @@ _NOTIFY = b"select set_config('synchronous_commit', 'off', true), pg_notify($1, 
 
 
 class Notifier:
-    """Says to other processes how far the log has got: at once, but for a log that grows all the time 250 times a
-    second.
+    """Says to other processes how far the log has got: at once, but for a log that grows faster than 250 times a second
+    only now and then.
     """
 
     def __init__(self, address: Address) -> None:
@@ -42,6 +44,7 @@ class Notifier:
         self._position = 0
         self._allowed = float(_BURST)
         self._counted_at = 0.0
+        self._grown = 0
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._under_way = False
@@ -53,6 +56,7 @@ class Notifier:
     def say(self, position: int) -> None:
         """The log has reached this position."""
         self._position = position
+        self._grown += 1
         if not self._under_way and self._later is None:
             self._go_on()
 
@@ -81,7 +85,9 @@ class Notifier:
         self._allowed = min(self._allowed + (now - self._counted_at) * _RATE, float(_BURST))
         self._counted_at = now
         if self._allowed < 1:
-            self._pause((1 - self._allowed) / _RATE)
+            self._grown = 0
+            if not self._closed:
+                self._later = self._loop.call_later(_BUSY_PAUSE, self._after_busy)
             return
         session = self._session
         if session is None or session.lost:
@@ -95,6 +101,11 @@ class Notifier:
             self._under_way = True
         except ConnectionLost:
             self._pause(_FIRST_PAUSE)
+
+    def _after_busy(self) -> None:
+        self._counted_at = self._loop.time()
+        self._allowed = 1.0 if self._grown > _BUSY_PAUSE * _RATE else float(_BURST)
+        self._go_on()
 
     def _pause(self, seconds: float) -> None:
         if not self._closed:
