@@ -60,7 +60,7 @@ async def test_a_busy_log_rings_far_less_often_than_it_grows(store: PostgresStor
     """Each notification costs the server a transaction; whoever follows a busy log looks often anyway."""
     await listening(other)
     heard: list[int] = []
-    other._doorbell.ring = heard.append  # type: ignore[method-assign]  # what comes in, before anybody is woken
+    other._doorbell.ring = heard.append  # type: ignore[method-assign, assignment]  # what comes in, before anybody is woken
     began = time.monotonic()
     for number in range(1500):
         await store.append(append("a", number))
