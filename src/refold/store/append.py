@@ -41,6 +41,7 @@ MAX_EVENTS = 10_000
 _MAX_VERSION = 2**53
 _MAX_SCHEMA_VERSION = 2**15 - 1
 _FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999
+_NUL = b"\\u0000"
 _skim = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_NAME = 250
 # Control characters, ends of lines, what turns the direction of writing (two ids would look like one), and surrogates,
@@ -87,11 +88,6 @@ class Append(msgspec.Struct, frozen=True):
         """The number of its events."""
         return sum(len(part.events) for part in self.streams)
 
-    @property
-    def bytes(self) -> int:
-        """The bytes of its payloads and metadata."""
-        return sum(len(event.payload) + len(event.metadata) for part in self.streams for event in part.events)
-
 
 class AppendResult(msgspec.Struct, frozen=True, eq=False):
     """Where an append stands in the log: positions `first` to `last`, without gaps; `versions` is each stream's version
@@ -128,17 +124,19 @@ def expected_in_words(expected: int) -> int | str:
     return {ANY: "any", EXISTS: "exists", NO_STREAM: "no stream"}.get(expected, expected)
 
 
-def validate_name(name: object, what: str) -> None:
+def validate_name(name: object, what: str, stream: str | None = None) -> None:
     """Raises `InvalidAppend` for a name (of a stream, a type, a tag) that is empty, longer than 250 characters, or has
-    control characters.
+    control characters. `stream` says where it stands.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidAppend(f"{what} {name!r} is empty or not text")
-    if len(name) > _MAX_NAME:
-        raise InvalidAppend(f"{what} {name[:40]!r}… has {len(name)} characters, at most {_MAX_NAME} are allowed")
     # What is printable is fit, and quickly asked. What is not depends on the Python: next year's letters are not today.
-    if not name.isprintable() and _UNFIT.search(name):
-        raise InvalidAppend(f"{what} {name!r} contains control or unprintable characters")
+    if isinstance(name, str) and 0 < len(name) <= _MAX_NAME and (name.isprintable() or not _UNFIT.search(name)):
+        return
+    where = what if stream is None else f"stream {stream!r}: {what}"
+    if not isinstance(name, str) or not name:
+        raise InvalidAppend(f"{where} {name!r} is empty or not text")
+    if len(name) > _MAX_NAME:
+        raise InvalidAppend(f"{where} {name[:40]!r}… has {len(name)} characters, at most {_MAX_NAME} are allowed")
+    raise InvalidAppend(f"{where} {name!r} contains control or unprintable characters")
 
 
 def validate_stream_id(stream: object) -> None:
@@ -146,11 +144,15 @@ def validate_stream_id(stream: object) -> None:
     validate_name(stream, "stream id")
 
 
-def validate_append(append: Append, *, payload_limit: int) -> None:
-    """Raises `InvalidAppend` or `PayloadTooLarge` for what cannot be stored in whatever state the log is."""
+def validate_append(append: Append, *, payload_limit: int) -> tuple[int, int]:
+    """The number of its events and their bytes.
+
+    Raises `InvalidAppend` or `PayloadTooLarge` for what cannot be stored in whatever state the log is.
+    """
     if not append.streams:
         raise InvalidAppend("an append needs at least one stream with events")
-    seen = set()
+    count = size = 0
+    seen: set[str] = set()
     for part in append.streams:
         validate_name(part.stream, "stream id")
         if part.stream in seen:
@@ -165,17 +167,20 @@ def validate_append(append: Append, *, payload_limit: int) -> None:
         if not part.events:
             raise InvalidAppend(f"stream {part.stream!r}: no events to append")
         for event in part.events:
-            _check_event(event, part.stream, payload_limit)
-    if append.size > MAX_EVENTS:
+            size += _check_event(event, part.stream, payload_limit)
+        count += len(part.events)
+    if count > MAX_EVENTS:
         raise InvalidAppend(
-            f"{append.size:,} events in one append, at most {MAX_EVENTS:,} are allowed; append them in several"
+            f"{count:,} events in one append, at most {MAX_EVENTS:,} are allowed; append them in several"
         )
     if append.condition is not None:
         _check_condition(append.condition)
+    return count, size
 
 
-def _check_event(event: NewEvent, stream: str, payload_limit: int) -> None:
-    validate_name(event.type, f"stream {stream!r}: event type")
+def _check_event(event: NewEvent, stream: str, payload_limit: int) -> int:
+    """The bytes of an event that can be stored."""
+    validate_name(event.type, "event type", stream)
     size = len(event.payload) + len(event.metadata)
     if size > payload_limit:
         raise PayloadTooLarge(
@@ -198,14 +203,16 @@ def _check_event(event: NewEvent, stream: str, payload_limit: int) -> None:
             "in microseconds since 1970"
         )
     for tag in event.tags:
-        validate_name(tag, f"stream {stream!r}: tag")
+        validate_name(tag, "tag", stream)
+    return size
 
 
 def _check_json(text: bytes, what: str, event: NewEvent, stream: str) -> None:
     try:
         _skim(text)
         text.decode()
-        refuse_nul(text, f"stream {stream!r}: the {what} of event {event.type!r}")
+        if _NUL in text:
+            refuse_nul(text, f"stream {stream!r}: the {what} of event {event.type!r}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as problem:
         raise InvalidAppend(
             f"stream {stream!r}: the {what} of event {event.type!r} is not JSON in UTF-8: {problem}"

@@ -103,7 +103,7 @@ class GroupCommit:
         A caller that is cancelled while its append waits takes it back; once the commit is under way, it will be
         stored.
         """
-        validate_append(append, payload_limit=self._limits.payload)
+        events, size = validate_append(append, payload_limit=self._limits.payload)
         while (same := self._by_id.get(append.id)) is not None and not same.result.cancelled():
             try:
                 first = await asyncio.shield(same.result)
@@ -115,7 +115,6 @@ class GroupCommit:
                     raise
         if self._closing:
             raise StoreUnavailable("the store is closed; nothing was stored")
-        size = append.bytes
         # One that is larger than the queue may be must not be refused for ever: it waits alone.
         if self._waiting >= self._limits.waiting_appends or (
             self._waiting and self._bytes + size > self._limits.waiting_bytes
@@ -124,7 +123,7 @@ class GroupCommit:
                 f"{self._waiting:,} appends ({self._bytes:,} bytes) wait for their commit already; "
                 "nothing was stored, try again after a moment"
             )
-        waiting = _Waiting(append, append.size, size, self._loop.create_future())
+        waiting = _Waiting(append, events, size, self._loop.create_future())
         self._queue.append(waiting)
         self._by_id[append.id] = waiting
         self._waiting += 1
