@@ -218,9 +218,14 @@ class GroupCommit:
             if outcome is AGAIN:
                 again.append(waiting)
                 continue
+            self._forget(waiting)
+            result = waiting.result
             if isinstance(outcome, AppendResult):
                 head = max(head, outcome.last)
-            self._answer(waiting, outcome)
+                if not result.done():  # otherwise its caller was cancelled meanwhile
+                    result.set_result(outcome)
+            elif not result.done():
+                result.set_exception(outcome)
         self._queue.extendleft(reversed(again))
         if head:
             self._committed(head)
@@ -228,15 +233,6 @@ class GroupCommit:
             self._soon()
         else:
             self._rest()
-
-    def _answer(self, waiting: _Waiting, outcome: Outcome) -> None:
-        self._forget(waiting)
-        if waiting.result.done():  # its caller was cancelled meanwhile
-            return
-        if isinstance(outcome, AppendResult):
-            waiting.result.set_result(outcome)
-        elif isinstance(outcome, RefoldError):
-            waiting.result.set_exception(outcome)
 
     def _forget(self, waiting: _Waiting) -> None:
         if self._by_id.get(waiting.append.id) is waiting:
