@@ -109,7 +109,20 @@ class Tally(ReadModel, key="on", name="contract_tally"):
         """Never called."""
 
 
+class Renamed(ReadModel, key="row_id", name="contract_renamed", rename="camel"):
+    """Fields that have other names in JSON."""
+
+    row_id: str
+    line_texts: list[str] = msgspec.field(default_factory=list)
+    last_seen: date | None = None
+
+    @evolve
+    def happened(self, event: _Happened) -> None:
+        """Never called."""
+
+
 EVERYTHING, PAIR, TALLY = read_model_of(Everything), read_model_of(Pair), read_model_of(Tally)
+RENAMED = read_model_of(Renamed)
 ID = "0123456789abcdef0123456789abcdef"
 
 
@@ -252,6 +265,16 @@ class Writing:
         await _put(sink, *(Tally(on=day, total=day.day) for day in days), definition=TALLY)
         await _put(sink, deleted=[(days[0],)], definition=TALLY)
         assert await _all(sink, TALLY) == [Tally(on=days[1], total=1), Tally(on=days[2], total=10)]
+
+    async def test_fields_that_have_other_names_in_json(self, sink: Sink) -> None:
+        """Written, loaded, asked for and deleted by their own names."""
+        rows = [Renamed(row_id="a", line_texts=["x"]), Renamed(row_id="b", last_seen=date(2026, 1, 2))]
+        await _put(sink, *rows, definition=RENAMED)
+        assert await sink.load(RENAMED, RENAMED.name, [("a",)]) == {("a",): rows[0]}
+        where = checked(RENAMED, [field("last_seen") == date(2026, 1, 2)], {})
+        assert (await sink.read(RENAMED, [], Query(where, orders_of(RENAMED, "row_id"))))[2] == rows[1:]
+        await _put(sink, deleted=[("a",)], definition=RENAMED)
+        assert await _all(sink, RENAMED) == rows[1:]
 
     async def test_many_rows_at_once(self, sink: Sink) -> None:
         """More than a database takes parameters."""

@@ -79,6 +79,10 @@ class _Rows:
         self.kinds = column_kinds(definition)
         self.name = f'"{table}"'
         self.table = table_of(definition, table, "sqlite")
+        # Columns bear the fields' own names, but a row is made from those that the class gives them in JSON.
+        self._read_as = [
+            (field.encode_name, self.kinds[field.name][0]) for field in msgspec.structs.fields(definition.cls)
+        ]
         columns = ", ".join(f'"{column}"' for column in self.kinds)
         others = [column for column in self.kinds if column not in definition.key]
         update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
@@ -102,8 +106,8 @@ class _Rows:
     def row(self, values: Sequence[Any]) -> ReadModel:
         """A row as the database gave it."""
         plain = {
-            column: msgspec.json.decode(value) if kind is Kind.JSON and value is not None else value
-            for (column, (kind, _)), value in zip(self.kinds.items(), values, strict=True)
+            name: msgspec.json.decode(value) if kind is Kind.JSON and value is not None else value
+            for (name, kind), value in zip(self._read_as, values, strict=True)
         }
         return msgspec.convert(plain, self.definition.cls, strict=False)
 
