@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Literal, NewType
@@ -598,6 +599,13 @@ class Querying:
         assert await _ids(sink, offset=3) == ["4", "5"]
         assert await _ids(sink, limit=0) == []
         assert await _ids(sink, offset=9, limit=1) == []
+
+    async def test_one_of_many_values(self, sink: Sink) -> None:
+        """Ten thousand are asked for in a moment."""
+        await _put(sink, *ROWS)
+        began = time.monotonic()
+        assert await _ids(sink, field("id").in_([str(number) for number in range(3, 10_000)])) == ["3", "4", "5"]
+        assert time.monotonic() - began < 5
 
     async def test_keys_and_query_in_one(self, sink: Sink) -> None:
         """Both are answered from one snapshot."""

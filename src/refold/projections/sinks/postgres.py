@@ -524,4 +524,5 @@ def _from_row(row: Sequence[Any]) -> Checkpoint:
 def _compiled(statement: Any, parameters_before: int) -> tuple[str, list[str | int | None]]:
     compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     text = re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + parameters_before}", str(compiled))
-    return text, [compiled.params[name] for name in compiled.positiontup or ()]
+    values = compiled.params  # made anew each time that it is asked for
+    return text, [values[name] for name in compiled.positiontup or ()]
