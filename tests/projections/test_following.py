@@ -139,6 +139,26 @@ async def _stopped(context: Context, name: str) -> Any:
     return checkpoint if checkpoint is not None and checkpoint.status == STOPPED else None
 
 
+async def test_what_stands_before_a_poisonous_event_is_folded_in_bulk(idle: Context, monkeypatch: Any) -> None:
+    """However much that is, the projection soon says that it has stopped; only the page at hand is taken slowly."""
+    before = await bulk(idle, 30_000, name="Added", payload=b'{"count":1}')
+    await idle.append("stock-a", [Poison()])
+    write, writes = idle.projections.sink.write, 0
+
+    async def counted(*arguments: Any) -> bool:
+        nonlocal writes
+        writes += 1
+        return await write(*arguments)
+
+    monkeypatch.setattr(idle.projections.sink, "write", counted)
+    await idle.projections.start([read_model_of(Total)])
+    stopped = await until(lambda: _stopped(idle, "total"), "total to stop", 60)
+    await idle.projections.stop()
+    assert stopped.position == before
+    assert f"at position {before + 1}: 'Poison'" in stopped.error
+    assert writes < 5_000
+
+
 async def test_a_fold_that_fails_once_is_tried_again(context: Context) -> None:
     """A failure of the moment leaves no trace in rows or status."""
     fold, failures = Total.added, [ZeroDivisionError("once")]

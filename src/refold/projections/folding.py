@@ -66,6 +66,8 @@ class Folding:
 
     async def take_carefully(self, batch: Batch) -> None:
         """Folds event by event, writing each, so that a failure leaves the checkpoint right before its event."""
+        if self.position > self.written:
+            await self.write()
         for recorded in batch.events:
             before = recorded.position - 1
             if before > self.position:

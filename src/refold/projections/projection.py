@@ -90,6 +90,7 @@ class Projection:
         self._lease = lease
         self.epoch = 0
         self._failures = 0
+        self._failed_after = 0
         self._absences = 0
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._stopping = asyncio.Event()
@@ -159,10 +160,7 @@ class Projection:
         renewed = time.monotonic()
         while not self._stopping.is_set():
             batch = await self._feed.read(folding.position)
-            if self._failures:
-                await folding.take_carefully(batch)
-            else:
-                await folding.take(batch)
+            careful = await self._take(folding, batch)
             if folding.written == folding.position:
                 self.applied.ring(folding.written)
             self.progress_at = time.monotonic()
@@ -174,15 +172,34 @@ class Projection:
                     raise LostOwnership(self.definition.name)
             if batch.last is not None:
                 pace.found()
-                # A batch that was folded after all: what failed before has healed.
-                self._failures = 0
+                if careful:
+                    # A batch that was folded after all: what failed before has healed.
+                    self._failures = 0
             if batch.scanned_to >= batch.head:
                 await self._store.wait_beyond(folding.position, pace.pause())
+
+    async def _take(self, folding: Folding, batch: Batch) -> bool:
+        """Folds a batch; event by event if it is the one that failed. Says whether it was.
+
+        What stands before that one is folded in bulk again: it may be most of the log.
+        """
+        careful = self._failures > 0 and batch.scanned_to > self._failed_after
+        try:
+            if careful:
+                await folding.take_carefully(batch)
+            else:
+                await folding.take(batch)
+        except LostOwnership:
+            raise
+        except Exception:
+            self._failed_after = batch.after
+            raise
+        return careful
 
     async def _read_alone(self, folding: Folding, unreadable: UnknownEvent | DecodeError) -> Batch:
         """Goes on over an event that only others want and cannot read. Raises it when it is wanted here."""
         batch = await self._feed.read_alone(folding.position, self._wanted)
-        await folding.take(batch)
+        await self._take(folding, batch)
         if folding.written == folding.position:
             self.applied.ring(folding.written)
         if batch.unreadable is not None or batch.last is None:
