@@ -45,6 +45,10 @@ def worker(once: bool) -> int:
 async def _once(context: Context) -> list[Stopped]:
     head = (await context.store.head()).position
     stopped = await catch_up(context)
+    told = {each.name for each in stopped_in(context)}
+    for each in stopped:
+        if each.name not in told:
+            _say(f"read model {each.name} stands still: {each.error}", problem=True)
     if not stopped:
         click.echo(f"every read model has seen position {count(head)}")
     return stopped

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from refold.app import Context
-from refold.projections.checkpoint import RUNNING
+from refold.folds.read_model import ReadModelDefinition
+from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 
 __all__ = ["Stopped", "catch_up", "stopped_in", "work"]
 
@@ -33,21 +34,62 @@ def stopped_in(context: Context) -> list[Stopped]:
 
 
 async def catch_up(context: Context) -> list[Stopped]:
-    """Waits until every read model has seen what is in the log now, by whatever process; gives those that stopped."""
+    """Waits until every read model has seen what is in the log now, by whatever process; gives those that stopped, in
+    whatever process.
+
+    Inline ones have caught up when the context opens; they are given when appends to them are refused.
+    """
     head = (await context.store.head()).position
-    waiting = {definition.name for definition in context.projections.definitions}
+    definitions = context.projections.definitions
+    waiting = {definition.name for definition in definitions if not definition.inline}
+    elsewhere = _refused(definitions, await context.projections.checkpoints())
+    seen: dict[str, Checkpoint] = {}
     while True:
-        stopped = stopped_in(context)
-        waiting -= {each.name for each in stopped}
-        positions = {checkpoint.name: checkpoint.position for checkpoint in await context.projections.checkpoints()}
-        waiting = {name for name in waiting if positions.get(name, 0) < head}
+        here = stopped_in(context)
+        checkpoints = {checkpoint.name: checkpoint for checkpoint in await context.projections.checkpoints()}
+        for name in waiting & checkpoints.keys():
+            if _lives_stopped(context, seen, checkpoints[name]):
+                elsewhere.append(Stopped(name, checkpoints[name].error))
+        stopped = {each.name: each for each in (*elsewhere, *here)}
+        waiting = {
+            name for name in waiting - stopped.keys() if name not in checkpoints or checkpoints[name].position < head
+        }
         if not waiting:
-            return stopped
+            return list(stopped.values())
         local = context.projections.local(next(iter(waiting)))
         if local is None:
             await asyncio.sleep(_LOOK)
         else:
             await local.applied.wait_beyond(local.applied.position, _LOOK)
+
+
+def _refused(definitions: Sequence[ReadModelDefinition], checkpoints: Sequence[Checkpoint]) -> list[Stopped]:
+    """The inline read models that no append can change until they are rebuilt."""
+    inline = {definition.name: definition for definition in definitions if definition.inline}
+    found = []
+    for checkpoint in checkpoints:
+        definition = inline.get(checkpoint.name)
+        if definition is None:
+            continue
+        if checkpoint.fingerprint != definition.fingerprint:
+            found.append(Stopped(checkpoint.name, f"its definition changed; run `refold rebuild {checkpoint.name}`"))
+        elif checkpoint.status == STOPPED:
+            found.append(Stopped(checkpoint.name, checkpoint.error))
+    return found
+
+
+def _lives_stopped(context: Context, seen: dict[str, Checkpoint], now: Checkpoint) -> bool:
+    """Whether another process holds a read model that has stopped. `seen` keeps how each was found first.
+
+    One that died holds it until its lease is over: only a lease that goes on shows that nobody here will get it.
+    """
+    if now.status != STOPPED or now.owner in ("", context.projections.owner):
+        return False
+    first = seen.get(now.name)
+    if first is None or first.epoch != now.epoch:
+        seen[now.name] = now
+        return False
+    return now.lease_until > first.lease_until
 
 
 async def work(stopping: asyncio.Event, *, report: Callable[[], Awaitable[None]], every: float) -> None:
