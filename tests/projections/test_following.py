@@ -159,6 +159,37 @@ async def test_what_stands_before_a_poisonous_event_is_folded_in_bulk(idle: Cont
     assert writes < 5_000
 
 
+async def test_a_slow_fold_keeps_its_lease(where: str | EventStore, monkeypatch: Any) -> None:
+    """A page that takes longer than the lease: otherwise two processes take it from each other, and none gets on."""
+    fold: Any = Total.added
+
+    def slowly(self: Total, event: Added) -> None:
+        time.sleep(0.002)
+        fold(self, event)
+
+    async with shop.connect(where, projections=False, lease=0.5) as context:
+        last = await bulk(context, 500, name="Added", payload=b'{"count":1}')
+        sink, definition = context.projections.sink, read_model_of(Total)
+        renew, lives = sink.renew, []
+
+        async def renewed(*arguments: Any) -> bool:
+            lives.append((await sink.checkpoint(definition.name)).position)
+            return await renew(*arguments)
+
+        monkeypatch.setattr(sink, "renew", renewed)
+        slow = msgspec.structs.replace(
+            definition,
+            evolves={
+                event: msgspec.structs.replace(handler, function=slowly if event is Added else handler.function)
+                for event, handler in definition.evolves.items()
+            },
+        )
+        await context.projections.start([slow])
+        assert (await context.get(Total, "all", after=last, timeout=20)).count == 500
+        await context.projections.stop()
+    assert lives.count(0) >= 3
+
+
 async def test_a_fold_that_fails_once_is_tried_again(context: Context) -> None:
     """A failure of the moment leaves no trace in rows or status."""
     fold, failures = Total.added, [ZeroDivisionError("once")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 from refold import faults
 from refold.errors import ProjectionStopped
@@ -19,6 +20,7 @@ _ROWS_KEPT = 50_000
 _ROWS_UNWRITTEN = 20_000
 _EVENTS_UNWRITTEN = 200_000
 _SECONDS_UNWRITTEN = 1.0
+_EVENTS_AT_ONCE = 100
 
 
 class LostOwnership(ProjectionStopped):
@@ -29,10 +31,19 @@ class Folding:
     """The rows of one table that were touched lately, folded up to `position`, and written up to `written`.
 
     Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
-    does not hold, the whole object is to be thrown away.
+    does not hold, the whole object is to be thrown away. `between` is called now and then inside of a page, so that a
+    slow fold can show that its owner lives.
     """
 
-    def __init__(self, sink: Sink, definition: ReadModelDefinition, table: str, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        definition: ReadModelDefinition,
+        table: str,
+        checkpoint: Checkpoint,
+        between: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._between = between
         self._sink = sink
         self._definition = definition
         self._table = table
@@ -53,7 +64,10 @@ class Folding:
         if batch.events:
             await self._load_missing(batch)
             faults.at("projection.page_read")
-            self._touched |= self._fold.fold(self._rows, batch.events)
+            for start in range(0, len(batch.events), _EVENTS_AT_ONCE):
+                if start and self._between is not None:
+                    await self._between()
+                self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])
             faults.at("projection.folded")
         if batch.last is not None:
             if self.position == self.written:

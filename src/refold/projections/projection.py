@@ -91,6 +91,7 @@ class Projection:
         self.epoch = 0
         self._failures = 0
         self._failed_after = 0
+        self._renewed = 0.0
         self._absences = 0
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._stopping = asyncio.Event()
@@ -148,7 +149,7 @@ class Projection:
         await self._sink.release(self.definition.name, self.epoch)
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
-        folding = Folding(self._sink, self.definition, self.definition.name, checkpoint)
+        folding = Folding(self._sink, self.definition, self.definition.name, checkpoint, self._renew)
         if folding.written < self.applied.position:
             # It went back: the server lost its last moments, or the log is another. A bell only goes forward.
             self.applied = Doorbell()
@@ -157,7 +158,7 @@ class Projection:
         self.status, self.error = RUNNING, ""
         self._absences = 0
         pace = Pace()
-        renewed = time.monotonic()
+        self._renewed = time.monotonic()
         while not self._stopping.is_set():
             batch = await self._feed.read(folding.position)
             careful = await self._take(folding, batch)
@@ -166,10 +167,7 @@ class Projection:
             self.progress_at = time.monotonic()
             if batch.unreadable is not None:
                 batch = await self._read_alone(folding, batch.unreadable)
-            if self.progress_at - renewed > self._lease / 4:
-                renewed = self.progress_at
-                if not await self._sink.renew(self.definition.name, self.epoch, self._lease):
-                    raise LostOwnership(self.definition.name)
+            await self._renew()
             if batch.last is not None:
                 pace.found()
                 if careful:
@@ -177,6 +175,14 @@ class Projection:
                     self._failures = 0
             if batch.scanned_to >= batch.head:
                 await self._store.wait_beyond(folding.position, pace.pause())
+
+    async def _renew(self) -> None:
+        """Keeps the lease when a quarter of it is over. Raises `LostOwnership` when another has it."""
+        now = time.monotonic()
+        if now - self._renewed > self._lease / 4:
+            self._renewed = now
+            if not await self._sink.renew(self.definition.name, self.epoch, self._lease):
+                raise LostOwnership(self.definition.name)
 
     async def _take(self, folding: Folding, batch: Batch) -> bool:
         """Folds a batch; event by event if it is the one that failed. Says whether it was.
