@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+import os
+import subprocess
+import sys
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -213,3 +219,114 @@ def test_a_fingerprint_changes_with_the_fold_and_not_with_its_comments():
     plain, commented = define(1, comment=False), define(1, comment=True)
     assert plain == commented
     assert read_model_of(Changed).fingerprint != plain
+
+
+def test_a_fingerprint_does_not_change_with_a_docstring_of_the_class():
+    def define(*, documented: bool):
+        if documented:
+
+            class Summary(ReadModel, key="account_id", name="summary"):
+                """What there is to say."""
+
+                account_id: str
+                description: str = "none"
+
+                @evolve
+                def opened(self, event: Opened) -> None: ...
+
+            return read_model_of(Summary).fingerprint
+
+        class Summary(ReadModel, key="account_id", name="summary"):  # type: ignore[no-redef]  # one of the two is defined
+            account_id: str
+            description: str = "none"
+
+            @evolve
+            def opened(self, event: Opened) -> None: ...
+
+        return read_model_of(Summary).fingerprint
+
+    class Other(ReadModel, key="account_id", name="summary"):
+        account_id: str
+        description: str = "some"
+
+        @evolve
+        def opened(self, event: Opened) -> None: ...
+
+    assert define(documented=True) == define(documented=False)
+    assert read_model_of(Other).fingerprint != define(documented=False)
+
+
+WITHOUT_SOURCE = """
+from refold import Aggregate, Event, ReadModel, evolve
+from refold.folds.aggregate import definition_of
+from refold.folds.read_model import read_model_of
+
+class Opened(Event):
+    owners: list[str]
+
+class Account(Aggregate, stream="account", id="account_id"):
+    tags: frozenset[str] = frozenset({"a", "b", "c", "d"})
+
+    @evolve
+    def opened(self, event: Opened) -> None:
+        self.tags |= {owner for owner in event.owners if owner in {"x", "y", "z"}}
+
+class Summary(ReadModel, key="owner"):
+    owner: str
+    tags: frozenset[str] = frozenset({"a", "b", "c", "d"})
+
+    @evolve(key=lambda event: [owner for owner in event.owners if owner not in {"x", "y", "z"}])
+    def opened(self, event: Opened) -> None:
+        self.tags |= {owner.upper() for owner in event.owners}
+
+print(definition_of(Account).fingerprint, read_model_of(Summary).fingerprint)
+"""
+
+
+def test_a_fingerprint_is_the_same_in_each_process():
+    """Also where there is no source, and though sets have another order each time."""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", WITHOUT_SOURCE],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize("key", [operator.attrgetter("owner"), functools.partial(max, "a"), str.upper])
+def test_a_key_whose_code_cannot_be_seen_is_refused(key: Any):
+    with pytest.raises(DefinitionError, match=r"Summary\.opened: key=.* wrap it: key=lambda event"):
+
+        class Summary(ReadModel, key="owner"):
+            owner: str
+
+            @evolve(key=key)
+            def opened(self, event: Opened) -> None: ...
+
+
+def test_a_key_may_be_a_wrapped_function():
+    @functools.cache
+    def by_owner(event: Opened) -> str:
+        return event.owner
+
+    class Summary(ReadModel, key="owner"):
+        owner: str
+
+        @staticmethod
+        def _shouted(event: Opened) -> str:
+            return event.owner.upper()
+
+        @evolve(key=_shouted)
+        def opened(self, event: Opened) -> None: ...
+
+    class Other(ReadModel, key="owner"):
+        owner: str
+
+        @evolve(key=by_owner)
+        def opened(self, event: Opened) -> None: ...
+
+    assert read_model_of(Summary).fingerprint != read_model_of(Other).fingerprint

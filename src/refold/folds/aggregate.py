@@ -16,6 +16,7 @@ from refold.folds.dispatch import (
     collect,
     fingerprint_of,
     inherited,
+    schema_of,
 )
 from refold.messages.event import Command, Event
 
@@ -121,7 +122,7 @@ def _define(
         if evolver.key is not None:
             raise DefinitionError(f"{where}.{evolver.name}: key= is for read models; an aggregate's key is its stream")
     try:
-        schema = msgspec.json.encode(msgspec.json.schema(cls), order="deterministic").decode()
+        schema = schema_of(cls)
     except (TypeError, NameError) as problem:
         raise DefinitionError(f"{where}: its fields cannot be kept as JSON: {problem}") from problem
     fingerprint = fingerprint_of(

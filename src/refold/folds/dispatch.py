@@ -26,6 +26,7 @@ __all__ = [
     "evolve",
     "fingerprint_of",
     "inherited",
+    "schema_of",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -175,6 +176,11 @@ def _evolve_handler(
         raise DefinitionError(
             f"{where}: key={key!r} is not a field of {event.__name__}, which has {list(event.__struct_fields__)}"
         )
+    if callable(key) and not hasattr(inspect.unwrap(key), "__code__"):
+        raise DefinitionError(
+            f"{where}: key={key!r} is neither the name of a field nor a function of yours, whose code can be seen to "
+            "change; wrap it: key=lambda event: …"
+        )
     return EvolveHandler(name, function, event, wants_recorded, key)
 
 
@@ -197,13 +203,51 @@ def fingerprint_of(parts: list[str], functions: list[Callable[..., Any]]) -> str
     return digest.hexdigest()
 
 
+def schema_of(cls: type) -> str:
+    """The fields of a class, their types and defaults, as text that is the same in each process.
+
+    Descriptions are left out: they are docstrings. Raises `TypeError` and `NameError` for what is no JSON.
+    """
+    return msgspec.json.encode(_plain(msgspec.json.schema(cls)), order="deterministic").decode()
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "default":
+            # A set has no order of its own: each process would have another.
+            unordered = schema.get("uniqueItems") and isinstance(value, list)
+            plain[name] = sorted(value, key=repr) if unordered else value
+        elif name != "description" or not isinstance(value, str):
+            plain[name] = _plain(value)
+    return plain
+
+
 def _code_of(function: Callable[..., Any]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # no source: an interactive session, a frozen application
-        code = function.__code__
-        return f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
+        return _compiled(inspect.unwrap(function).__code__)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def _compiled(code: types.CodeType) -> str:
+    """Compiled code as text that is the same in each process: without addresses, files, and the order of sets."""
+    return f"{code.co_code.hex()} {_constant(code.co_consts)} {code.co_names!r}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, types.CodeType):
+        return f"<{_compiled(value)}>"
+    if isinstance(value, tuple):
+        return f"({', '.join(_constant(each) for each in value)})"
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(_constant(each) for each in value))}}}"
+    return repr(value)

@@ -18,6 +18,7 @@ from refold.folds.dispatch import (
     collect,
     fingerprint_of,
     inherited,
+    schema_of,
 )
 from refold.messages.event import Event
 from refold.messages.recorded import Recorded
@@ -162,7 +163,7 @@ def _define(
                 f"{where}: with a key of several fields, each evolve method needs a key function; {unrouted} have none"
             )
     try:
-        schema = msgspec.json.encode(msgspec.json.schema(cls), order="deterministic").decode()
+        schema = schema_of(cls)
     except (TypeError, NameError) as problem:
         raise DefinitionError(f"{where}: its fields cannot be kept as columns: {problem}") from problem
     functions = [handler.function for handler in handlers.evolves.values()]
