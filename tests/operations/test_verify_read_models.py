@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 
 from refold import App, Command, Event, ReadModel, Recorded, evolve
 from refold.app import Context
+from refold.errors import StoreCorrupt
 from refold.operations.verify import Check, Report, verify
 from refold.operations.worker import catch_up
 from refold.store.append import ANY
@@ -245,3 +247,28 @@ async def test_a_fold_that_fails_is_a_finding(store: EventStore, tamperer: Tampe
         found = broken(await verified(connected))["read model explosions"]
     assert "an evolve method failed" in said(found)
     assert "ZeroDivisionError" in said(found)
+
+
+class Marked(ReadModel, key="account", name="marked"):
+    """A column of its own format, which anybody can write something else into."""
+
+    account: str
+    kind: Literal["new", "used"] = "new"
+
+    @evolve
+    def opened(self, event: AccountOpened) -> None:
+        self.kind = "used"
+
+
+@ON_DISK
+async def test_a_row_that_cannot_be_read_is_a_finding(store: EventStore, tamperer: Tamperer) -> None:
+    async with App("bank", read_models=[Marked]).connect(store) as context:
+        await context.append("account-1", [AccountOpened(owner="alice")])
+        assert await catch_up(context) == []
+        tamperer.run("update marked set kind = 'lost'")
+        assert "a row of table 'marked' is no Marked" in said(broken(await verified(context))["read model marked"])
+        for fresh in (False, True):
+            with pytest.raises(StoreCorrupt, match="refold rebuild marked"):
+                await context.get(Marked, "1", fresh=fresh)
+        await context.rebuild(Marked)
+        assert await context.get(Marked, "1") == Marked(account="1", kind="used")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from refold.errors import ProjectionStopped
+from refold.errors import ProjectionStopped, StoreCorrupt
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 
-__all__ = ["Decode", "InlineRows", "Query", "Sink", "building", "refuse_inline", "refuse_other"]
+__all__ = ["Decode", "InlineRows", "Query", "Sink", "building", "refuse_inline", "refuse_other", "unreadable"]
 
 
 Decode = Callable[[StoredEvent], Any]
@@ -34,6 +34,14 @@ def refuse_other(definition: ReadModelDefinition, checkpoint: Checkpoint | None)
             f"read model {definition.name!r} was written by another definition of it ({CHANGED}); "
             f"run `refold rebuild {definition.name}`"
         )
+
+
+def unreadable(definition: ReadModelDefinition, table: str, problem: Exception) -> StoreCorrupt:
+    """What is raised for a row that is not one of this definition's: somebody else has written it."""
+    return StoreCorrupt(
+        f"a row of table {table!r} is no {definition.cls.__qualname__} ({problem}), so it was changed by somebody "
+        f"else; run `refold rebuild {definition.name}`"
+    )
 
 
 def refuse_inline(definition: ReadModelDefinition, checkpoint: Checkpoint | None, before: int) -> None:

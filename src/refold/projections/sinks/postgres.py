@@ -28,7 +28,7 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other, unreadable
 from refold.projections.tables import condition_sql, order_sql, table_of
 from refold.store.event_store import LogPage
 
@@ -297,9 +297,15 @@ class PostgresSink:
     async def _load(self, run: Run, rows: _Rows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
         if not keys:
             return {}
-        decode = self._decoders[rows.definition.cls]
-        found = [decode(text) for (text,) in await run(rows.load, (rows.keys(keys),))]
+        found = self._decoded(rows, [text for (text,) in await run(rows.load, (rows.keys(keys),))])
         return {rows.definition.key_of(row): row for row in found}
+
+    def _decoded(self, rows: _Rows, texts: Sequence[bytes | str]) -> list[ReadModel]:
+        decode = self._decoders[rows.definition.cls]
+        try:
+            return [decode(text) for text in texts]
+        except msgspec.DecodeError as problem:
+            raise unreadable(rows.definition, rows.table.name, problem) from problem
 
     async def write(
         self,
@@ -390,12 +396,11 @@ class PostgresSink:
             # Another definition's table has other columns, or there is none.
             refuse_other(definition, await self.checkpoint(definition.name))
             raise
-        decode = self._decoders[definition.cls]
         position = next((row[1] for row in answer if row[0] == 0), 0)
         if not answer or answer[0][0] != 0 or bytes(answer[0][2]).decode() != definition.fingerprint:
             refuse_other(definition, await self.checkpoint(definition.name))
-        by_key = [decode(row[2]) for row in answer if row[0] == 1]
-        queried = [decode(row[2]) for row in answer if row[0] == 2]
+        by_key = self._decoded(rows, [row[2] for row in answer if row[0] == 1])
+        queried = self._decoded(rows, [row[2] for row in answer if row[0] == 2])
         return position, {definition.key_of(row): row for row in by_key}, queried
 
     def _select(self, rows: _Rows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:

@@ -23,7 +23,7 @@ from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other, unreadable
 from refold.projections.tables import condition_sql, order_sql, sqlite_moment, table_of
 from refold.store.event_store import EventFilter, LogPage
 
@@ -104,12 +104,15 @@ class _Rows:
         return tuple(_to_sql(value, self.kinds[name][0]) for name, value in zip(self.definition.key, key, strict=True))
 
     def row(self, values: Sequence[Any]) -> ReadModel:
-        """A row as the database gave it."""
-        plain = {
-            name: msgspec.json.decode(value) if kind is Kind.JSON and value is not None else value
-            for (name, kind), value in zip(self._read_as, values, strict=True)
-        }
-        return msgspec.convert(plain, self.definition.cls, strict=False)
+        """A row as the database gave it. Raises `StoreCorrupt`."""
+        try:
+            plain = {
+                name: msgspec.json.decode(value) if kind is Kind.JSON and value is not None else value
+                for (name, kind), value in zip(self._read_as, values, strict=True)
+            }
+            return msgspec.convert(plain, self.definition.cls, strict=False)
+        except msgspec.DecodeError as problem:
+            raise unreadable(self.definition, self.table.name, problem) from problem
 
 
 def _to_sql(value: Any, kind: Kind) -> Any:
