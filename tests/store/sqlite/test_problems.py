@@ -21,7 +21,7 @@ from refold.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from refold.store.sqlite import SqliteStore, connection, migrate_sqlite, open_sqlite, schema
+from refold.store.sqlite import SqliteStore, connection, examine_sqlite, migrate_sqlite, open_sqlite, schema
 from tests.store.postgres.events import append, assert_sound, event, whole_log
 from tests.store.sqlite.files import contents, run_sql, write
 
@@ -136,6 +136,24 @@ async def test_the_lock_is_the_files_whatever_it_is_called(
         beside = await open_sqlite(other, read_only=True)
         assert len(await whole_log(beside)) == 3
         await beside.close()
+
+
+async def test_a_file_with_two_names_is_refused_under_both(url: str, file: Path):
+    """Its write-ahead log is named after it: under two names there would be two of them, and two writers."""
+    await make(url)
+    second = file.with_name("second.db")
+    os.link(file, second)
+    for name in (file, second):
+        for read_only in (False, True):
+            with pytest.raises(StoreUnavailable, match="2 names") as problem:
+                await open_sqlite(f"sqlite:///{name}", read_only=read_only)
+            one_line(problem, str(name), "hard link", "symbolic link")
+        checks = {check.name: check for check in await examine_sqlite(f"sqlite:///{name}")}
+        assert (checks["file"].health, "2 names" in checks["file"].detail) == ("error", True)
+    second.unlink()
+    store = await open_sqlite(url)
+    assert len(await whole_log(store)) == 3
+    await store.close()
 
 
 async def test_another_programs_transaction_is_waited_for_and_then_named(impatient: None, url: str, file: Path):

@@ -11,7 +11,7 @@ from refold.errors import StoreUnavailable
 from refold.store.group_commit import Limits
 from refold.store.health import Check
 from refold.store.sqlite import schema
-from refold.store.sqlite.address import Address, read_address
+from refold.store.sqlite.address import Address, read_address, refuse_second_name
 from refold.store.sqlite.connection import connect_reader, connect_writer
 from refold.store.sqlite.doctor import examine
 from refold.store.sqlite.lock import FileLock
@@ -71,6 +71,7 @@ def _lock(address: Address) -> FileLock | None:
         return None
     if address.path.is_dir():
         raise StoreUnavailable(f"{address.name} is a folder; name a file in it")
+    refuse_second_name(address)
     return FileLock(address.lock_file)
 
 
@@ -79,6 +80,7 @@ def _check_read_only(address: Address) -> None:
         raise StoreUnavailable("a store in memory cannot be opened read-only: nobody else writes it")
     if not address.path.exists():
         raise StoreUnavailable(f"{address.name} does not exist; open it for writing first, that creates it")
+    refuse_second_name(address)
     connection = connect_reader(address)
     try:
         with said_in_words(address.name):

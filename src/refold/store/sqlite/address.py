@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from refold.errors import ConfigurationError
+from refold.errors import ConfigurationError, StoreUnavailable
 
-__all__ = ["MEMORY", "Address", "read_address"]
+__all__ = ["MEMORY", "Address", "names_of", "read_address", "refuse_second_name"]
 
 MEMORY = ":memory:"
 
@@ -59,3 +59,24 @@ def read_address(url: str) -> Address:
     if not path.name:
         raise ConfigurationError(f"{url!r} names a folder; name a file in it")
     return Address(path, given)
+
+
+def names_of(path: Path) -> int:
+    """How many names a file has (hard links); 1 when it is not there yet, or cannot be looked at."""
+    try:
+        return path.stat().st_nlink
+    except OSError:
+        return 1
+
+
+def refuse_second_name(address: Address) -> None:
+    """Raises `StoreUnavailable` for a file with hard links. Its lock and its write-ahead log are named after it: under
+    two names it would have two of each, two writers could damage it, and readers would not see what is in the other.
+    """
+    assert address.path is not None
+    names = names_of(address.path)
+    if names > 1:
+        raise StoreUnavailable(
+            f"{address.name} has {names} names (hard links), under each of which it would have a write-ahead log of "
+            "its own; keep one name, and use a symbolic link or a copy for the others"
+        )

@@ -6,11 +6,12 @@ import fcntl
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 
 from refold.errors import RefoldError
 from refold.store.health import Check, Health
 from refold.store.sqlite import schema
-from refold.store.sqlite.address import Address
+from refold.store.sqlite.address import Address, names_of
 from refold.store.sqlite.connection import connect_reader
 from refold.store.sqlite.integrity import missing_guards
 from refold.store.sqlite.problems import said_in_words
@@ -34,7 +35,7 @@ def examine(address: Address) -> list[Check]:
     shown = address.name.removeprefix("sqlite:///")
     if not address.path.exists():
         return [*found, Check("file", "error", f"{shown} does not exist", "`refold migrate` creates it")]
-    found.append(Check("file", "ok", f"{shown}, {_size(address.path.stat().st_size)}"))
+    found.append(_file(address.path, shown))
     found += [_writable(address), _writer(address), _space(address), _write_ahead_log(address)]
     try:
         connection = connect_reader(address)
@@ -55,6 +56,16 @@ def _check(name: str, well: bool, detail: str, advice: str, health: Health = "er
 def _library() -> Check:
     version = f"SQLite {sqlite3.sqlite_version}"
     return _check("version", sqlite3.sqlite_version_info >= _OLDEST, version, "use a Python with SQLite 3.37 or later")
+
+
+def _file(path: Path, shown: str) -> Check:
+    names = names_of(path)
+    return _check(
+        "file",
+        names == 1,
+        f"{shown}, {_size(path.stat().st_size)}" + (f", has {names} names (hard links)" if names > 1 else ""),
+        "keep one name, and use a symbolic link or a copy for the others",
+    )
 
 
 def _writable(address: Address) -> Check:
