@@ -26,6 +26,12 @@ def _store(name: str, request: pytest.FixtureRequest, folder: Path) -> str | Eve
 
 
 @pytest.fixture(params=["memory", *SQL_STORES])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | EventStore:
+    """A new store of each kind, that can be connected to again and again."""
+    return _store(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["memory", *SQL_STORES])
 async def context(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Context]:
     async with bank.connect(_store(request.param, request, tmp_path), projections=False) as connected:
         yield connected

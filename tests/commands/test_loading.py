@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -12,8 +13,7 @@ from refold import Aggregate, App, Command, Event, decide, evolve
 from refold.app import Context
 from refold.errors import ConfigurationError, InvalidQuery
 from refold.folds.aggregate import definition_of
-from refold.store.event_store import Snapshot
-from refold.testing.memory import MemoryStore
+from refold.store.event_store import EventStore, Snapshot
 from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount
 
 
@@ -92,18 +92,17 @@ async def test_a_point_in_time_that_is_none_is_refused(context: Context):
         await context.load(Counter, "1")
 
 
-async def test_snapshots_are_taken_every_n_events_and_used():
-    store = MemoryStore()
-    async with counters.connect(store) as context:
+async def test_snapshots_are_taken_every_n_events_and_used(where: str | EventStore):
+    async with counters.connect(where, projections=False) as context:
         await count(context, 25)
-        snapshot = await store.load_snapshot(STREAM)
+        snapshot = await context.store.load_snapshot(STREAM)
         assert snapshot is not None
         assert (snapshot.version, snapshot.position) == (20, 20)
 
         # To see that it is used, it says something that the events do not.
         forged = msgspec.json.encode({"total": 1000, "events": 20})
-        await store.drop_snapshot(STREAM)
-        await store.save_snapshot(msgspec.structs.replace(snapshot, data=forged))
+        await context.store.drop_snapshot(STREAM)
+        await context.store.save_snapshot(msgspec.structs.replace(snapshot, data=forged))
         assert (await context.load(Counter, "1")).total == 1005
         assert (await context.load(Counter, "1", at_version=22)).total == 1002
         assert (await context.load(Counter, "1", at_version=19)).total == 19
@@ -133,33 +132,33 @@ def _of_another_history(snapshot: Snapshot) -> Snapshot:
 @pytest.mark.parametrize(
     "damage", [_of_another_definition, _broken, _of_the_wrong_type, _ahead_of_the_log, _of_another_history]
 )
-async def test_a_snapshot_that_does_not_fit_is_ignored_and_healed(damage):
-    store = MemoryStore()
-    async with counters.connect(store) as context:
+async def test_a_snapshot_that_does_not_fit_is_ignored_and_healed(
+    damage: Callable[[Snapshot], Snapshot], where: str | EventStore
+):
+    async with counters.connect(where, projections=False) as context:
         await count(context, 25)
-        snapshot = await store.load_snapshot(STREAM)
+        snapshot = await context.store.load_snapshot(STREAM)
         assert snapshot is not None
-        await store.drop_snapshot(STREAM)
-        await store.save_snapshot(damage(snapshot))
+        await context.store.drop_snapshot(STREAM)
+        await context.store.save_snapshot(damage(snapshot))
         assert await context.load(Counter, "1") == Counter(total=25, events=25)
 
-    async with counters.connect(store) as context:  # another process, with no state in memory
+    async with counters.connect(where, projections=False) as context:  # another process, with no state in memory
         await count(context, 6)
         assert await context.load(Counter, "1") == Counter(total=31, events=31)
-        healed = await store.load_snapshot(STREAM)
+        healed = await context.store.load_snapshot(STREAM)
         assert healed is not None
         assert healed.version >= 30
         assert healed.fingerprint == definition_of(Counter).fingerprint
         assert msgspec.json.decode(healed.data)["total"] == healed.version
 
 
-async def test_a_missing_snapshot_is_taken_as_soon_as_the_stream_is_used():
-    store = MemoryStore()
-    async with counters.connect(store) as context:
+async def test_a_missing_snapshot_is_taken_as_soon_as_the_stream_is_used(where: str | EventStore):
+    async with counters.connect(where, projections=False) as context:
         await count(context, 25)
-        await store.drop_snapshot(STREAM)
-    async with counters.connect(store) as context:
+        await context.store.drop_snapshot(STREAM)
+    async with counters.connect(where, projections=False) as context:
         await count(context, 1)
-        snapshot = await store.load_snapshot(STREAM)
+        snapshot = await context.store.load_snapshot(STREAM)
         assert snapshot is not None
         assert snapshot.version == 25
