@@ -10,8 +10,8 @@ import pytest
 from tests.servers import PgBouncer, PostgresServer, Unavailable, find_pgbouncer, find_postgres
 from tests.servers.installations import POSTGRES_NAMES
 from tests.servers.postgres import FAST_AND_UNSAFE
+from tests.untested import MISSING, skip_loudly
 
-_missing: dict[str, str] = {}
 _database_numbers = itertools.count(1)
 
 
@@ -33,19 +33,19 @@ def pytest_report_header() -> list[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
-    """Say loudly, below everything else, what could not be tested for want of a server."""
+    """Say loudly, below everything else, what could not be tested for want of a server, or of data."""
     yield
-    for name, reason in _missing.items():
+    for name, reason in MISSING.items():
         terminalreporter.write_sep("!", f"NOT TESTED WITH {name.upper()}", red=True, bold=True)
         terminalreporter.write_line(reason, red=True)
 
 
 def _without(name: str, reason: Unavailable) -> NoReturn:
     """Give a test up for want of a server: a loud skip, but a failure in CI, where no gap may look like success."""
-    _missing[name] = str(reason)
     if os.environ.get("CI"):
+        MISSING[name] = str(reason)
         pytest.fail(f"{name} is needed in CI, and is not on this machine", pytrace=False)
-    pytest.skip(f"{name} is not on this machine")
+    skip_loudly(name, str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from examples.bank.transfers import transfer
 from refold import Rejected
 from refold.app import Context
 from tests.examples.ledgers import SmallLedger, write_ledger
+from tests.untested import skip_loudly
 
 PROJECT = Path(__file__).resolve().parents[2]
 REAL_LEDGER = Path(os.environ.get("LEDGER", PROJECT.parent / "shared" / "data" / "berka"))
@@ -185,8 +186,9 @@ class Bank:
         asyncio.run(_with(url, play))
 
     @pytest.mark.slow
-    @pytest.mark.skipif(not REAL_LEDGER.exists(), reason="the real ledger is not here; LEDGER=DIR says where it is")
     def test_agrees_with_a_real_bank(self, url: str):
+        if not REAL_LEDGER.exists():
+            skip_loudly("the real ledger", f"{REAL_LEDGER} is not there; LEDGER=DIR says where it is")
         imported = run("import", REAL_LEDGER, "--url", url)
         assert imported.exit_code == 0, imported.output
         assert "49,102 transactions of 4,500 accounts: 54,471 events recorded" in imported.output

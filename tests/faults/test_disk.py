@@ -16,6 +16,7 @@ from refold.store.append import ANY, Append, StreamAppend
 from refold.testing.history import check_log
 from tests.domain import AccountSummary, DepositMoney, bank
 from tests.faults.checking import log_of
+from tests.untested import skip_loudly
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ).returncode
     )
     if not mounted:
-        pytest.skip("only root may mount a small file system")
+        skip_loudly("a full disk", "only root may mount a small file system; run tests/faults as root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
