@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from refold.app import Context
+from refold.app.stores import open_store
 from refold.errors import LogRegression, StoreUnavailable
-from refold.store.event_store import EventFilter
+from refold.store.event_store import EventFilter, EventStore, LogPage
+from refold.store.group_commit import Limits
 from refold.subscriptions.pace import Pace
 from refold.subscriptions.subscription import pages
-from tests.projections.stores import Added, Gone, Noise, Poison, bulk
+from tests.projections.stores import Added, Gone, Noise, Poison, Stock, Total, bulk, shop
 
 
 async def _take(events: Any, number: int) -> list[Any]:
@@ -81,6 +83,84 @@ async def test_it_rests_when_idle() -> None:
     assert all(0.2 <= pause <= 0.3 for pause in pauses[-5:])
     pace.found()
     assert pace.pause() < 0.01
+
+
+class Reads:
+    """Counts what the readers of a store are asked for."""
+
+    def __init__(self, store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.number = 0
+        opened = store.open_reader
+
+        async def counting() -> Any:
+            reader = await opened()
+            read = reader.read
+
+            async def counted(*arguments: Any) -> LogPage:
+                self.number += 1
+                page: LogPage = await read(*arguments)
+                return page
+
+            monkeypatch.setattr(reader, "read", counted)
+            return reader
+
+        monkeypatch.setattr(store, "open_reader", counting)
+
+    async def within(self, seconds: float) -> int:
+        """How many there are in a time that begins now."""
+        before = self.number
+        await asyncio.sleep(seconds)
+        return self.number - before
+
+
+# Four a second, each up to a fifth sooner, and the quick ones just after an event: 5, 10, 20 … 160 ms.
+_IN_TWO_SECONDS = 10 + 7
+
+
+async def test_an_idle_subscription_reads_rarely(idle: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Reads(idle.store, monkeypatch)
+    await idle.append("stock-a", [Added(count=1)])
+    seen: list[int] = []
+    arrived = asyncio.Event()
+
+    async def follow() -> None:
+        async for event in idle.subscribe():
+            seen.append(event.position)
+            arrived.set()
+
+    following = asyncio.create_task(follow())
+    await arrived.wait()
+    assert 1 <= await reads.within(2) <= _IN_TWO_SECONDS
+
+    # It hears of what is appended at once, though it looks rarely.
+    arrived.clear()
+    await idle.append("stock-a", [Added(count=1)])
+    async with asyncio.timeout(10):
+        await arrived.wait()
+    assert seen == [1, 2]
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_idle_read_models_read_rarely_and_write_nothing_but_their_lease(
+    where: str | EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = (
+        await open_store(where, limits=Limits(), listen_url=None, read_only=False) if isinstance(where, str) else where
+    )
+    reads = Reads(store, monkeypatch)
+    async with shop.connect(store, lease=4.0) as context:
+        receipt = await context.append("stock-a", [Added(count=1)])
+        for model in (Stock, Total):
+            await context.count(model, after=receipt, timeout=20)
+        before = await context.projections.sink.checkpoints()
+        assert 1 <= await reads.within(2) <= _IN_TWO_SECONDS * len(shop.read_models)
+        after = await context.projections.sink.checkpoints()
+        assert [(each.name, each.position, each.epoch) for each in after] == [
+            (each.name, each.position, each.epoch) for each in before
+        ]
+    if isinstance(where, str):
+        await store.close()
 
 
 async def test_a_store_that_was_away_for_a_moment(idle: Context, monkeypatch: pytest.MonkeyPatch) -> None:
