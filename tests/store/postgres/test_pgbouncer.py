@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
+from psycopg import pq
 
-from refold.errors import Conflict
+from refold.errors import Conflict, StoreUnavailable
 from refold.store.append import AppendResult, Matching
 from refold.store.event_store import EventFilter, Snapshot
 from refold.store.postgres import examine_postgres, open_postgres
+from refold.store.postgres.connection import Session
+from refold.store.postgres.wire import Parameter
 from tests.servers import PgBouncer
 from tests.store.postgres.events import append, assert_sound, event, run_sql, whole_log
 
@@ -105,3 +109,20 @@ async def test_a_pooler_that_cannot_be_told_from_the_server_does_no_harm(fresh_d
     assert_sound(await whole_log(store))
     assert len(results) == 40
     await store.close()
+
+
+async def test_a_session_that_is_refused_after_its_login_is_let_go(
+    pgbouncer: PgBouncer, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As by a server that is shutting down, or whose disk is full: else it would be open until it is collected."""
+    opened: list[Session] = []
+    query = Session.query
+
+    async def refused(session: Session, sql: bytes, parameters: Sequence[Parameter] = ()) -> pq.abc.PGresult:
+        opened.append(session)
+        return await query(session, b"select 1 from nowhere" if b"pg_backend_pid" in sql else sql, parameters)
+
+    monkeypatch.setattr(Session, "query", refused)
+    with pytest.raises(StoreUnavailable, match=r"cannot be reached.*nowhere"):
+        await open_postgres(pgbouncer.url(fresh_database.rpartition("/")[2]))
+    assert [session.lost for session in opened] == [True]

@@ -97,6 +97,7 @@ class Session:
             # Through a pooler, the process id that is named at login is not that of the session which does the work.
             backend = (await session.query(b"select pg_backend_pid()")).get_value(0, 0) or b""
         except (ConnectionLost, ServerProblem) as problem:
+            session.drop("it could not be used")
             raise StoreUnavailable(f"{address.name} cannot be reached: {problem}") from problem
         session.direct = int.from_bytes(backend, "big") == connection.info.backend_pid
         return session
