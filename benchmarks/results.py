@@ -3,18 +3,20 @@ in `published/`.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from benchmarks.summary import Goal, Row, Summary
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).resolve().parent / "results")
+"""Set BENCHMARK_RESULTS to leave the last results as they are."""
 PUBLISHED = Path(__file__).resolve().parent / "published"
 
 
 def save(summary: Summary, folder: Path = RESULTS) -> Path:
     """Write a benchmark's results, over those of the last time."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{summary.name}.json"
     path.write_text(json.dumps(summary.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
