@@ -85,6 +85,29 @@ async def test_it_rests_when_idle() -> None:
     assert pace.pause() < 0.01
 
 
+async def test_who_leaves_early_gives_the_reader_back_at_once(idle: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    await idle.append("stock-a", [Added(count=1), Added(count=2)])
+    opened, closed = idle.store.open_reader, 0
+
+    async def watched() -> Any:
+        reader = await opened()
+        close = reader.close
+
+        async def closing() -> None:
+            nonlocal closed
+            await close()
+            closed += 1
+
+        monkeypatch.setattr(reader, "close", closing)
+        return reader
+
+    monkeypatch.setattr(idle.store, "open_reader", watched)
+    await _take(idle.subscribe(), 1)
+    assert closed == 1
+    await _take(idle.events(), 1)
+    assert closed == 2
+
+
 class Reads:
     """Counts what the readers of a store are asked for."""
 

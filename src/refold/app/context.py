@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from uuid import UUID
@@ -219,9 +219,11 @@ class Context:
         """The recorded events of the log after a position, in order, up to its end; of these types, categories and tags
         only.
         """
-        async for page in pages(self.store, after=after, where=_filter(types, categories, tags), follow=False):
-            for stored in page.events:
-                yield self.types.decode(stored)
+        found = pages(self.store, after=after, where=_filter(types, categories, tags), follow=False)
+        async with aclosing(found):  # who leaves early gives the reader back at once
+            async for page in found:
+                for stored in page.events:
+                    yield self.types.decode(stored)
 
     async def subscribe(
         self,
@@ -236,9 +238,11 @@ class Context:
         Keep the position of the last one that you have dealt with, in one transaction with what you did, and subscribe
         after it. Raises `LogRegression` when the log ends before `after`.
         """
-        async for page in pages(self.store, after=after, where=_filter(types, categories, tags), follow=True):
-            for stored in page.events:
-                yield self.types.decode(stored)
+        found = pages(self.store, after=after, where=_filter(types, categories, tags), follow=True)
+        async with aclosing(found):  # who leaves early gives the reader back at once
+            async for page in found:
+                for stored in page.events:
+                    yield self.types.decode(stored)
 
     # --- read models --------------------------------------------------------------------------------------------------
 

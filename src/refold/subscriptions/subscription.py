@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from refold.errors import LogRegression, StoreUnavailable
 from refold.store.event_store import EventFilter, EventStore, LogPage
@@ -23,7 +23,7 @@ _PATIENCE = 60.0
 
 async def pages(
     store: EventStore, *, after: int, where: EventFilter, follow: bool, size: int = _PAGE
-) -> AsyncIterator[LogPage]:
+) -> AsyncGenerator[LogPage, None]:
     """Pages of the log after a position. With `follow` it never ends; otherwise it ends at the head that it finds.
 
     With `follow`, a store that is away is waited for, up to a minute; then `StoreUnavailable` is raised.
