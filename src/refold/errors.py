@@ -12,6 +12,7 @@ __all__ = [
     "Conflict",
     "DecodeError",
     "DefinitionError",
+    "FoldFailed",
     "InvalidAppend",
     "InvalidCommand",
     "InvalidQuery",
@@ -186,6 +187,12 @@ class UnknownEvent(RefoldError):
 
 class DecodeError(RefoldError):
     """A recorded event's payload does not fit its class; the text names position, stream and field."""
+
+
+class FoldFailed(RefoldError):
+    """An `@evolve` method raised. The text names class, event and position; the event stays in the log, so mend the
+    method.
+    """
 
 
 class InvalidQuery(RefoldError):

@@ -13,7 +13,7 @@ import pytest
 
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
-from refold.errors import InvalidAppend, InvalidCommand, PayloadTooLarge, UnknownCommand
+from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, PayloadTooLarge, UnknownCommand
 from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
 from tests.domain import (
@@ -289,3 +289,30 @@ async def test_an_app_may_allow_larger_events(limits: Limits | None):
         with pytest.raises(PayloadTooLarge, match="the limit is 12,000,000"):
             await files.execute(Store(file_id="1", text="x" * 100_000_000))
         assert (await files.store.head()).position == 1
+
+
+async def test_a_fold_that_fails_after_the_append_is_named_and_no_lie_is_told():
+    class Touch(Command):
+        thing_id: str
+
+    class Touched(Event):
+        pass
+
+    class Thing(Aggregate, stream="thing", id="thing_id"):
+        seen: dict[str, int] = {}
+
+        @decide
+        def touch(self, command: Touch) -> Touched:
+            return Touched()
+
+        @evolve
+        def touched(self, event: Touched) -> None:
+            self.seen["missing"] += 1
+
+    async with App("things", aggregates=[Thing]).connect("sqlite:///:memory:") as things:
+        receipt = await things.execute(Touch(thing_id="1"), command_id="first")
+        assert (receipt.position, receipt.events) == (1, (Touched(),))
+        for again in (things.execute(Touch(thing_id="1")), things.load(Thing, "1")):
+            with pytest.raises(FoldFailed, match=r"Thing cannot fold event 'Touched' at position 1 .*KeyError"):
+                await again
+        assert (await things.store.head()).position == 1

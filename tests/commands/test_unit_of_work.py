@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
-from refold.errors import InvalidCommand
-from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney
+from refold.commands.unit_of_work import UnitOfWork
+from refold.errors import InvalidCommand, StoreError
+from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney, bank
 
 INSERT = "insert into customers values ('alice')"
 SELECT = "select name from customers"
@@ -97,3 +100,25 @@ async def test_a_fold_that_reads_positions_takes_one_command_in_a_unit():
             with pytest.raises(InvalidCommand, match="no position and time before the commit"):
                 await unit.command(Touch(thing_id="1"))
         assert (await things.load(Thing, "2")).position == 2
+
+
+async def test_appending_beside_an_open_unit_is_refused_at_once_on_sqlite(tmp_path: Path):
+    """It would wait for the only writing connection, which the unit has."""
+    async with bank.connect(f"sqlite:///{tmp_path}/bank.db", projections=False) as context:
+        async with context.transaction() as unit:
+            await unit.command(OpenAccount(account_id="1", owner="alice"))
+            with pytest.raises(StoreError, match="through the transaction"):
+                await context.execute(OpenAccount(account_id="2", owner="bob"))
+            with pytest.raises(StoreError, match="through the transaction"):
+                async with context.transaction():
+                    pass
+            later = asyncio.create_task(_after(unit, context))
+        await later
+        assert (await context.store.head()).position == 2
+
+
+async def _after(unit: UnitOfWork, context: Context) -> None:
+    """A task that was begun inside a unit, and goes on after it."""
+    while not unit.results:
+        await asyncio.sleep(0)
+    await context.execute(OpenAccount(account_id="2", owner="bob"))

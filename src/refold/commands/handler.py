@@ -5,6 +5,7 @@ times.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from refold.commands.live import LiveAggregate, LiveAggregates
 from refold.commands.loading import Loader
 from refold.commands.receipt import Receipt
 from refold.commands.snapshots import SnapshotSaver
-from refold.errors import Conflict, InvalidCommand, Rejected
+from refold.errors import Conflict, FoldFailed, InvalidCommand, Rejected
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
@@ -27,6 +28,7 @@ from refold.store.event_store import EventStore
 
 __all__ = ["CommandHandler"]
 
+_log = logging.getLogger("refold.commands")
 _ATTEMPTS = 10
 """How often a command is decided on fresh state before its `Conflict` is raised: each time another process was faster.
 """
@@ -173,8 +175,15 @@ class CommandHandler:
         if result.repeated:
             live.fail(staged)
             return await self._receipt_of(envelope.id, live.stream, name)
-        live.confirm(staged, result)
-        self.snapshots.consider(live)
+        try:
+            live.confirm(staged, result)
+        except FoldFailed as problem:
+            # It is stored, and its caller must not be told otherwise. Whoever loads the stream next is told why.
+            _log.exception("stream %s at version %d cannot be folded: %s", live.stream, version + len(events), problem)
+            live.fail(staged)
+            live.start_over()
+        else:
+            self.snapshots.consider(live)
         return Receipt(
             envelope.id, live.stream, result.versions[live.stream], result.last, result.recorded_at, tuple(as_read)
         )

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from refold.commands.loading import Loaded, Loader
+from refold.errors import FoldFailed
 from refold.folds.aggregate import Aggregate
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent
@@ -72,8 +73,12 @@ class LiveAggregate(Generic[A]):
         if self._tip is None:
             self._tip = copy.deepcopy(self.confirmed.state)
             self._not_on_tip = [event for staged in self._staged for event in staged.events]
-        for event in self._not_on_tip:
-            self._tip = self.loader.fold.apply(self._tip, event, _NOT_RECORDED)
+        try:
+            for event in self._not_on_tip:
+                self._tip = self.loader.fold.apply(self._tip, event, _NOT_RECORDED)
+        except FoldFailed:
+            self._tip = None  # half-folded; it is made anew when it is asked for again
+            raise
         self._not_on_tip.clear()
         return self._tip, self.confirmed.version + self._ahead
 

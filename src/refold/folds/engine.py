@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from refold.errors import DecodeError, UnknownEvent
+from refold.errors import DecodeError, FoldFailed, UnknownEvent
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.read_model import Deleted, ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event import Event
@@ -34,6 +34,7 @@ class AggregateFold(Generic[A]):
 
     def __init__(self, definition: AggregateDefinition, types: EventTypes) -> None:
         self._types = types
+        self._name = definition.cls.__qualname__
         self._by_class: dict[type[Event], _Apply] = {
             event: (handler.function, handler.wants_recorded) for event, handler in definition.evolves.items()
         }
@@ -43,7 +44,9 @@ class AggregateFold(Generic[A]):
         }
 
     def fold(self, state: A, events: Iterable[StoredEvent]) -> A:
-        """The state after these events; `state` may be changed in place. Raises `UnknownEvent`, `DecodeError`."""
+        """The state after these events; `state` may be changed in place. Raises `UnknownEvent`, `DecodeError`,
+        `FoldFailed`.
+        """
         by_name = self._by_name
         for stored in events:
             known = by_name.get(stored.type)
@@ -57,18 +60,27 @@ class AggregateFold(Generic[A]):
                 event = decode(stored.payload)
             except (msgspec.DecodeError, UnicodeDecodeError) as problem:
                 raise _failed(stored, problem) from problem
-            after = function(state, event, Recorded(event, stored)) if wants_recorded else function(state, event)
+            try:
+                after = function(state, event, Recorded(event, stored)) if wants_recorded else function(state, event)
+            except Exception as problem:
+                raise FoldFailed(
+                    f"{self._name} cannot fold event {stored.type!r} at position {stored.position} (stream "
+                    f"{stored.stream!r}): {problem!r}"
+                ) from problem
             if after is not None:
                 state = after
         return state
 
     def apply(self, state: A, event: Event, recorded: Recorded[Any]) -> A:
-        """The state after one typed event."""
+        """The state after one typed event. Raises `FoldFailed`."""
         known = self._by_class.get(type(event))
         if known is None:
             return state
         function, wants_recorded = known
-        after = function(state, event, recorded) if wants_recorded else function(state, event)
+        try:
+            after = function(state, event, recorded) if wants_recorded else function(state, event)
+        except Exception as problem:
+            raise FoldFailed(f"{self._name} cannot fold {event!r}: {problem!r}") from problem
         return state if after is None else after
 
 

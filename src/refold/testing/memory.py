@@ -169,7 +169,10 @@ class MemoryStore:
     async def transaction(self) -> AsyncIterator[_MemoryTransaction]:
         """A unit of work without SQL: its appends are all done, or none of them."""
         transaction = _MemoryTransaction(self._limits.payload)
-        yield transaction
+        try:
+            yield transaction
+        finally:
+            transaction.over = True
         kept = len(self._log), dict(self._appends)
         results = []
         try:
@@ -311,15 +314,20 @@ class _MemoryTransaction:
         self._payload_limit = payload_limit
         self.staged: list[Append] = []
         self.results: Sequence[AppendResult] = ()
+        self.over = False
 
     async def execute(
         self, statement: Any, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
         """There is no SQL in memory."""
+        if self.over:
+            raise StoreError("this transaction is over; do everything inside its block")
         raise ConfigurationError("the in-memory store has no SQL; use sqlite:///:memory: for a test with tables")
 
     def append(self, append: Append) -> None:
         """Stages an append."""
+        if self.over:
+            raise StoreError("this transaction is over; do everything inside its block")
         validate_append(append, payload_limit=self._payload_limit)
         self.staged.append(append)
 

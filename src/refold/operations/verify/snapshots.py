@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from refold.errors import DecodeError, UnknownEvent
+from refold.errors import DecodeError, FoldFailed, UnknownEvent
 from refold.folds.aggregate import AggregateDefinition
 from refold.folds.engine import AggregateFold
 from refold.messages.event_types import EventTypes, encode_json
@@ -58,7 +58,7 @@ async def _problem_of(
         return f"it cannot be read: {problem}"
     try:
         state = await _folded(store, snapshot, definition, types)
-    except (DecodeError, UnknownEvent) as problem:
+    except (DecodeError, FoldFailed, UnknownEvent) as problem:
         return f"its stream cannot be folded: {problem}"
     if kept == msgspec.json.decode(encode_json(state), type=definition.cls):
         return None

@@ -46,6 +46,7 @@ class PostgresTransaction:
         self._payload_limit = payload_limit
         self.staged: list[Append] = []
         self.results: Sequence[AppendResult] = ()
+        self._over = False
 
     @property
     def connection(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
@@ -60,6 +61,7 @@ class PostgresTransaction:
         Raises psycopg's own errors for what is wrong with the statement, and `StoreUnavailable` when the connection is
         lost: nothing of the transaction is stored then.
         """
+        self._refuse_when_over()
         if isinstance(statement, ClauseElement):
             statement, parameters = _compiled(statement, parameters)
         try:
@@ -75,8 +77,17 @@ class PostgresTransaction:
 
     def append(self, append: Append) -> None:
         """Stages an append. Raises `InvalidAppend`, `PayloadTooLarge`."""
+        self._refuse_when_over()
         validate_append(append, payload_limit=self._payload_limit)
         self.staged.append(append)
+
+    def end(self) -> None:
+        """Nothing more may be done with it: its connection is another's soon."""
+        self._over = True
+
+    def _refuse_when_over(self) -> None:
+        if self._over:
+            raise StoreError("this transaction is over; do everything inside its block")
 
 
 def _compiled(statement: ClauseElement, parameters: Any) -> tuple[str, Any]:
@@ -123,8 +134,10 @@ class Transactions:
             try:
                 yield transaction
             except BaseException:
+                transaction.end()
                 await self._roll_back(session)
                 raise
+            transaction.end()
             await self._commit(session, transaction)
         if transaction.results:
             self._committed(transaction.results[-1].last)

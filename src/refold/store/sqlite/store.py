@@ -6,9 +6,10 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
-from refold.errors import OutcomeUnknown, StoreReadOnly, StoreUnavailable
+from refold.errors import OutcomeUnknown, StoreError, StoreReadOnly, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.doorbell import Doorbell
@@ -62,6 +63,7 @@ class SqliteStore:
         self._readers: asyncio.Queue[SqliteReader] = asyncio.Queue()
         self._open_readers: list[SqliteReader] = []
         self._closed = False
+        self._inside: ContextVar[SqliteTransaction | None] = ContextVar("refold-inside", default=None)
         self._group_commit = (
             GroupCommit(self._commit, limits, self._doorbell.ring, begin=self._begin) if writer is not None else None
         )
@@ -77,6 +79,7 @@ class SqliteStore:
         """Appends all or nothing, durably; see `EventStore.append`."""
         if self._group_commit is None:
             raise StoreReadOnly(f"{self.name} is open read-only; nothing was stored")
+        self._refuse_inside_a_transaction()
         return await self._group_commit.append(append)
 
     def _begin(self, batch: Sequence[Append], done: Callable[[Sequence[Outcome]], None]) -> bool:
@@ -99,6 +102,15 @@ class SqliteStore:
         if events:
             self._doorbell.ring(events[-1].position)
 
+    def _refuse_inside_a_transaction(self) -> None:
+        """Whoever appends on the side inside a transaction would wait for the only writing connection, which it has."""
+        inside = self._inside.get()
+        if inside is not None and not inside.over:
+            raise StoreError(
+                f"{self.name}: this is inside a transaction, which has the only writing connection; do it through the "
+                "transaction (unit.command, unit.append), or after it"
+            )
+
     def _writing(self) -> Writer:
         if self._writer is None:
             raise StoreReadOnly(f"{self.name} is open read-only")
@@ -107,8 +119,10 @@ class SqliteStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         """A transaction of the user's; see `EventStore.transaction`. Other appends of this process wait meanwhile."""
+        self._refuse_inside_a_transaction()
         async with self._writing().alone() as run:
             transaction = SqliteTransaction(self._writing().connection, run, self.name, self._limits.payload)
+            self._inside.set(transaction)
             try:
                 yield transaction
             finally:

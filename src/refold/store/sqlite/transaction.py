@@ -26,7 +26,7 @@ class SqliteTransaction:
         self._payload_limit = payload_limit
         self._staged: list[Append] = []
         self.results: Sequence[AppendResult] = ()
-        self._over = False
+        self.over = False
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -59,7 +59,7 @@ class SqliteTransaction:
 
     def end(self) -> None:
         """Nothing more may be done with it."""
-        self._over = True
+        self.over = True
 
     async def finish(self, inline: Inline | None) -> list[AppendResult]:
         """Does the staged appends, and commits."""
@@ -76,7 +76,7 @@ class SqliteTransaction:
         return results
 
     def _refuse_when_over(self) -> None:
-        if self._over:
+        if self.over:
             raise StoreError(f"{self._where}: this transaction is over; do everything inside its block")
 
     def _refuse_when_lost(self, connection: sqlite3.Connection) -> None:

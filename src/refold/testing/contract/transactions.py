@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from refold.errors import AlreadyAppended, Conflict, InvalidAppend
+from refold.errors import AlreadyAppended, Conflict, InvalidAppend, StoreError
 from refold.store.event_store import EventStore
 from refold.testing.contract.events import append_of, event, part
 
@@ -27,6 +27,20 @@ class Transactions:
         ]
         assert [each.payload for each in await store.read_stream("a-1")] == [event(1).payload, event(2).payload]
         assert (await store.head()).position == 3
+
+    async def test_nothing_is_staged_after_the_end(self, store: EventStore) -> None:
+        async with store.transaction() as transaction:
+            transaction.append(append_of(part("a-1", event(1))))
+        with pytest.raises(StoreError, match="is over"):
+            transaction.append(append_of(part("a-1", event(2))))
+        with pytest.raises(StoreError, match="is over"):
+            await transaction.execute("select 1")
+        with pytest.raises(ZeroDivisionError):  # the block is what is tested
+            async with store.transaction() as failed:
+                raise ZeroDivisionError
+        with pytest.raises(StoreError, match="is over"):
+            failed.append(append_of(part("a-1", event(2))))
+        assert (await store.head()).position == 1
 
     async def test_an_exception_stores_nothing(self, store: EventStore) -> None:
         with pytest.raises(ZeroDivisionError):  # the block is what is tested
