@@ -99,8 +99,10 @@ class Conflict(RefoldError):
         self.stream = stream
         self.expected = expected
         self.actual = actual
+        wanted = expected if isinstance(expected, str) else f"version {expected}"
+        found = f"is at version {actual}" if actual else "has no events"
         super().__init__(
-            f"conflict on stream {stream!r}: expected version {expected}, but it is at {actual or 'no stream'}; "
+            f"conflict on stream {stream!r}: expected {wanted}, but it {found}; "
             "load it again and decide on the fresh state"
         )
 

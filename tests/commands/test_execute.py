@@ -13,7 +13,7 @@ import pytest
 
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
-from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, PayloadTooLarge, UnknownCommand
+from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
 from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
 from tests.domain import (
@@ -146,9 +146,9 @@ async def test_a_conflict_is_raised_after_bounded_attempts(context: Context):
     async with bank.connect(meddler, projections=False) as other:
         with pytest.raises(Conflict) as conflict:
             await other.execute(deposit(100))
-    assert meddler.attempts == 10
-    assert (conflict.value.stream, conflict.value.expected, conflict.value.actual) == ("account-42", 9, 10)
-    assert (await context.load(Account, "42")).balance == 10
+    assert meddler.attempts == 40
+    assert (conflict.value.stream, conflict.value.expected, conflict.value.actual) == ("account-42", 39, 40)
+    assert (await context.load(Account, "42")).balance == 40
 
 
 async def test_unknown_commands_and_wrong_fields_are_named(context: Context):
@@ -316,3 +316,16 @@ async def test_a_fold_that_fails_after_the_append_is_named_and_no_lie_is_told():
             with pytest.raises(FoldFailed, match=r"Thing cannot fold event 'Touched' at position 1 .*KeyError"):
                 await again
         assert (await things.store.head()).position == 1
+
+
+async def test_queries_that_mean_nothing_are_refused(context: Context):
+    await context.execute(deposit(1))
+    with pytest.raises(InvalidQuery, match="give as_of too"):
+        await context.load(Account, "42", time="occurred")
+    with pytest.raises(InvalidQuery, match="limit=-1"):
+        await context.history("account-42", limit=-1)
+    wrong: list[dict[str, Any]] = [{"types": MoneyDeposited}, {"tags": "account:42"}, {"categories": "account"}]
+    for arguments in wrong:
+        with pytest.raises(InvalidQuery, match="must be a list"):
+            async for _ in context.events(**arguments):
+                pass

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from refold import Rejected
+from refold.errors import StoreUnavailable
 from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
 
 
@@ -41,3 +42,10 @@ def test_a_unit_of_work(tmp_path: Path):
             unit.command(OpenAccount(account_id="42", owner="bob"))
         with context.transaction() as unit:
             assert unit.execute("select name from customers") == [("alice",)]
+
+
+def test_a_connection_that_is_over_says_so():
+    with bank.connect_sync("sqlite:///:memory:") as context:
+        pass
+    with pytest.raises(StoreUnavailable, match="is closed"):
+        context.execute(OpenAccount(account_id="42", owner="alice"))

@@ -25,7 +25,7 @@ from refold.projections.projections import Projections
 from refold.projections.rebuild import RebuildProgress
 from refold.projections.sink import Sink
 from refold.store.append import ANY, Append, AppendCondition, AppendResult, Matching, StreamAppend
-from refold.store.event_store import EventFilter, EventStore
+from refold.store.event_store import EventFilter, EventStore, validate_page
 from refold.subscriptions.subscription import pages
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Context:
         `command_id` (a UUID or any text) makes it idempotent: the same id again gives the first receipt. `actor`,
         `correlation_id`, `causation_id`, `traceparent` and `data` go into the metadata of its events; `occurred_at`
         says when it happened if not now. Raises `Rejected` (the domain refuses), `InvalidCommand`, `UnknownCommand`,
-        `Conflict` (other writers were faster ten times), `Overloaded`, `OutcomeUnknown`, `StoreUnavailable`.
+        `Conflict` (other writers were faster forty times), `Overloaded`, `OutcomeUnknown`, `StoreUnavailable`.
         """
         decider = self._commands.deciders.of(command)
         envelope = sealed(
@@ -175,13 +175,16 @@ class Context:
 
         `as_of` folds what was recorded (or, with `time="occurred"`, what had happened) up to and including that moment,
         `at_version` the first events of the stream, `at_position` what the log held at that position. Raises
-        `InvalidQuery` (naive datetime, negative bound), `UnknownEvent`, `DecodeError`.
+        `InvalidQuery` (naive datetime, negative bound), `UnknownEvent`, `DecodeError`, `FoldFailed`,
+        `ConfigurationError` (a class that is not of this app).
         """
         definition = self.app.aggregates.get(aggregate)
         if definition is None:
             raise ConfigurationError(f"{aggregate.__qualname__} is not an aggregate of app {self.app.name!r}")
         if time not in ("recorded", "occurred"):
             raise InvalidQuery(f"time={time!r} must be 'recorded' or 'occurred'")
+        if time == "occurred" and as_of is None:
+            raise InvalidQuery("time='occurred' says what as_of means; give as_of too")
         stream = definition.stream_of(id)
         loader = self._commands.loader(aggregate)
         loaded: Loaded[A]
@@ -196,8 +199,9 @@ class Context:
         self, stream: str, *, after: int = 0, limit: int | None = None, backward: bool = False
     ) -> list[Recorded[Any]]:
         """The recorded events of a stream: forward those with a version above `after`, backward those below it (0: from
-        the end).
+        the end). Raises `InvalidQuery`, `UnknownEvent`, `DecodeError`.
         """
+        validate_page(after, 1_000 if limit is None else limit)
         found: list[Recorded[Any]] = []
         while limit is None or len(found) < limit:
             size = 1_000 if limit is None else min(1_000, limit - len(found))
@@ -330,13 +334,20 @@ class Context:
         await self._commands.snapshots.settled()
 
 
-def _position(after: Receipt | AppendResult | int | None) -> int | None:
+def _position(after: Any) -> int | None:
     if isinstance(after, Receipt):
         return after.position
-    return after.last if isinstance(after, AppendResult) else after
+    if isinstance(after, AppendResult):
+        return after.last
+    if after is None or (type(after) is int and after >= 0):
+        return after
+    raise InvalidQuery(f"after={after!r} is not a receipt, nor a position")
 
 
-def _filter(types: Iterable[type[Event]], categories: Iterable[str], tags: Iterable[str]) -> EventFilter:
+def _filter(types: Any, categories: Any, tags: Any) -> EventFilter:
+    for what, several in (("types", types), ("categories", categories), ("tags", tags)):
+        if isinstance(several, (str, type)):
+            raise InvalidQuery(f"{what}={several!r} must be a list or tuple of them, also for one alone")
     names, wanted_tags = tuple(event.__message_name__ for event in types), tuple(tags)
     matching = (Matching(names, wanted_tags),) if names or wanted_tags else ()
     return EventFilter(matching=matching, categories=tuple(categories))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
-from refold.errors import RefoldError
+from refold.errors import RefoldError, StoreUnavailable
 from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel
 from refold.messages.event import Command, Event
@@ -44,6 +45,10 @@ class LoopThread:
         async def wrapped() -> T:
             return await awaitable
 
+        if self._loop.is_closed():
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise StoreUnavailable("the connection is closed: this is after the block of `with app.connect_sync(…)`")
         future = asyncio.run_coroutine_threadsafe(wrapped(), self._loop)
         try:
             return future.result()

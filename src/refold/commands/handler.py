@@ -29,12 +29,12 @@ from refold.store.event_store import EventStore
 __all__ = ["CommandHandler"]
 
 _log = logging.getLogger("refold.commands")
-_ATTEMPTS = 10
+_ATTEMPTS = 40
 """How often a command is decided on fresh state before its `Conflict` is raised: each time another process was faster.
 """
-_PAUSE = 0.002
-"""Seconds; the mean pause before the third attempt, growing with each further one, so that two processes do not keep
-colliding.
+_PAUSE = 0.001
+"""Seconds; the longest pause before the third attempt, growing up to eight times that. Long pauses would only favour
+the process that never has to make one.
 """
 
 
@@ -142,7 +142,7 @@ class CommandHandler:
                 if attempt >= _ATTEMPTS:
                     raise
                 if attempt > 1:
-                    await asyncio.sleep(random.uniform(0, 2 * _PAUSE * attempt))  # noqa: S311  # spreads retries, guards nothing
+                    await asyncio.sleep(random.uniform(0, _PAUSE * min(attempt - 1, 8)))  # noqa: S311  # spreads retries, guards nothing
 
     async def _ready(self, live: LiveAggregate[Any], surely_fresh: bool) -> None:
         """Comes back when the live aggregate may be decided on; between that and staging nothing may be awaited."""

@@ -196,7 +196,9 @@ def _event_types_in(annotation: Any) -> tuple[type[Event], ...]:
 
 
 def fingerprint_of(parts: list[str], functions: list[Callable[..., Any]]) -> str:
-    """A hash of a definition: its declared parts and its methods' code, blind to comments, layout and docstrings."""
+    """A hash of a definition: its declared parts and its methods' code, blind to comments, layout, docstrings
+    and return annotations.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for part in [*parts, *(_code_of(function) for function in functions)]:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")
@@ -233,8 +235,10 @@ def _code_of(function: Callable[..., Any]) -> str:
     except (OSError, TypeError, SyntaxError):  # no source: an interactive session, a frozen application
         return _compiled(inspect.unwrap(function).__code__)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None  # it says nothing that the code does not
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 
 
