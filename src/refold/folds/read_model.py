@@ -37,7 +37,7 @@ class _DeletedType(enum.Enum):
 
 
 Deleted = _DeletedType.DELETED
-"""Returned by an evolve method of a read model: the row is to be removed."""
+"""Returned by an evolve method of a read model (annotated `-> Any`): the row is to be removed."""
 
 
 class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
