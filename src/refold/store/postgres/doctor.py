@@ -47,6 +47,7 @@ _WANTED_TRIGGERS = ("events_are_immutable", "event_tags_are_immutable")
 _RIGHTS = """
 select r.what from (values
     ('usage on the schema', has_schema_privilege($2, 'usage')),
+    ('select on schema_version', has_table_privilege($1 || '.schema_version', 'select')),
     ('select on events', has_table_privilege($1 || '.events', 'select')),
     ('insert on events', has_table_privilege($1 || '.events', 'insert')),
     ('select on event_tags', has_table_privilege($1 || '.event_tags', 'select')),

@@ -108,5 +108,8 @@ def _explained(problem: psycopg.Error, address: Address) -> Exception:
     if server is None:
         return problem
     if server.sqlstate == "42501":
-        return StoreReadOnly(f"{address.name}: {server.message}; have the database's owner run `refold migrate` once")
+        return StoreReadOnly(
+            f"{address.name}: {server.message}; where there is no log yet, have the database's owner run "
+            "`refold migrate` once, otherwise have this role granted what it needs"
+        )
     return explain(server, address.name)
