@@ -109,6 +109,13 @@ async def test_reading_at_the_receipt_of_another_process(where: Any) -> None:
         (lambda c: c.get(Stock, ("a", "b")), "cannot be a key of Stock"),
         (lambda c: c.get(Stock, None), "cannot be a key of Stock"),
         (lambda c: c.get(Stock, 3.5), "cannot be a key of Stock"),
+        (lambda c: c.get(Stock, "a\x00"), "Stock.item is 'a\\x00', which holds a NUL"),
+        (lambda c: c.get(Stock, "\ud800"), "half a character"),
+        (lambda c: c.find(Stock, item="a\x00"), "Stock.item is 'a\\x00', which holds a NUL"),
+        (lambda c: c.find(Stock, field("item").contains("\ud800")), "half a character"),
+        (lambda c: c.find(Stock, count=2**63), "Stock.count is 9223372036854775808, which is no whole number of 64"),
+        (lambda c: c.find(Stock, field("count").in_([-(2**63) - 1])), "no whole number of 64 bits"),
+        (lambda c: c.find(Stock, field("item").in_(["a"] * 100_000)), "Stock.item is compared with 100,000 values"),
     ],
 )
 async def test_what_cannot_be_asked(idle: Context, ask: Any, said: str) -> None:

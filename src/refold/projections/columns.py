@@ -48,6 +48,10 @@ _KINDS: dict[Any, Kind] = {
 }
 
 
+_FIRST = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+_LAST = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+
+
 def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]]:
     """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key that cannot be
     one.
@@ -91,7 +95,8 @@ def _kind(annotation: Any) -> tuple[Kind, bool]:
 def refuse_unkeepable(definition: ReadModelDefinition, rows: Iterable[ReadModel]) -> None:
     """Raises `InvalidQuery` for a value that no column can keep: a moment without a zone, a float that is no number."""
     kinds = column_kinds(definition)
-    for name in (column for column, (kind, _) in kinds.items() if kind in (Kind.MOMENT, Kind.FLOAT)):
+    checked = (Kind.MOMENT, Kind.FLOAT, Kind.DECIMAL)
+    for name in (column for column, (kind, _) in kinds.items() if kind in checked):
         for row in rows:
             refuse_value(definition, name, getattr(row, name))
 
@@ -105,9 +110,28 @@ def refuse_unkeepable_keys(definition: ReadModelDefinition, keys: Iterable[RowKe
 
 
 def refuse_value(definition: ReadModelDefinition, name: str, value: Any) -> None:
-    """The same for one value of a field."""
-    where = f"{definition.cls.__qualname__}.{name} is {value!r}"
-    if isinstance(value, datetime.datetime) and value.tzinfo is None:
-        raise InvalidQuery(f"{where}, which has no time zone, so it names no moment; give one (tzinfo=UTC)")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidQuery(f"{where}, not a finite number; keep None for what is not known")
+    """The same for one value of a field, and for whatever no column can even be compared with."""
+    why = ""
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is None:
+            why = "which has no time zone, so it names no moment; give one (tzinfo=UTC)"
+        elif not _FIRST <= value <= _LAST:
+            why = "which is not within the years 1 to 9999 in UTC"
+    elif (isinstance(value, float) and not math.isfinite(value)) or (
+        isinstance(value, decimal.Decimal) and not value.is_finite()
+    ):
+        why = "not a finite number; keep None for what is not known"
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        why = "which is no whole number of 64 bits"
+    elif isinstance(value, str) and ("\x00" in value or not _is_unicode(value)):
+        why = "which holds a NUL or half a character"
+    if why:
+        raise InvalidQuery(f"{definition.cls.__qualname__}.{name} is {value!r}, {why}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

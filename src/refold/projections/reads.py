@@ -15,6 +15,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
+from refold.projections.columns import refuse_value
 from refold.projections.conditions import Condition, checked, orders_of
 from refold.projections.ordering import sorted_rows
 from refold.projections.projection import Projection, check_history
@@ -194,6 +195,9 @@ class Reads:
 
 def _key(definition: ReadModelDefinition, given: object) -> RowKey:
     try:
-        return definition.as_key(given)
+        key = definition.as_key(given)
     except (DefinitionError, msgspec.ValidationError, TypeError) as problem:
         raise InvalidQuery(f"{given!r} cannot be a key of {definition.cls.__qualname__}: {problem}") from problem
+    for name, value in zip(definition.key, key, strict=True):
+        refuse_value(definition, name, value)
+    return key

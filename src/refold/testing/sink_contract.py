@@ -207,6 +207,14 @@ class Columns:
             await _put(sink, Everything(id="1", ratio=ratio))
         assert await _all(sink) == []
 
+    @pytest.mark.parametrize("amount", [Decimal("NaN"), Decimal("Infinity")])
+    async def test_a_decimal_that_is_no_number_is_refused(self, sink: Sink, amount: Decimal) -> None:
+        """It cannot be compared, so it would break whatever sorts by it."""
+        await _put(sink)
+        with pytest.raises(InvalidQuery, match=r"Everything\.amount is .* not a finite number"):
+            await _put(sink, Everything(id="1", amount=amount))
+        assert await _all(sink) == []
+
     async def test_rows_given_and_taken_are_copies(self, sink: Sink) -> None:
         """Nobody changes a row behind the sink's back."""
         row = Everything(id="1", names=["a"])
