@@ -97,6 +97,14 @@ def test_a_naive_moment_inside_an_event_is_refused_wherever_it_stands():
         plans.prepare(Planned(all={"x": [Inner(aware), Inner(naive)]}))
 
 
+def test_whole_numbers_fit_into_64_bits():
+    for number in (2**63 - 1, -(2**63)):
+        types.prepare(Noted(text="x", anything=[number], amount=Decimal(2**80)))
+    for number in (2**63, -(2**63) - 1, 2**70):
+        with pytest.raises(InvalidAppend, match=r"event 'Noted': anything\['deep'\]\[0\] is a whole number beyond"):
+            types.prepare(Noted(text="x" * 30, anything={"deep": [number]}))
+
+
 def test_who_says_so_may_keep_local_times():
     class Planned(Event):
         at: Annotated[datetime, msgspec.Meta(tz=False)]

@@ -11,7 +11,7 @@ from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
-from refold.messages.moments import naive_moment_in
+from refold.messages.misfits import naive_moment_in
 
 __all__ = ["Decider", "Deciders"]
 

@@ -16,7 +16,7 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
-from refold.messages.moments import naive_moment_in
+from refold.messages.misfits import huge_number_in, naive_moment_in
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
 __all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_json", "refuse_nul"]
@@ -126,6 +126,10 @@ class EventTypes:
         except (TypeError, ValueError, UnicodeEncodeError) as problem:
             raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
         refuse_nul(payload, f"event {name!r}")
+        if (field := huge_number_in(as_read, payload)) is not None:
+            raise InvalidAppend(
+                f"event {name!r}: {field} is a whole number beyond 64 bits, which no column holds; use a Decimal"
+            )
         naive = self._naive_moments.get(name)
         if naive is not None and (field := naive(as_read)) is not None:
             raise InvalidAppend(f"event {name!r}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)")

@@ -1,7 +1,10 @@
-"""Moments in messages: one without a time zone names no moment, and every reader would guess another."""
+"""What can be written as JSON, and should not be in a log for ever: a moment without a time zone, which every reader
+would guess differently; a whole number that no column of a read model can hold.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -9,7 +12,16 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-__all__ = ["naive_moment_in"]
+__all__ = ["huge_number_in", "naive_moment_in"]
+
+_MANY_DIGITS = re.compile(rb"[0-9]{19}")
+
+
+def huge_number_in(message: msgspec.Struct, encoded: bytes) -> str | None:
+    """The first field of a message with a whole number beyond 64 bits; `encoded` is its JSON, in which it is quickly
+    seen that there is none.
+    """
+    return _first(message, "", _huge) if _MANY_DIGITS.search(encoded) else None
 
 
 def naive_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], str | None] | None:
@@ -19,7 +31,7 @@ def naive_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], str
     zones = _zones(inspect.type_info(cls), set())
     if None not in zones or False in zones:
         return None
-    return lambda message: _naive(message, "")
+    return lambda message: _first(message, "", _naive)
 
 
 def _zones(info: Any, seen: set[type]) -> set[bool | None]:
@@ -47,9 +59,18 @@ def _zones(info: Any, seen: set[type]) -> set[bool | None]:
     return set().union(*(_zones(part, seen) for part in parts))
 
 
-def _naive(value: Any, path: str) -> str | None:
-    if isinstance(value, datetime):
-        return path if value.tzinfo is None else None
+def _naive(value: Any) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is None
+
+
+def _huge(value: Any) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def _first(value: Any, path: str, misfit: Callable[[Any], bool]) -> str | None:
+    """Where the first misfit stands in a value, as `lines[2].amount`."""
+    if misfit(value):
+        return path
     if isinstance(value, msgspec.Struct):
         inside = [(f"{path}.{name}".lstrip("."), getattr(value, name)) for name in value.__struct_fields__]
     elif isinstance(value, dict):
@@ -60,4 +81,4 @@ def _naive(value: Any, path: str) -> str | None:
         inside = [(f"{path}.{name}", getattr(value, name)) for name in value.__dataclass_fields__]
     else:
         return None
-    return next((found for name, each in inside if (found := _naive(each, name)) is not None), None)
+    return next((found for name, each in inside if (found := _first(each, name, misfit)) is not None), None)
