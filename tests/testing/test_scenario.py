@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from refold import Aggregate, App, Command, Event, Metadata, ReadModel, Recorded, decide, evolve
-from refold.errors import DefinitionError, InvalidAppend, InvalidCommand, UnknownCommand
+from refold.errors import DefinitionError, FoldFailed, InvalidAppend, InvalidCommand, UnknownCommand
 from refold.testing import Scenario, on
 from tests.testing.library import (
     Book,
@@ -285,7 +285,7 @@ class TestTheKitCatches:
             def opened(self, event: Opened) -> None:
                 self.page = 10 // event.page
 
-        with pytest.raises(ZeroDivisionError) as failure:
+        with pytest.raises(FoldFailed, match="Fragile cannot fold .*ZeroDivisionError") as failure:
             Scenario(Fragile).when(Open(isbn="1"))
         assert failure.value.__notes__ == ["while Fragile evolved by Opened(page=0), which it had just decided"]
 
