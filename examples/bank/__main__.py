@@ -103,6 +103,9 @@ async def _import(url: str, ledger: Path) -> None:
 
 async def _check(url: str, ledger: Path, as_of: datetime) -> int:
     async with app.connect(url) as context:
+        if (await context.store.head()).position == 0:
+            console.print(f"[red]nothing is imported in {context.store.name}[/red]; run `import` first")
+            return 1
         with console.status("folding"):
             checked = await check_ledger(context, ledger, as_of.date())
     console.print(_summary(checked, as_of))

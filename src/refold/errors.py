@@ -213,9 +213,9 @@ class StaleRead(RefoldError):
         self.seconds = seconds
         self.why = why
         super().__init__(
-            f"read model {read_model!r} is at position {reached}, not yet at {wanted}, after {seconds:g} s"
-            + (f" ({why})" if why else "")
-            + "; is its worker running? `fresh=True` reads without waiting"
+            f"read model {read_model!r} is at position {reached}, not yet at {wanted}, after {seconds:.2g} s"
+            + (f": {why}" if why else "; is its worker running?")
+            + " (`fresh=True` reads without waiting)"
         )
 
     def __reduce__(self) -> tuple[type[StaleRead], tuple[str, int, int, float, str]]:

@@ -285,7 +285,7 @@ class TestTheKitCatches:
             def opened(self, event: Opened) -> None:
                 self.page = 10 // event.page
 
-        with pytest.raises(FoldFailed, match="Fragile cannot fold .*ZeroDivisionError") as failure:
+        with pytest.raises(FoldFailed, match=r"Fragile cannot fold .*ZeroDivisionError") as failure:
             Scenario(Fragile).when(Open(isbn="1"))
         assert failure.value.__notes__ == ["while Fragile evolved by Opened(page=0), which it had just decided"]
 
