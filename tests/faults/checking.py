@@ -13,9 +13,9 @@ from refold.app import Context
 from refold.folds.engine import RowFold
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import EventStore
-from refold.testing.history import check_history
+from refold.testing.history import check_history, check_subscription
 from tests.domain import bank, inline_bank
-from tests.faults.journal import attempts_in
+from tests.faults.journal import attempts_in, seen_in
 
 LEASE = 1.0
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,8 @@ async def check(url: str, folder: Path) -> int:
     async with app.connect(url, lease=LEASE) as context:
         log = await log_of(context.store)
         assert check_history(attempts_in(folder), log) == []
+        for subscriber, seen in seen_in(folder).items():
+            assert check_subscription(seen, log) == [], subscriber
         await _read_models_are_the_fold(context, log)
         await _notes_are_the_units(context, log)
         return len(log)

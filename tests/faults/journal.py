@@ -41,3 +41,17 @@ def attempts_in(folder: Path) -> list[Attempt]:
                 if name != "began":
                     setattr(attempt, name, value)
     return list(attempts.values())
+
+
+def seen_in(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """What each subscriber saw, in order; a line in which it died is left out."""
+    return {path.stem: [_seen(line) for line in _whole_lines(path)] for path in folder.glob("*.seen")}
+
+
+def _whole_lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _seen(line: str) -> tuple[int, str]:
+    position, append_id = line.split()
+    return int(position), append_id

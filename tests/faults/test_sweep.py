@@ -35,6 +35,9 @@ def sweep(url: str, folder: Path, point: str, action: str) -> None:
         assert victim.returncode == -9, said
     passed = (folder / "victim.points").read_text().split()
     assert point in passed, f"the workload never came to {point}"
+    assert (folder / "victim.fired").exists(), f"the workload came to {point} too seldom: nothing happened there"
+    cuts = folder / "victim.cuts"
+    assert not cuts.exists() or cuts.read_text() != "0", "the line was never cut"
     # The next process goes on with the work on whatever the first one left.
     second = begin(url, folder, "second", rounds=4)
     assert second.wait(90) == 0, (folder / "second.stderr").read_text()

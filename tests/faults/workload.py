@@ -52,6 +52,7 @@ class Fate:
         self._left -= 1
         if self._left:
             return
+        self._points.with_suffix(".fired").touch()
         if self._action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self._action == "stop":
@@ -142,6 +143,24 @@ async def work(context: Context, journal: Journal, rounds: int) -> None:
             await context.rebuild(AccountSummary)
 
 
+async def follow(context: Context, path: Path, seen: list[int]) -> None:
+    """A subscriber that writes down what it sees, and goes on after the last of it when something fails."""
+    with path.open("a", buffering=1) as file:
+        while True:
+            with contextlib.suppress(RefoldError, Injected):
+                async for recorded in context.subscribe(after=seen[0]):
+                    file.write(f"{recorded.position} {recorded.stored.append_id.hex()}\n")
+                    seen[0] = recorded.position
+            await asyncio.sleep(0.01)
+
+
+async def seen_to_the_end(context: Context, seen: list[int]) -> None:
+    async with asyncio.timeout(30):
+        head = (await context.store.head()).position
+        while seen[0] < head:
+            await asyncio.sleep(0.01)
+
+
 async def main(url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int) -> None:
     proxy = CuttingProxy(url) if action in ("cut", "swallow") else None
     app = inline_bank if "inline" in folder.name else bank
@@ -150,8 +169,14 @@ async def main(url: str, folder: Path, name: str, point: str, occurrence: int, a
             async with context.transaction() as unit:
                 await unit.execute("create table if not exists notes (append_id text primary key)")
         faults.install(Fate(folder / f"{name}.points", point, occurrence, action, proxy))
+        seen = [0]
+        following = asyncio.create_task(follow(context, folder / f"{name}.seen", seen))
         await work(context, Journal(folder / f"{name}.journal"), rounds)
         faults.install(None)
+        await seen_to_the_end(context, seen)
+        following.cancel()
+    if proxy is not None:
+        (folder / f"{name}.cuts").write_text(str(proxy.cuts))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import msgspec
 
 from refold.messages.recorded import StoredEvent
 
-__all__ = ["Attempt", "check_history", "check_log"]
+__all__ = ["Attempt", "check_history", "check_log", "check_subscription"]
 
 
 class Attempt(msgspec.Struct):
@@ -100,3 +100,17 @@ def _check_real_time(attempts: list[Attempt], stored: dict[str, list[StoredEvent
         elif position < furthest:
             wrong.append(f"position {position} was begun at {moment}, after position {furthest} had been acknowledged")
     return wrong
+
+
+def check_subscription(seen: Sequence[tuple[int, str]], log: Sequence[StoredEvent]) -> list[str]:
+    """What is wrong with what a subscriber of the whole log saw, from its beginning on: position and append id (hex) of
+    each event, in the order in which it came. Empty: exactly a prefix of the log, each event once.
+    """
+    for number, (position, append_id) in enumerate(seen, start=1):
+        if position != number:
+            return [f"the subscriber saw position {position} where {number} comes next"]
+        if number > len(log):
+            return [f"the subscriber saw position {number}, and the log ends at {len(log)}"]
+        if log[number - 1].append_id.hex() != append_id:
+            return [f"the subscriber saw append {append_id} at position {number}, where the log has another"]
+    return []
