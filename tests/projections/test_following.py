@@ -384,3 +384,46 @@ async def test_many_appends_while_it_follows(context: Context) -> None:
 
     await asyncio.gather(*(work(f"{number}") for number in range(8)))
     await assert_equals_fold(context)
+
+
+class Listed(Event, name="Listed"):
+    names: list[str]
+
+
+class Noted(Event, name="Noted"):
+    name: str
+
+
+class Names(ReadModel, key="item"):
+    """Each row keeps the event's own list."""
+
+    item: str
+    names: list[str] = msgspec.field(default_factory=list)
+
+    @evolve(key=lambda event: ["a", "b"])
+    def listed(self, event: Listed) -> None:
+        self.names = event.names
+
+    @evolve
+    def noted(self, event: Noted) -> None:
+        self.names.append(event.name)
+
+
+class MoreNames(Names, key="item"):
+    pass
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_rows_share_nothing_of_an_event(where: str | EventStore, together: bool) -> None:
+    """What one row adds to a list that it took from an event is not in another row, nor in another read model."""
+    async with App("names", read_models=[Names, MoreNames]).connect(where, projections=not together) as context:
+        for position, event in enumerate((Listed(names=["x"]), Noted(name="y"), Noted(name="z")), 1):
+            await context.append("names-a", [event])
+            if not together:
+                await context.find(Names, after=position)
+        if together:
+            await context.projections.start()
+        for model in (Names, MoreNames):
+            rows = await context.find(model, after=3)
+            assert rows == [model(item="a", names=["x", "y", "z"]), model(item="b", names=["x"])]
+            assert await context.find(model, fresh=True) == rows

@@ -4,10 +4,13 @@ it.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import msgspec.inspect as inspected
 
 from refold.errors import DecodeError, FoldFailed, UnknownEvent
 from refold.folds.aggregate import Aggregate, AggregateDefinition
@@ -90,7 +93,7 @@ class RowFold:
     def __init__(self, definition: ReadModelDefinition) -> None:
         self.definition = definition
         self._by_class = {
-            event: (handler.function, handler.wants_recorded, definition.routes[event])
+            event: (handler.function, handler.wants_recorded, definition.routes[event], _can_change(event))
             for event, handler in definition.evolves.items()
         }
 
@@ -124,14 +127,63 @@ class RowFold:
             known = by_class.get(type(recorded.event))
             if known is None:
                 continue
-            function, wants_recorded, route = known
+            function, wants_recorded, route, can_change = known
             for key in route(recorded):
                 if only is not None and not only(key):
                     continue
                 row = rows.get(key)
                 if row is None:
                     row = new_row(key)
-                after = function(row, recorded.event, recorded) if wants_recorded else function(row, recorded.event)
+                # A row may keep a list of its event, and add to it later: not to that of other rows and read models.
+                own = Recorded(copy.deepcopy(recorded.event), recorded.stored) if can_change else recorded
+                after = function(row, own.event, own) if wants_recorded else function(row, own.event)
                 rows[key] = None if after is Deleted else row if after is None else after
                 touched.add(key)
         return touched
+
+
+@functools.cache
+def _can_change(event: type[Event]) -> bool:
+    """Whether something in an event of that class can be changed in place, frozen as the event itself is."""
+    seen: set[type] = set()
+
+    def can_change(found: inspected.Type) -> bool:
+        match found:
+            case inspected.Metadata():
+                return can_change(found.type)
+            case inspected.UnionType():
+                return any(can_change(each) for each in found.types)
+            case inspected.TupleType():
+                return any(can_change(each) for each in found.item_types)
+            case inspected.VarTupleType() | inspected.FrozenSetType():
+                return can_change(found.item_type)
+            case inspected.NamedTupleType():
+                return any(can_change(each.type) for each in found.fields)
+            case inspected.StructType():
+                if found.cls in seen:
+                    return False
+                seen.add(found.cls)
+                frozen = found.cls.__struct_config__.frozen
+                return not frozen or any(can_change(each.type) for each in found.fields)
+        return not isinstance(found, _UNCHANGEABLE)
+
+    return can_change(inspected.type_info(event))
+
+
+_UNCHANGEABLE = (
+    inspected.NoneType,
+    inspected.BoolType,
+    inspected.IntType,
+    inspected.FloatType,
+    inspected.StrType,
+    inspected.BytesType,
+    inspected.DateTimeType,
+    inspected.TimeType,
+    inspected.DateType,
+    inspected.TimeDeltaType,
+    inspected.UUIDType,
+    inspected.DecimalType,
+    inspected.EnumType,
+    inspected.LiteralType,
+    inspected.RawType,
+)
