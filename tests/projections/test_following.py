@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -427,3 +428,35 @@ async def test_rows_share_nothing_of_an_event(where: str | EventStore, together:
             rows = await context.find(model, after=3)
             assert rows == [model(item="a", names=["x", "y", "z"]), model(item="b", names=["x"])]
             assert await context.find(model, fresh=True) == rows
+
+
+class Wandering(ReadModel, key="item"):
+    item: str
+    count: int = 0
+
+    @evolve
+    def added(self, event: Added) -> Any:
+        self.count += event.count
+        self.item = self.item.lower()
+
+    @evolve
+    def moved(self, event: Moved) -> Any:
+        return event.count
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (Added(count=1), r"Wandering: an evolve method made \('a',\) of the key \('A',\)"),
+        (Moved(other="b", count=7), r"Wandering: an evolve method gave 7 for \('A',\)"),
+    ],
+)
+async def test_a_row_that_is_not_that_of_its_key(where: str | EventStore, event: Event, said: str) -> None:
+    """It would be another row than the one that the next event is folded into."""
+    wandering = App("shop", read_models=[Wandering])
+    async with wandering.connect(where) as context:
+        last = (await context.append("stock-A", [event])).last
+        stopped = await until(lambda: _stopped(context, "wandering"), "it to stop")
+        assert re.search(said, stopped.error)
+        assert stopped.position == last - 1
+        assert await context.find(Wandering) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from refold.app import App
-from refold.errors import Conflict, ProjectionStopped, RefoldError
+from refold.errors import Conflict, DefinitionError, ProjectionStopped, RefoldError
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel
 from refold.store.append import NO_STREAM
@@ -194,3 +194,20 @@ async def test_an_event_in_the_log_that_it_cannot_fold(where: str | EventStore) 
         await context.rebuild(Mended)
         await context.append("stock-a", [Added(count=1)])
         await assert_equals_fold(context, Mended)
+
+
+class Wandering(ReadModel, key="item", inline=True):
+    item: str
+
+    @evolve
+    def added(self, event: Added) -> None:
+        self.item = self.item.lower()
+
+
+async def test_an_append_that_would_change_a_key_is_refused(where: str | EventStore) -> None:
+    async with App("shop", read_models=[Wandering]).connect(where) as context:
+        await context.append("stock-a", [Added(count=1)])
+        with pytest.raises(DefinitionError, match="Wandering: an evolve method made"):
+            await context.append("stock-A", [Added(count=1)])
+        assert (await context.store.head()).position == 1
+        assert await context.find(Wandering) == [Wandering(item="a")]

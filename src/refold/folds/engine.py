@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import msgspec.inspect as inspected
 
-from refold.errors import DecodeError, FoldFailed, UnknownEvent
+from refold.errors import DecodeError, DefinitionError, FoldFailed, UnknownEvent
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.read_model import Deleted, ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event import Event
@@ -140,6 +140,31 @@ class RowFold:
                 rows[key] = None if after is Deleted else row if after is None else after
                 touched.add(key)
         return touched
+
+    def changes(
+        self, rows: Mapping[RowKey, ReadModel | None], touched: Iterable[RowKey]
+    ) -> tuple[list[ReadModel], list[RowKey]]:
+        """The rows to write and the keys to delete. Raises `DefinitionError` for a row that is not that of its key."""
+        definition = self.definition
+        name = definition.cls.__qualname__
+        changed: list[ReadModel] = []
+        deleted: list[RowKey] = []
+        for key in touched:
+            row = rows[key]
+            if row is None:
+                deleted.append(key)
+                continue
+            if not isinstance(row, definition.cls):
+                raise DefinitionError(
+                    f"{name}: an evolve method gave {row!r} for {key!r}; it gives nothing, a row, or Deleted"
+                )
+            if definition.key_of(row) != key:
+                raise DefinitionError(
+                    f"{name}: an evolve method made {definition.key_of(row)!r} of the key {key!r}; a row keeps its "
+                    "key (route the event by @evolve(key=…) instead)"
+                )
+            changed.append(row)
+        return changed, deleted
 
 
 @functools.cache

@@ -97,15 +97,10 @@ class Folding:
         await self.take(Batch(self.position, batch.scanned_to, batch.head, batch.last, [], batch.unreadable))
 
     async def write(self) -> None:
-        """Writes the touched rows and moves the checkpoint, in one transaction. Raises `LostOwnership`."""
-        rows: list[ReadModel] = []
-        deleted: list[RowKey] = []
-        for key in self._touched:
-            row = self._rows[key]
-            if row is None:
-                deleted.append(key)
-            else:
-                rows.append(row)
+        """Writes the touched rows and moves the checkpoint, in one transaction. Raises `LostOwnership`,
+        `DefinitionError`.
+        """
+        rows, deleted = self._fold.changes(self._rows, self._touched)
         move = Move(self.written, self.position, self._append_id, self._epoch)
         if not await self._sink.write(self._definition, self._table, rows, deleted, move):
             raise LostOwnership(f"{self._table}: another process has taken it over")

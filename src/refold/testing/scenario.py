@@ -103,7 +103,8 @@ class Scenario:
         if definition is None:
             raise TypeError(f"{cls.__name__} is not in this scenario; make it Scenario(…, {cls.__name__})")
         rows: dict[RowKey, Any] = {}
-        RowFold(definition).fold(rows, events)
+        fold = RowFold(definition)
+        fold.changes(rows, fold.fold(rows, events))
         kept = {key: row for key, row in rows.items() if row is not None}
         for row in kept.values():
             _must_survive(row, f"a row of {cls.__name__}")

@@ -209,11 +209,7 @@ class MemorySink:
         touched = fold.fold(state, recorded)
         last = events[-1]
         move = Move(checkpoint.position, last.position, last.append_id.hex(), checkpoint.epoch)
-        return (
-            [row for key in touched if (row := state[key]) is not None],
-            [key for key in touched if state[key] is None],
-            move,
-        )
+        return (*fold.changes(state, touched), move)
 
     def _put(
         self,

@@ -488,8 +488,7 @@ class PostgresSink:
         recorded = [decode(event) for event in events]
         state: dict[RowKey, ReadModel | None] = dict(await self._load(run, rows, list(fold.keys(recorded))))
         touched = fold.fold(state, recorded)
-        changed = [row for key in touched if (row := state[key]) is not None]
-        deleted = [key for key in touched if state[key] is None]
+        changed, deleted = fold.changes(state, touched)
         # Here the commit is the append's, and must be flushed.
         sql = rows.write.replace("set_config('synchronous_commit', 'off', true)", "1")
         parameters = (

@@ -431,9 +431,9 @@ def _fold_inline(
     recorded: list[Recorded[Any]] = [decode(event) for event in events]
     state: dict[RowKey, ReadModel | None] = dict(_load(connection, rows, list(fold.keys(recorded))))
     touched = fold.fold(state, recorded)
-    changed = [row for key in touched if (row := state[key]) is not None]
+    changed, deleted = fold.changes(state, touched)
     refuse_unkeepable(rows.definition, changed)
-    _write(connection, rows, changed, [key for key in touched if state[key] is None])
+    _write(connection, rows, changed, deleted)
     last = events[-1]
     _moved(connection, rows.table.name, Move(position, last.position, last.append_id.hex(), epoch))
 
