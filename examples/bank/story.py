@@ -56,7 +56,8 @@ async def tell(bank: Context, console: Console) -> None:
     console.rule("The read model, rebuilt from the log")
     position = await bank.rebuild(AccountSummary)
     rebuilt = await bank.get(AccountSummary, "42")
-    console.print(f"from position 1 to {position}: {'the same row' if rebuilt == row else f'ANOTHER ROW: {rebuilt}'}")
+    said = "the same row" if rebuilt == row else f"ANOTHER ROW: {rebuilt}"
+    console.print(f"its table was folded anew from all {position:,} events: {said}")
 
 
 def in_words(struct: msgspec.Struct) -> str:

@@ -73,7 +73,7 @@ class Bank:
                 "refused: this account is suspended: fraud-check",
                 "balance=120, transactions=3, status=suspended, suspended_for=fraud-check",
                 "before the withdrawal: 150",
-                "from position 1 to 5: the same row",
+                "its table was folded anew from all 5 events: the same row",
             ):
                 assert expected in told.output
         assert number_of_events(url) == 5
