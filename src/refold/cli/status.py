@@ -28,6 +28,7 @@ _STYLES = {
     "inline": "green",
     "rebuilding": "cyan",
     "no worker": "yellow",
+    "abandoned": "yellow",
     "unknown": "dim",
     "stopped": "bold red",
     "definition changed": "bold red",

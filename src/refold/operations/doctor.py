@@ -67,4 +67,6 @@ def _projection(each: ProjectionStatus) -> Check:
         return Check(name, "error", where, each.error or "run `refold status`")
     if each.state == "no worker" and each.lag:
         return Check(name, "warning", where, "start the application, or `refold worker`: nobody moves it")
+    if each.state == "abandoned":
+        return Check(name, "warning", where, each.error)
     return Check(name, "ok", where)

@@ -15,8 +15,20 @@ from refold.store.event_store import EventStore
 
 __all__ = ["ProjectionStatus", "State", "Status", "measured_status", "status_of"]
 
-State = Literal["running", "no worker", "stopped", "definition changed", "other log", "rebuilding", "inline", "unknown"]
-"""`no worker`: nobody moves it. `other log`: it is ahead of the log. `unknown`: the app that is meant has none such."""
+State = Literal[
+    "running",
+    "no worker",
+    "stopped",
+    "definition changed",
+    "other log",
+    "rebuilding",
+    "abandoned",
+    "inline",
+    "unknown",
+]
+"""`no worker`: nobody moves it. `other log`: it is ahead of the log. `abandoned`: its rebuild died. `unknown`: the app
+that is meant has none such.
+"""
 
 _WRONG: frozenset[State] = frozenset({"stopped", "definition changed", "other log"})
 _MINUTE = 60_000_000
@@ -121,7 +133,10 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
     name = checkpoint.name
     definitions = {} if app is None else {each.name: each for each in app.read_models.values()}
     if name.endswith(building("")):
-        return "rebuilding", ""
+        if owned:
+            return "rebuilding", ""
+        whose = name.removesuffix(building(""))
+        return "abandoned", f"its rebuild was killed, and {whose} is as it was; run `refold rebuild {whose}` again"
     definition = definitions.get(name)
     if checkpoint.position > head:
         return "other log", f"it is ahead of the log; run `refold verify`, and then `refold rebuild {name}`"
