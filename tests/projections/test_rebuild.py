@@ -80,6 +80,15 @@ async def test_its_progress(idle: Context) -> None:
     assert told[-1].seconds_left == 0
 
 
+async def test_one_that_is_cancelled_leaves_nothing_behind(idle: Context, at_point: Any) -> None:
+    await idle.append("stock-a", [Added(count=1)])
+    rebuilding = asyncio.ensure_future(idle.rebuild(Stock))
+    at_point("projection.folded", rebuilding.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await rebuilding
+    assert [each.name for each in await idle.projections.checkpoints()] == ["stock", "total"]
+
+
 @pytest.mark.parametrize("point", ["rebuild.begun", "projection.folded", "rebuild.caught_up"])
 async def test_what_fails_leaves_nothing_behind(point: str, idle: Context, at_point: Any) -> None:
     await idle.append("stock-a", [Added(count=1)])

@@ -59,7 +59,7 @@ async def rebuild(
         faults.at("rebuild.caught_up")
         await building_up.switch()
         faults.at("rebuild.switched")
-    except Exception:
+    except (Exception, asyncio.CancelledError):  # Ctrl-C too leaves nothing behind
         await _clear_away(sink, definition, claimed.epoch)
         raise
     return folding.written
