@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from refold.app import Context
-from refold.errors import ConfigurationError, InvalidQuery, RefoldError, StaleRead
+from refold.app.stores import migrate
+from refold.errors import ConfigurationError, InvalidQuery, ProjectionStopped, RefoldError, StaleRead
 from refold.folds.read_model import ReadModel
 from refold.projections.conditions import field
+from refold.store.event_store import EventStore
 from tests.projections.stores import Added, Gone, Inline, Moved, Stock, Total, assert_equals_fold, bulk, shop
 
 
@@ -132,3 +134,15 @@ async def test_a_read_model_of_another_app(idle: Context) -> None:
         await read(Inline)
     assert await read(Total) is None
     assert issubclass(InvalidQuery, RefoldError)
+
+
+async def test_a_store_that_has_no_read_models_yet(where: str | EventStore) -> None:
+    """Whoever only looks makes no tables, and is told who does."""
+    if isinstance(where, str):
+        await migrate(where)
+    async with shop.connect(where, read_only=True) as context:
+        asks: list[Any] = [context.find(Stock), context.count(Stock)]
+        asks += [context.get(Stock, "a", **how) for how in ({}, {"after": 1}, {"fresh": True})]
+        for ask in asks:
+            with pytest.raises(ProjectionStopped, match="no table yet"):
+                await ask

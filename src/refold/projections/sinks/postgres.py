@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from refold import faults
-from refold.errors import ConfigurationError, ProjectionStopped, RefoldError
+from refold.errors import ConfigurationError, ProjectionStopped, RefoldError, StoreCorrupt
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
@@ -184,7 +184,13 @@ class PostgresSink:
 
     async def checkpoint(self, name: str) -> Checkpoint | None:
         """See `Sink.checkpoint`."""
-        return await self._checkpoint(self._store.run, name)
+        try:
+            return await self._checkpoint(self._store.run, name)
+        except StoreCorrupt:
+            # Whoever only looks does not prepare.
+            if await self._store.run("select 1 where to_regclass($1) is null", (self._checkpoints,)):
+                return None
+            raise
 
     async def _checkpoint(self, run: Run, name: str, lock: str = "") -> Checkpoint | None:
         rows = await run(f"select {_FIELDS} from {self._checkpoints} where name = $1 {lock}", (name,))

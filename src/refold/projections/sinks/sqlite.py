@@ -166,7 +166,7 @@ class SqliteSink:
 
     async def checkpoint(self, name: str) -> Checkpoint | None:
         """See `Sink.checkpoint`."""
-        return await self._store.query(lambda connection: _checkpoint(connection, name))
+        return await self._store.query(lambda connection: _seen_checkpoint(connection, name))
 
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`."""
@@ -451,9 +451,14 @@ def _checkpoint(connection: sqlite3.Connection, name: str) -> Checkpoint | None:
     return None if row is None else _from_row(row)
 
 
-def _checked(connection: sqlite3.Connection, definition: ReadModelDefinition) -> Checkpoint:
+def _seen_checkpoint(connection: sqlite3.Connection, name: str) -> Checkpoint | None:
+    """The same for whoever only looks, and does not prepare."""
     known = connection.execute("select 1 from sqlite_master where name = 'refold_checkpoints'").fetchone()
-    checkpoint = _checkpoint(connection, definition.name) if known else None
+    return _checkpoint(connection, name) if known else None
+
+
+def _checked(connection: sqlite3.Connection, definition: ReadModelDefinition) -> Checkpoint:
+    checkpoint = _seen_checkpoint(connection, definition.name)
     refuse_other(definition, checkpoint)
     assert checkpoint is not None
     return checkpoint
