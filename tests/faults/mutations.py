@@ -128,7 +128,7 @@ MUTATIONS = [
     ),
     Mutation(
         "Postgres: a checkpoint moves whoever owns it",
-        "src/refold/projections/sinks/postgres.py",
+        "src/refold/projections/sinks/postgres_rows.py",
         "where name = $3 and position = $4 and epoch = $5 returning 1",
         "where name = $3 and $4 >= 0 and $5 >= 0 returning 1",
         ("tests/faults/test_nemesis.py::test_a_worker_that_stands_still_past_its_lease_is_fenced", "tests/projections"),
@@ -151,9 +151,10 @@ MUTATIONS = [
     Mutation(
         "A failing event is skipped",
         "src/refold/projections/folding.py",
-        "            self._touched |= self._fold.fold(self._rows, batch.events)\n",
-        "            try:\n                self._touched |= self._fold.fold(self._rows, batch.events)\n"
-        "            except ValueError:\n                pass\n",
+        "                self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n",
+        "                try:\n"
+        "                    self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n"
+        "                except ValueError:\n                    pass\n",
         (FOLLOWING,),
     ),
     Mutation(

@@ -8,7 +8,6 @@ value.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -17,8 +16,6 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 from psycopg import AsyncRawCursor
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
 from refold import faults
 from refold.errors import ConfigurationError, ProjectionStopped, RefoldError, StoreCorrupt
@@ -26,18 +23,16 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
-from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
 from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other, unreadable
-from refold.projections.tables import condition_sql, order_sql, table_of
+from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table
+from refold.projections.tables import condition_sql, order_sql
 from refold.store.event_store import LogPage
 
 __all__ = ["PostgresSink"]
 
 Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 
-_DIALECT: Any = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
-_NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _FIELDS = ", ".join(Checkpoint.__struct_fields__)
 _SCHEMA_LOCK = 0x5265666F_6C642031
 _HEAL_PAGE = 5_000
@@ -85,81 +80,6 @@ class PostgresAccess(Protocol):
         ...
 
 
-class _Rows:
-    """How the rows of one read model are written and read."""
-
-    def __init__(self, definition: ReadModelDefinition, table: str, checkpoints: str) -> None:
-        self.definition = definition
-        self.kinds = column_kinds(definition)
-        self.table = table_of(definition, table, "postgresql")
-        names = dict(zip(definition.cls.__struct_fields__, definition.cls.__struct_encode_fields__, strict=True))
-        quoted = f'"{table}"'
-        columns = ", ".join(f'"{column}"' for column in self.kinds)
-        record = ", ".join(f'"{names[column]}" {self._json_type(column)}' for column in self.kinds)
-        values = ", ".join(self._from_json(column, f'n."{names[column]}"') for column in self.kinds)
-        keys = ", ".join(f'"{column}"' for column in definition.key)
-        key_record = ", ".join(f'"{column}" {self._json_type(column)}' for column in definition.key)
-        same_key = " and ".join(
-            f't."{column}" = {self._from_json(column, f"""k."{column}" """)}' for column in definition.key
-        )
-        others = [column for column in self.kinds if column not in definition.key]
-        update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
-        shown = ", ".join(f'{self._to_json(column)} as "{names[column]}"' for column in self.kinds)
-        self.as_json = f"(select row_to_json(r) from (select {shown}) r)::varchar"
-        self.load = (
-            f"select {self.as_json} from json_to_recordset($1::text::json) as k ({key_record}) "
-            f"join {quoted} t on {same_key}"
-        )
-        self.write = (
-            "with quick as (select set_config('synchronous_commit', 'off', true)), "
-            f"moved as (update {checkpoints} set position = $1, append_id = $2, status = 'running', error = '', "
-            f"updated_at = {_NOW} where name = $3 and position = $4 and epoch = $5 returning 1), "
-            f"deleted as (delete from {quoted} t using json_to_recordset($7::text::json) as k ({key_record}) "
-            f"where {same_key} and exists (select from moved)), "
-            f"written as (insert into {quoted} ({columns}) select {values} "
-            f"from json_to_recordset($6::text::json) as n ({record}) where exists (select from moved) "
-            f"on conflict ({keys}) "
-            + (f"do update set {update}) " if others else "do nothing) ")
-            +
-            # Rows can be folded again, so this commit need not be flushed: the checkpoint is kept or lost with them.
-            "select (select count(*) from moved), (select count(*) from quick)"
-        )
-        self.source = f"{quoted} t"
-
-    def _json_type(self, column: str) -> str:
-        kind = self.kinds[column][0]
-        if kind is Kind.BYTES:
-            return "text"
-        return str(self.table.c[column].type.compile(dialect=_DIALECT))
-
-    def _from_json(self, column: str, value: str) -> str:
-        return f"decode({value}, 'base64')" if self.kinds[column][0] is Kind.BYTES else value
-
-    def _to_json(self, column: str) -> str:
-        value = f't."{column}"'
-        match self.kinds[column][0]:
-            case Kind.BYTES:
-                return f"translate(encode({value}, 'base64'), E'\\n', '')"
-            case Kind.MOMENT:
-                return f"""to_char({value} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-            case Kind.DECIMAL:
-                # As text: some readers of a JSON number drop the zeros at its end.
-                return f"{value}::text"
-            case _:
-                return value
-
-    def encoded(self, rows: Sequence[ReadModel]) -> str:
-        """Rows as one JSON text. Raises `InvalidQuery` for what no column can keep."""
-        refuse_unkeepable(self.definition, rows)
-        return msgspec.json.encode(rows).decode()
-
-    def keys(self, keys: Sequence[RowKey]) -> str:
-        """Keys as one JSON text."""
-        names = self.definition.key
-        refuse_unkeepable_keys(self.definition, keys)
-        return msgspec.json.encode([dict(zip(names, key, strict=True)) for key in keys]).decode()
-
-
 class PostgresSink:
     """See `Sink`."""
 
@@ -168,13 +88,13 @@ class PostgresSink:
     def __init__(self, store: PostgresAccess) -> None:
         self._store = store
         self._checkpoints = f"{store.schema}.checkpoints"
-        self._known: dict[tuple[str, str], _Rows] = {}
+        self._known: dict[tuple[str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
 
-    def _rows(self, definition: ReadModelDefinition, table: str) -> _Rows:
+    def _rows(self, definition: ReadModelDefinition, table: str) -> PostgresRows:
         key = (definition.fingerprint, table)
         if key not in self._known:
-            self._known[key] = _Rows(definition, table, self._checkpoints)
+            self._known[key] = PostgresRows(definition, table, self._checkpoints)
             self._decoders.setdefault(definition.cls, msgspec.json.Decoder(definition.cls).decode)
         return self._known[key]
 
@@ -207,14 +127,14 @@ class PostgresSink:
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
-        create = _create(definition, table)
+        create = create_table(definition, table)
         await self._store.run(
             f"""do $do$ begin
                 perform pg_advisory_xact_lock({_SCHEMA_LOCK});
                 if to_regclass('"{table}"') is null then
                     {create};
                     insert into {self._checkpoints}
-                    values ('{table}', 0, '', '{definition.fingerprint}', '', 0, 0, '{RUNNING}', '', {_NOW})
+                    values ('{table}', 0, '', '{definition.fingerprint}', '', 0, 0, '{RUNNING}', '', {NOW})
                     on conflict (name) do update set position = 0, append_id = '', fingerprint = excluded.fingerprint,
                         owner = '', epoch = checkpoints.epoch + 1;
                 end if;
@@ -231,12 +151,12 @@ class PostgresSink:
         table = building(definition.name)
         rows = await self._store.run(
             f"insert into {self._checkpoints} as c "
-            f"values ($1, 0, '', $2, $3, {_NOW}, {_NOW} + $4, '{RUNNING}', '', {_NOW}) "
+            f"values ($1, 0, '', $2, $3, {NOW}, {NOW} + $4, '{RUNNING}', '', {NOW}) "
             "on conflict (name) do update set position = 0, append_id = '', fingerprint = excluded.fingerprint, "
             "owner = excluded.owner, epoch = greatest(c.epoch + 1, excluded.epoch), "
             "lease_until = excluded.lease_until, status = excluded.status, error = '', "
             "updated_at = excluded.updated_at "
-            f"where c.owner in ('', excluded.owner) or c.lease_until < {_NOW} returning {_FIELDS}",
+            f"where c.owner in ('', excluded.owner) or c.lease_until < {NOW} returning {_FIELDS}",
             (table, definition.fingerprint, owner, int(seconds * 1_000_000)),
         )
         if not rows:
@@ -251,7 +171,7 @@ class PostgresSink:
                 perform from {self._checkpoints} where name = '{table}' and epoch = {begun.epoch} for update;
                 if found then
                     drop table if exists "{table}";
-                    {_create(definition, table)};
+                    {create_table(definition, table)};
                 end if;
             end $do$"""
         )
@@ -270,9 +190,9 @@ class PostgresSink:
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """See `Sink.claim`."""
         rows = await self._store.run(
-            f"update {self._checkpoints} set owner = $1, epoch = epoch + 1, lease_until = {_NOW} + $2, "
+            f"update {self._checkpoints} set owner = $1, epoch = epoch + 1, lease_until = {NOW} + $2, "
             "status = 'running', error = '' where name = $3 "
-            f"and ($4 = 1 or owner = '' or owner = $1 or lease_until < {_NOW}) returning {_FIELDS}",
+            f"and ($4 = 1 or owner = '' or owner = $1 or lease_until < {NOW}) returning {_FIELDS}",
             (owner, int(seconds * 1_000_000), name, int(force)),
         )
         return _from_row(rows[0]) if rows else None
@@ -280,7 +200,7 @@ class PostgresSink:
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""
         return await self._changes(
-            f"lease_until = {_NOW} + $3 where name = $1 and epoch = $2", (name, epoch, int(seconds * 1_000_000))
+            f"lease_until = {NOW} + $3 where name = $1 and epoch = $2", (name, epoch, int(seconds * 1_000_000))
         )
 
     async def release(self, name: str, epoch: int) -> None:
@@ -300,13 +220,13 @@ class PostgresSink:
         """See `Sink.load`."""
         return await self._load(self._store.run, self._rows(definition, table), keys)
 
-    async def _load(self, run: Run, rows: _Rows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
+    async def _load(self, run: Run, rows: PostgresRows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
         if not keys:
             return {}
         found = self._decoded(rows, [text for (text,) in await run(rows.load, (rows.keys(keys),))])
         return {rows.definition.key_of(row): row for row in found}
 
-    def _decoded(self, rows: _Rows, texts: Sequence[bytes | str]) -> list[ReadModel]:
+    def _decoded(self, rows: PostgresRows, texts: Sequence[bytes | str]) -> list[ReadModel]:
         decode = self._decoders[rows.definition.cls]
         try:
             return [decode(text) for text in texts]
@@ -327,7 +247,7 @@ class PostgresSink:
     async def _write(
         self,
         run: Run,
-        shape: _Rows,
+        shape: PostgresRows,
         table: str,
         rows: Sequence[ReadModel],
         deleted: Sequence[RowKey],
@@ -369,7 +289,7 @@ class PostgresSink:
             await run(
                 f"update {self._checkpoints} o set position = n.position, append_id = n.append_id, "
                 "fingerprint = n.fingerprint, owner = '', epoch = o.epoch + 1, lease_until = 0, status = 'running', "
-                f"error = '', updated_at = {_NOW} from {self._checkpoints} n where o.name = $1 and n.name = $2",
+                f"error = '', updated_at = {NOW} from {self._checkpoints} n where o.name = $1 and n.name = $2",
                 (name, built),
             )
             await run(f'drop table if exists "{name}"')
@@ -409,7 +329,7 @@ class PostgresSink:
         queried = self._decoded(rows, [row[2] for row in answer if row[0] == 2])
         return position, {definition.key_of(row): row for row in by_key}, queried
 
-    def _select(self, rows: _Rows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
+    def _select(self, rows: PostgresRows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
         t = rows.table.alias("t")
         ordering = [order_sql(t, rows.kinds, order, "postgresql") for order in query.order]
         number = sa.func.row_number().over(order_by=ordering)
@@ -455,7 +375,7 @@ class PostgresSink:
         self._store.inline = inline if shapes else None
 
     async def _apply_inline(
-        self, run: Run, rows: _Rows, fold: RowFold, events: list[StoredEvent], decode: Decode
+        self, run: Run, rows: PostgresRows, fold: RowFold, events: list[StoredEvent], decode: Decode
     ) -> None:
         definition = rows.definition
         # The table is named here so that its lock is taken before the row's, as everywhere.
@@ -472,7 +392,7 @@ class PostgresSink:
         await self._fold_inline(run, rows, fold, events, decode, move)
 
     async def _heal(
-        self, run: Run, rows: _Rows, fold: RowFold, decode: Decode, checkpoint: Checkpoint, upto: int
+        self, run: Run, rows: PostgresRows, fold: RowFold, decode: Decode, checkpoint: Checkpoint, upto: int
     ) -> None:
         """Folds what the log has after a checkpoint, inside the transaction."""
         position = checkpoint.position
@@ -485,7 +405,7 @@ class PostgresSink:
     async def _fold_inline(
         self,
         run: Run,
-        rows: _Rows,
+        rows: PostgresRows,
         fold: RowFold,
         events: list[StoredEvent],
         decode: Decode,
@@ -521,18 +441,12 @@ def _on(connection: psycopg.AsyncConnection[Any]) -> Run:
     return run
 
 
-def _create(definition: ReadModelDefinition, table: str) -> str:
-    # A constraint keeps its name when its table is renamed, so each table's has a name of its own.
-    shape = table_of(definition, table, "postgresql", f"{definition.name}_{secrets.token_hex(4)}_pkey")
-    return str(CreateTable(shape).compile(dialect=_DIALECT))
-
-
 def _from_row(row: Sequence[Any]) -> Checkpoint:
     return Checkpoint(**dict(zip(Checkpoint.__struct_fields__, row, strict=True)))
 
 
 def _compiled(statement: Any, parameters_before: int) -> tuple[str, list[str | int | None]]:
-    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
     text = re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + parameters_before}", str(compiled))
     values = compiled.params  # made anew each time that it is asked for
     return text, [values[name] for name in compiled.positiontup or ()]

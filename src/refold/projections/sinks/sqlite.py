@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
@@ -21,10 +20,11 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
-from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
+from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other, unreadable
-from refold.projections.tables import condition_sql, order_sql, sqlite_moment, table_of
+from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
+from refold.projections.sinks.sqlite_rows import SqliteRows
+from refold.projections.tables import condition_sql, order_sql
 from refold.store.event_store import EventFilter, LogPage
 
 __all__ = ["SqliteSink"]
@@ -71,68 +71,6 @@ class SqliteAccess(Protocol):
         ...
 
 
-class _Rows:
-    """How the rows of one read model are written and read."""
-
-    def __init__(self, definition: ReadModelDefinition, table: str) -> None:
-        self.definition = definition
-        self.kinds = column_kinds(definition)
-        self.name = f'"{table}"'
-        self.table = table_of(definition, table, "sqlite")
-        # Columns bear the fields' own names, but a row is made from those that the class gives them in JSON.
-        self._read_as = [
-            (field.encode_name, self.kinds[field.name][0]) for field in msgspec.structs.fields(definition.cls)
-        ]
-        columns = ", ".join(f'"{column}"' for column in self.kinds)
-        others = [column for column in self.kinds if column not in definition.key]
-        update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
-        self.keys = ", ".join(f'"{column}"' for column in definition.key)
-        self.select = f"select {columns} from {self.name}"
-        self.upsert = (
-            f"insert into {self.name} ({columns}) values ({', '.join('?' * len(self.kinds))}) "
-            f"on conflict ({self.keys}) " + (f"do update set {update}" if others else "do nothing")
-        )
-        matches = " and ".join(f'"{column}" = ?' for column in definition.key)
-        self.delete = f"delete from {self.name} where {matches}"
-
-    def values(self, row: ReadModel) -> tuple[Any, ...]:
-        """A row's values for the database."""
-        return tuple(_to_sql(getattr(row, column), kind) for column, (kind, _) in self.kinds.items())
-
-    def key_values(self, key: RowKey) -> tuple[Any, ...]:
-        """A key's values for the database."""
-        return tuple(_to_sql(value, self.kinds[name][0]) for name, value in zip(self.definition.key, key, strict=True))
-
-    def row(self, values: Sequence[Any]) -> ReadModel:
-        """A row as the database gave it. Raises `StoreCorrupt`."""
-        try:
-            plain = {
-                name: msgspec.json.decode(value) if kind is Kind.JSON and value is not None else value
-                for (name, kind), value in zip(self._read_as, values, strict=True)
-            }
-            return msgspec.convert(plain, self.definition.cls, strict=False)
-        except msgspec.DecodeError as problem:
-            raise unreadable(self.definition, self.table.name, problem) from problem
-
-
-def _to_sql(value: Any, kind: Kind) -> Any:
-    if value is None:
-        return None
-    match kind:
-        case Kind.TEXT | Kind.INTEGER | Kind.FLOAT if type(value) in (str, int, float):
-            return value
-        case Kind.MOMENT:
-            return sqlite_moment(value)
-        case Kind.BOOLEAN:
-            return int(value)
-        case Kind.JSON:
-            return msgspec.json.encode(value).decode()
-        case Kind.BYTES:
-            return value
-        case _:
-            return msgspec.to_builtins(value)
-
-
 def _compare(left: str, right: str) -> int:
     a, b = decimal.Decimal(left), decimal.Decimal(right)
     return (a > b) - (a < b)
@@ -145,13 +83,13 @@ class SqliteSink:
 
     def __init__(self, store: SqliteAccess) -> None:
         self._store = store
-        self._known: dict[tuple[str, str], _Rows] = {}
+        self._known: dict[tuple[str, str], SqliteRows] = {}
         self._epoch = 0
 
-    def _rows(self, definition: ReadModelDefinition, table: str) -> _Rows:
+    def _rows(self, definition: ReadModelDefinition, table: str) -> SqliteRows:
         key = (definition.fingerprint, table)
         if key not in self._known:
-            self._known[key] = _Rows(definition, table)
+            self._known[key] = SqliteRows(definition, table)
         return self._known[key]
 
     async def prepare(self) -> None:
@@ -366,7 +304,7 @@ class SqliteSink:
 
         return await self._store.query(run)
 
-    def _select(self, rows: _Rows, query: Query) -> tuple[str, tuple[Any, ...]]:
+    def _select(self, rows: SqliteRows, query: Query) -> tuple[str, tuple[Any, ...]]:
         statement = sa.select(*rows.table.columns)
         if query.where is not None:
             statement = statement.where(condition_sql(rows.table, rows.kinds, query.where, "sqlite"))
@@ -388,7 +326,7 @@ class SqliteSink:
     def _apply_inline(
         self,
         connection: sqlite3.Connection,
-        rows: _Rows,
+        rows: SqliteRows,
         fold: RowFold,
         events: list[StoredEvent],
         decode: Decode,
@@ -405,7 +343,7 @@ class SqliteSink:
     def _heal(
         self,
         connection: sqlite3.Connection,
-        rows: _Rows,
+        rows: SqliteRows,
         fold: RowFold,
         decode: Decode,
         checkpoint: Checkpoint,
@@ -421,7 +359,7 @@ class SqliteSink:
 
 def _fold_inline(
     connection: sqlite3.Connection,
-    rows: _Rows,
+    rows: SqliteRows,
     fold: RowFold,
     events: list[StoredEvent],
     decode: Decode,
@@ -469,7 +407,7 @@ def _moved(connection: sqlite3.Connection, name: str, move: Move) -> bool:
     return connection.execute(_MOVE, parameters).rowcount > 0
 
 
-def _load(connection: sqlite3.Connection, rows: _Rows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
+def _load(connection: sqlite3.Connection, rows: SqliteRows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
     found: dict[RowKey, ReadModel] = {}
     refuse_unkeepable_keys(rows.definition, keys)
     place = f"({', '.join('?' * len(rows.definition.key))})"
@@ -484,7 +422,7 @@ def _load(connection: sqlite3.Connection, rows: _Rows, keys: Sequence[RowKey]) -
 
 
 def _write(
-    connection: sqlite3.Connection, rows: _Rows, changed: Sequence[ReadModel], deleted: Sequence[RowKey]
+    connection: sqlite3.Connection, rows: SqliteRows, changed: Sequence[ReadModel], deleted: Sequence[RowKey]
 ) -> None:
     if changed:
         connection.executemany(rows.upsert, [rows.values(row) for row in changed])

@@ -1,0 +1,103 @@
+"""How the rows of one read model travel to Postgres and back, as one JSON text each way, and the statements for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
+from refold.projections.tables import table_of
+
+__all__ = ["DIALECT", "NOW", "PostgresRows", "create_table"]
+
+DIALECT: Any = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+"""The server's clock, in microseconds."""
+
+
+class PostgresRows:
+    """How the rows of one read model are written and read."""
+
+    def __init__(self, definition: ReadModelDefinition, table: str, checkpoints: str) -> None:
+        self.definition = definition
+        self.kinds = column_kinds(definition)
+        self.table = table_of(definition, table, "postgresql")
+        names = dict(zip(definition.cls.__struct_fields__, definition.cls.__struct_encode_fields__, strict=True))
+        quoted = f'"{table}"'
+        columns = ", ".join(f'"{column}"' for column in self.kinds)
+        record = ", ".join(f'"{names[column]}" {self._json_type(column)}' for column in self.kinds)
+        values = ", ".join(self._from_json(column, f'n."{names[column]}"') for column in self.kinds)
+        keys = ", ".join(f'"{column}"' for column in definition.key)
+        key_record = ", ".join(f'"{column}" {self._json_type(column)}' for column in definition.key)
+        same_key = " and ".join(
+            f't."{column}" = {self._from_json(column, f"""k."{column}" """)}' for column in definition.key
+        )
+        others = [column for column in self.kinds if column not in definition.key]
+        update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
+        shown = ", ".join(f'{self._to_json(column)} as "{names[column]}"' for column in self.kinds)
+        self.as_json = f"(select row_to_json(r) from (select {shown}) r)::varchar"
+        self.load = (
+            f"select {self.as_json} from json_to_recordset($1::text::json) as k ({key_record}) "
+            f"join {quoted} t on {same_key}"
+        )
+        self.write = (
+            "with quick as (select set_config('synchronous_commit', 'off', true)), "
+            f"moved as (update {checkpoints} set position = $1, append_id = $2, status = 'running', error = '', "
+            f"updated_at = {NOW} where name = $3 and position = $4 and epoch = $5 returning 1), "
+            f"deleted as (delete from {quoted} t using json_to_recordset($7::text::json) as k ({key_record}) "
+            f"where {same_key} and exists (select from moved)), "
+            f"written as (insert into {quoted} ({columns}) select {values} "
+            f"from json_to_recordset($6::text::json) as n ({record}) where exists (select from moved) "
+            f"on conflict ({keys}) "
+            + (f"do update set {update}) " if others else "do nothing) ")
+            +
+            # Rows can be folded again, so this commit need not be flushed: the checkpoint is kept or lost with them.
+            "select (select count(*) from moved), (select count(*) from quick)"
+        )
+        self.source = f"{quoted} t"
+
+    def _json_type(self, column: str) -> str:
+        kind = self.kinds[column][0]
+        if kind is Kind.BYTES:
+            return "text"
+        return str(self.table.c[column].type.compile(dialect=DIALECT))
+
+    def _from_json(self, column: str, value: str) -> str:
+        return f"decode({value}, 'base64')" if self.kinds[column][0] is Kind.BYTES else value
+
+    def _to_json(self, column: str) -> str:
+        value = f't."{column}"'
+        match self.kinds[column][0]:
+            case Kind.BYTES:
+                return f"translate(encode({value}, 'base64'), E'\\n', '')"
+            case Kind.MOMENT:
+                return f"""to_char({value} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+            case Kind.DECIMAL:
+                # As text: some readers of a JSON number drop the zeros at its end.
+                return f"{value}::text"
+            case _:
+                return value
+
+    def encoded(self, rows: Sequence[ReadModel]) -> str:
+        """Rows as one JSON text. Raises `InvalidQuery` for what no column can keep."""
+        refuse_unkeepable(self.definition, rows)
+        return msgspec.json.encode(rows).decode()
+
+    def keys(self, keys: Sequence[RowKey]) -> str:
+        """Keys as one JSON text."""
+        names = self.definition.key
+        refuse_unkeepable_keys(self.definition, keys)
+        return msgspec.json.encode([dict(zip(names, key, strict=True)) for key in keys]).decode()
+
+
+def create_table(definition: ReadModelDefinition, table: str) -> str:
+    """The statement that makes a read model's table."""
+    # A constraint keeps its name when its table is renamed, so each table's has a name of its own.
+    shape = table_of(definition, table, "postgresql", f"{definition.name}_{secrets.token_hex(4)}_pkey")
+    return str(CreateTable(shape).compile(dialect=DIALECT))
