@@ -153,7 +153,8 @@ MUTATIONS = [
         "src/refold/projections/folding.py",
         "                self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n",
         "                try:\n"
-        "                    self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n"
+        "                    self._touched |= "
+        "self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n"
         "                except ValueError:\n                    pass\n",
         (FOLLOWING,),
     ),
