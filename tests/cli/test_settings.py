@@ -80,3 +80,11 @@ def test_what_is_missing_is_said_with_every_way_to_give_it(tmp_path: Path) -> No
         _ = chosen.needed_app
     with pytest.raises(ConfigurationError, match=r"--url sqlite:///bank\.db, set REFOLD_URL"):
         _ = chosen.needed_url
+
+
+@pytest.mark.parametrize("key", ["app", "url", "listen_url"])
+def test_an_option_that_is_empty_means_no_other_store(key: str, tmp_path: Path) -> None:
+    """`--url "$UNSET"` must not work on the store that the file names."""
+    (tmp_path / "refold.toml").write_text('app = "bank:app"\nurl = "sqlite:///bank.db"\n')
+    with pytest.raises(ConfigurationError, match=f"--{key.replace('_', '-')} is empty"):
+        settings_from({key: ""}, {}, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
@@ -39,7 +40,7 @@ def init(folder: str) -> None:
         click.echo(f"  {name}")
     click.echo("\nThe rules and their tests are ready. Next:\n")
     if folder != ".":
-        click.echo(f"  cd {folder}")
+        click.echo(f"  cd {shlex.quote(folder)}")
     click.echo("  python -m pytest\n  python -m workshops\n  refold status\n\nREADME.md says more.")
 
 

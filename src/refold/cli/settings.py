@@ -51,6 +51,9 @@ def settings_from(options: Mapping[str, str | None], environment: Mapping[str, s
     from_file = _read(path, cwd) if path is not None else {}
     chosen: dict[str, str | None] = {}
     for key in _KEYS:
+        if options.get(key) == "":
+            # Most often a variable of the shell that is not set: no other store must be meant instead.
+            raise ConfigurationError(f"--{key.replace('_', '-')} is empty; name one, or leave it out")
         given = options.get(key) or environment.get(f"REFOLD_{key.upper()}")
         chosen[key] = given or from_file.get(key)
         if not given and path is not None and key == "url" and key in from_file:
