@@ -6,6 +6,8 @@ import asyncio
 import enum
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -196,6 +198,11 @@ async def test_order_and_pages(place: Any):
         lambda context: context.find(AccountSummary, limit=-1),
         lambda context: context.find(AccountSummary, offset=-1),
         lambda context: context.find(AccountSummary, "balance > 1"),
+        lambda context: context.find(AccountSummary, order_by=5),
+        lambda context: context.find(AccountSummary, order_by=(5,)),
+        lambda context: context.find(AccountSummary, reduce(or_, (field("movements") == n for n in range(3000)))),
+        lambda context: context.get(AccountSummary, "42", after="1"),
+        lambda context: context.get(AccountSummary, "42", after=-1),
     ],
 )
 async def test_a_query_that_makes_no_sense_is_refused(ask: Any):

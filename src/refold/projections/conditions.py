@@ -170,11 +170,13 @@ class Order(msgspec.Struct, frozen=True):
     descending: bool
 
 
-def orders_of(definition: ReadModelDefinition, given: str | Iterable[str]) -> tuple[Order, ...]:
+def orders_of(definition: ReadModelDefinition, given: Any) -> tuple[Order, ...]:
     """`("-balance", "account_id")` as orders; the key is added at the end, so that pages never overlap. Raises
     `InvalidQuery`.
     """
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidQuery(f"order_by={given!r} is not the name of a field, nor several")
     orders = [Order(name.removeprefix("-"), name.startswith("-")) for name in names]
     for order in orders:
         _type_of(definition, order.name)
@@ -188,7 +190,12 @@ def checked(
 ) -> Condition | None:
     """All conditions in one, with values of the fields' own types. Raises `InvalidQuery`, naming the field."""
     given = [*conditions, *(field(name) == value for name, value in equals.items())]
-    parts = tuple(_checked(definition, condition) for condition in given)
+    try:
+        parts = tuple(_checked(definition, condition) for condition in given)
+    except RecursionError:
+        raise InvalidQuery(
+            "these conditions are nested too deep; use field(…).in_([…]) for one of many values"
+        ) from None
     return None if not parts else parts[0] if len(parts) == 1 else All(parts)
 
 
