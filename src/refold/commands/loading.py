@@ -78,19 +78,26 @@ class Loader(Generic[A]):
         """The state of a stream, now or as the bounds say. Raises `UnknownEvent`, `DecodeError`, `InvalidQuery`."""
         if until is not None and ((until.version or 0) < 0 or (until.position or 0) < 0):
             raise InvalidQuery(f"version {until.version} and position {until.position} must be 0 or more")
-        loaded = self.new()
+        loaded, read = self.new(), None
         if self.definition.snapshot_every is not None and (
             until is None or until.time == "recorded" or until.moment is None
         ):
-            loaded = await self._from_snapshot(stream, until)
-        await self.catch_up(stream, loaded, until)
+            loaded, read = await self._from_snapshot(stream, until)
+        await self.catch_up(stream, loaded, until, read=read)
         return loaded
 
-    async def catch_up(self, stream: str, loaded: Loaded[A], until: Until | None = None) -> int:
-        """Folds the events that `loaded` has not seen onto it, and gives their number."""
+    async def catch_up(
+        self, stream: str, loaded: Loaded[A], until: Until | None = None, *, read: list[StoredEvent] | None = None
+    ) -> int:
+        """Folds the events that `loaded` has not seen onto it, and gives their number. `read` is the first page, where
+        it was read already.
+        """
         seen = 0
         while True:
-            page = await self._store.read_stream(stream, after=loaded.version, limit=_PAGE)
+            page = read
+            if page is None:
+                page = await self._store.read_stream(stream, after=loaded.version, limit=_PAGE)
+            read = None
             events = page if until is None else self._within(page, until)
             loaded.state = self.fold.fold(loaded.state, events)
             if page:
@@ -110,11 +117,13 @@ class Loader(Generic[A]):
                 wanted.append(event)
         return wanted
 
-    async def _from_snapshot(self, stream: str, until: Until | None) -> Loaded[A]:
+    async def _from_snapshot(self, stream: str, until: Until | None) -> tuple[Loaded[A], list[StoredEvent] | None]:
+        """The snapshot's state, and the page of events after it."""
         snapshot = await self._store.load_snapshot(stream)
         if snapshot is None or snapshot.fingerprint != self.definition.fingerprint:
-            return self.new()
-        at_version = await self._store.read_stream(stream, after=snapshot.version - 1, limit=1)
+            return self.new(), None
+        # The snapshot's own event, which proves it, and those that it has not seen: one question for both.
+        at_version = await self._store.read_stream(stream, after=snapshot.version - 1, limit=_PAGE + 1)
         # After a restore from an older backup the stream may be shorter, or hold another history under the same
         # version.
         if not at_version or (at_version[0].position, at_version[0].append_id) != (
@@ -127,16 +136,17 @@ class Loader(Generic[A]):
                 snapshot.version,
             )
             await self._store.drop_snapshot(stream)
-            return self.new()
+            return self.new(), None
         if until is not None and until.past(at_version[0]):
-            return self.new()
+            return self.new(), None
         try:
             state = self._decode_state(snapshot.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             _log.warning("dropped the snapshot of %s at version %d: %s", stream, snapshot.version, problem)
             await self._store.drop_snapshot(stream)
-            return self.new()
-        return Loaded(cast("A", state), snapshot.version, snapshot.position, snapshot.append_id, snapshot.version)
+            return self.new(), None
+        loaded = Loaded(cast("A", state), snapshot.version, snapshot.position, snapshot.append_id, snapshot.version)
+        return loaded, at_version[1:]
 
     def snapshot(self, stream: str, loaded: Loaded[A]) -> Snapshot:
         """A snapshot of this state."""
