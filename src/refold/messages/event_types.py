@@ -103,6 +103,13 @@ class EventTypes:
 
     def decode(self, stored: StoredEvent) -> Recorded[Any]:
         """The recorded event with its typed event. Raises `UnknownEvent`, `DecodeError`."""
+        decode = self._decoders.get(stored.type)
+        if decode is not None:
+            # Once for each event of every read and rebuild, so without a further call; that is left to what goes wrong.
+            try:
+                return Recorded(decode(stored.payload), stored)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
         return Recorded(self.decode_event(stored), stored)
 
     def prepare(
