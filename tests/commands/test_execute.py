@@ -22,6 +22,7 @@ from tests.domain import (
     CloseAccount,
     DepositMoney,
     MoneyDeposited,
+    MoneyWithdrawn,
     OpenAccount,
     WithdrawMoney,
     bank,
@@ -329,3 +330,19 @@ async def test_queries_that_mean_nothing_are_refused(context: Context):
         with pytest.raises(InvalidQuery, match="must be a list"):
             async for _ in context.events(**arguments):
                 pass
+
+
+async def test_what_was_decided_on_a_failed_append_fails_with_it(context: Context):
+    """Somebody else's event brings the stream to the very version that the second command expects: that the first one's
+    event is not there must void it all the same.
+    """
+    await context.execute(deposit(100))
+    _, deposited, withdrawn = await asyncio.gather(
+        context.append("account-42", [MoneyWithdrawn(amount=Decimal(100))]),  # behind the live state's back
+        context.execute(deposit(50)),
+        context.execute(WithdrawMoney(account_id="42", amount=Decimal(150))),
+        return_exceptions=True,
+    )
+    assert not isinstance(deposited, BaseException)
+    assert isinstance(withdrawn, Rejected)
+    assert (await context.load(Account, "42")).balance == 50

@@ -13,7 +13,7 @@ from uuid import UUID
 from refold import faults
 from refold.commands.decision import Decider, Deciders
 from refold.commands.envelope import Envelope
-from refold.commands.live import LiveAggregate, LiveAggregates
+from refold.commands.live import LiveAggregate, LiveAggregates, Staged
 from refold.commands.loading import Loader
 from refold.commands.receipt import Receipt
 from refold.commands.snapshots import SnapshotSaver
@@ -134,7 +134,7 @@ class CommandHandler:
                 surely_fresh = True
                 continue
             try:
-                return await self._append(live, envelope, version, events, name)
+                return await self._append(live, envelope, version, events, name, resting_on)
             except Conflict as conflict:
                 attempt += 1
                 if conflict.actual < live.confirmed.version:
@@ -155,7 +155,13 @@ class CommandHandler:
                 self.snapshots.consider(live)
 
     async def _append(
-        self, live: LiveAggregate[Any], envelope: Envelope, version: int, events: list[Event], name: str
+        self,
+        live: LiveAggregate[Any],
+        envelope: Envelope,
+        version: int,
+        events: list[Event],
+        name: str,
+        resting_on: Staged | None,
     ) -> Receipt:
         prepared: list[NewEvent] = []
         as_read: list[Event] = []
@@ -163,7 +169,11 @@ class CommandHandler:
             new, read_back = self._types.prepare(event, metadata=envelope.metadata, occurred_at=envelope.occurred_at)
             prepared.append(new)
             as_read.append(read_back)
-        append = Append((StreamAppend(live.stream, version, tuple(prepared)),), envelope.id)
+        append = Append(
+            (StreamAppend(live.stream, version, tuple(prepared)),),
+            envelope.id,
+            rests_on=None if resting_on is None else resting_on.append.id,
+        )
         staged = live.stage(append, as_read)
         try:
             faults.at("command.before_append")

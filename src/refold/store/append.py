@@ -77,11 +77,17 @@ class AppendCondition(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True):
-    """All or nothing: events of one or several streams. The same `id` again is stored once, with the first result."""
+    """All or nothing: events of one or several streams. The same `id` again is stored once, with the first result.
+
+    `rests_on` is the id of an append that is under way, whose events end what this one was decided on: its one stream
+    must end with them. The expected version alone would also fit when that append failed and somebody else's events
+    brought the stream to the same version.
+    """
 
     streams: tuple[StreamAppend, ...]
     id: UUID = msgspec.field(default_factory=new_id)
     condition: AppendCondition | None = None
+    rests_on: UUID | None = None
 
     @property
     def size(self) -> int:
@@ -175,6 +181,8 @@ def validate_append(append: Append, *, payload_limit: int) -> tuple[int, int]:
         )
     if append.condition is not None:
         _check_condition(append.condition)
+    if append.rests_on is not None and (len(append.streams) > 1 or append.streams[0].expected < 1):
+        raise InvalidAppend("an append rests on another in its one stream, at an expected version of 1 or more")
     return count, size
 
 

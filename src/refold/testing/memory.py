@@ -156,10 +156,13 @@ class MemoryStore:
 
     def _check(self, append: Append) -> None:
         for part in append.streams:
-            actual = len(self._streams.get(part.stream, ()))
-            if part.expected == ANY or (part.expected == EXISTS and actual) or part.expected == actual:
-                continue
-            raise Conflict(part.stream, expected_in_words(part.expected), actual)
+            positions = self._streams.get(part.stream, [])
+            actual = len(positions)
+            fits = part.expected == ANY or (part.expected == EXISTS and actual) or part.expected == actual
+            if fits and append.rests_on is not None:
+                fits = self._log[positions[-1] - 1].append_id == append.rests_on.bytes
+            if not fits:
+                raise Conflict(part.stream, expected_in_words(part.expected), actual)
         if append.condition is not None:
             for event in self._log[append.condition.after :]:
                 if _matches(event, append.condition.matching):

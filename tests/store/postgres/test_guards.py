@@ -10,7 +10,7 @@ from refold.store.postgres.store import PostgresStore
 from tests.store.postgres.events import append, assert_sound, event, run_sql, whole_log
 
 _APPEND_ONE = "select refold.append_one('s', -1, gen_random_uuid(), 1::smallint, 'T', '{}', '{}', null)"
-_APPEND = """select refold.append(array['s'], array[0], array[gen_random_uuid()], null, array[1], array[1],
+_APPEND = """select refold.append(array['s'], array[0], array[gen_random_uuid()], null, null, array[1], array[1],
     array[-1], array[0], array[0], array[1]::smallint[], array['T'], array['{}'], array['{}'],
     array[null]::bigint[], null, false)"""
 

@@ -95,8 +95,8 @@ async def test_a_long_check_of_a_condition_does_not_hold_the_lock(store: Postgre
             other.execute("set lock_timeout to '50ms'")
             other.execute(
                 """select refold.append(array['s'], array[0], array[gen_random_uuid()],
-                array['{"after": 0, "matching": [{"types": ["Never"], "tags": []}]}']::jsonb[], array[1], array[1],
-                array[-1], array[0], array[0], array[1]::smallint[], array['T'], array['{}'], array['{}'],
+                array['{"after": 0, "matching": [{"types": ["Never"], "tags": []}]}']::jsonb[], null, array[1],
+                array[1], array[-1], array[0], array[0], array[1]::smallint[], array['T'], array['{}'], array['{}'],
                 array[null]::bigint[], null, false)"""
             )
         [(scans,)] = run_sql(fresh_database, "select refold.first_match('{\"matching\": []}', 0, 1)")

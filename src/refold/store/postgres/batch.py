@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import msgspec
 from psycopg import pq
@@ -37,7 +38,7 @@ class AppendStatements:
 
     def __init__(self, address: Address) -> None:
         self.one = address.of("select @schema@.append_one($1, $2, $3, $4, $5, $6, $7, $8)").encode()
-        places = ", ".join(f"${number}" for number in range(1, 17))
+        places = ", ".join(f"${number}" for number in range(1, 18))
         self.many = address.of(f"select @schema@.append({places})").encode()
 
 
@@ -56,7 +57,8 @@ class Batch:
             append = self.appends[0]
             part = append.streams[0]
             event = part.events[0]
-            if append.condition is None and not event.tags and len(append.streams) == 1 and len(part.events) == 1:
+            plain = append.condition is None and append.rests_on is None and not event.tags
+            if plain and len(append.streams) == 1 and len(part.events) == 1:
                 self._streams[part.stream] = 1
                 return statements.one, [
                     wire.text(part.stream),
@@ -84,9 +86,13 @@ class Batch:
         tagged: list[str | None] = []
         streams, floors, lengths = self._streams, self._floors, self._lengths
         conditional = False
+        together = True
+        bases: list[bytes | None] = []
+        before: set[UUID] = set()
         for append_number, append in enumerate(self.appends, start=1):
             index = 0
             conditional = conditional or append.condition is not None
+            bases.append(None if append.rests_on is None else append.rests_on.bytes)
             for part in append.streams:
                 stream_number = streams.get(part.stream)
                 check = part.expected
@@ -95,6 +101,9 @@ class Batch:
                     floors.append(max(check, 0))
                     lengths.append(0)
                 length = lengths[stream_number - 1]
+                # Deciding all together, the server looks only at what stood in the log before.
+                if length and append.rests_on is not None and append.rests_on not in before:
+                    together = False
                 for event in part.events:
                     of_append.append(append_number)
                     of_stream.append(stream_number)
@@ -111,6 +120,7 @@ class Batch:
                     occurred.append(event.occurred_at)
                     tagged.append(_array(event.tags) if event.tags else None)
                 lengths[stream_number - 1] = length
+            before.add(append.id)
         ids = [append.id.bytes for append in self.appends]
         return [
             wire.texts(list(streams)),
@@ -119,6 +129,7 @@ class Batch:
             wire.documents_or_null([_document(append.condition) for append in self.appends])
             if conditional
             else wire.documents_or_null([]),
+            wire.uuids_or_null(bases),
             wire.integers(of_append),
             wire.integers(of_stream),
             wire.bigints(expected),
@@ -131,7 +142,7 @@ class Batch:
             wire.bigints(occurred),
             wire.texts_or_null(tagged),
             # An id that is given twice can only be seen once its first append is in the log.
-            wire.boolean(len(of_append) > _ONE_BY_ONE and len(set(ids)) == len(ids)),
+            wire.boolean(together and len(of_append) > _ONE_BY_ONE and len(before) == len(ids)),
         ]
 
     def verdicts(self, result: pq.abc.PGresult) -> list[Verdict]:

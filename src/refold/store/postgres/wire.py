@@ -25,6 +25,7 @@ __all__ = [
     "texts_or_null",
     "uuid",
     "uuids",
+    "uuids_or_null",
     "varchar",
     "varchars",
 ]
@@ -178,6 +179,11 @@ def varchars(values: Sequence[bytes]) -> Parameter:
 def uuids(values: Sequence[bytes]) -> Parameter:
     """An array of UUIDs, from their 16 bytes."""
     return _variable(_UUID, values, len(values))
+
+
+def uuids_or_null(values: Sequence[bytes | None]) -> Parameter:
+    """An array of UUIDs; None is NULL. NULL altogether when all of them are None."""
+    return _nullable(_UUID, values)
 
 
 def read_bigints(value: bytes) -> list[int]:

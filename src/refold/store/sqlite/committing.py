@@ -43,6 +43,7 @@ _VERSIONS = (
     "select s.value, coalesce((select max(e.version) from events e where e.stream = s.value), 0) from json_each(?) s"
 )
 _HEAD = "select position, recorded_at from events order by position desc limit 1"
+_LAST_OF_STREAM = "select append_id from events where stream = ? and version = ?"
 
 
 @contextmanager
@@ -76,6 +77,7 @@ class _Batch:
         self._rows: list[tuple[Any, ...]] = []
         self._tags: list[tuple[str, int]] = []
         self._results: dict[UUID, AppendResult] = {}
+        self._last_of_stream: dict[str, bytes] = {}
         self.accepted: list[StoredEvent] = []
 
     def append(self, append: Append, *, keep_events: bool) -> AppendResult:
@@ -104,11 +106,20 @@ class _Batch:
             actual = self._versions[part.stream]
             if part.expected != actual and part.expected != ANY and not (part.expected == EXISTS and actual):
                 raise Conflict(part.stream, expected_in_words(part.expected), actual)
+            if append.rests_on is not None and self._last_append(part.stream, actual) != append.rests_on.bytes:
+                raise Conflict(part.stream, expected_in_words(part.expected), actual)
         if append.condition is not None:
             self.flush()
             found = _first_match(self._connection, append.condition)
             if found is not None:
                 raise ConditionFailed(append.condition.after, found)
+
+    def _last_append(self, stream: str, version: int) -> bytes | None:
+        staged = self._last_of_stream.get(stream)
+        if staged is not None:
+            return staged
+        row = self._connection.execute(_LAST_OF_STREAM, (stream, version)).fetchone()
+        return row[0] if row else None
 
     def _stage(self, append: Append, keep_events: bool) -> AppendResult:
         start = self.head + 1
@@ -159,6 +170,7 @@ class _Batch:
                     )
                 index += 1
             versions[stream] = self._versions[stream] = version
+            self._last_of_stream[stream] = id_bytes
         self.head = position
         return AppendResult(append.id, start, position, versions, self.recorded_at)
 

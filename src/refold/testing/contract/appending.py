@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refold.errors import Conflict
+from refold.errors import Conflict, InvalidAppend
 from refold.messages.recorded import NewEvent
 from refold.store.append import ANY, EXISTS, NO_STREAM, AppendResult
 from refold.store.event_store import EventStore
@@ -113,6 +113,56 @@ class Appending:
         for number, outcome in enumerate(outcomes[5:10], start=5):
             assert isinstance(outcome, Conflict)
             assert (outcome.expected, outcome.actual) == (number + 1, 5)
+
+    @pytest.mark.parametrize("others", [0, 10])
+    async def test_what_rests_on_an_append_needs_its_events(self, store: EventStore, others: int) -> None:
+        """The versions fit, but where the append that failed would have put its event stands somebody else's."""
+        failing = append_of(part("hot-1", event(1), expected=7))
+        resting = append_of(part("hot-1", event(2), expected=1), rests_on=failing)
+        on_top = append_of(part("hot-1", event(3), expected=2), rests_on=resting)
+        cold = [append_of(part(f"cold-{n}", event(n), expected=0)) for n in range(others)]
+        somebody = append_of(part("hot-1", event(4)))
+        outcomes = await asyncio.gather(
+            *(store.append(each) for each in [somebody, failing, resting, on_top, *cold]), return_exceptions=True
+        )
+        assert [isinstance(outcome, AppendResult) for outcome in outcomes] == [True, *[False] * 3, *[True] * others]
+        assert all(isinstance(outcome, Conflict) for outcome in outcomes[1:4])
+        with pytest.raises(Conflict):  # also when the failed one was answered long ago
+            await store.append(resting)
+        last = append_of(part("hot-1", event(5), expected=1), rests_on=somebody)
+        assert (await store.append(last)).versions == {"hot-1": 2}
+
+    @pytest.mark.parametrize("before", [0, 3])
+    @pytest.mark.parametrize("stored", [True, False])
+    async def test_a_chain_may_rest_on_an_earlier_commit(self, store: EventStore, before: int, stored: bool) -> None:
+        ground = append_of(part("hot-1", event(0)))
+        await store.append(ground if stored else append_of(part("hot-1", event(0))))
+        for n in range(before):
+            await store.append(append_of(part("hot-1", event(n))))
+        chain = [append_of(part("hot-1", event(1), expected=1), rests_on=ground)]
+        for n in range(2, 12):
+            chain.append(append_of(part("hot-1", event(n), expected=n), rests_on=chain[-1]))
+        outcomes = await asyncio.gather(*(store.append(each) for each in chain), return_exceptions=True)
+        fits = stored and not before
+        assert {type(outcome) for outcome in outcomes} == {AppendResult if fits else Conflict}
+        assert await store.stream_version("hot-1") == (12 if fits else 1 + before)
+
+    async def test_somebody_else_may_stand_where_a_chain_begins(self, store: EventStore) -> None:
+        failed = append_of(part("hot-1", event(0), expected=0))
+        outcomes = await asyncio.gather(
+            *(store.append(append_of(part(f"cold-{n}", event(n)))) for n in range(5)),
+            store.append(append_of(part("hot-1", event(1)))),
+            store.append(append_of(part("hot-1", event(2), expected=1), rests_on=failed)),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes[-1], Conflict)
+        assert await store.stream_version("hot-1") == 1
+
+    async def test_an_append_of_several_streams_rests_on_no_other(self, store: EventStore) -> None:
+        ground = append_of(part("a-1"))
+        for parts in ([part("a-1", expected=1), part("b-1", expected=0)], [part("a-1")], [part("a-1", expected=0)]):
+            with pytest.raises(InvalidAppend, match="rests on another"):
+                await store.append(append_of(*parts, rests_on=ground))
 
     async def test_racers_for_one_version_have_one_winner(self, store: EventStore) -> None:
         outcomes = await asyncio.gather(

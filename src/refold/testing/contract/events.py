@@ -21,9 +21,14 @@ def part(stream: str, *events: NewEvent, expected: int = ANY) -> StreamAppend:
     return StreamAppend(stream, expected, events or (event(),))
 
 
-def append_of(*parts: StreamAppend, id: UUID | None = None, condition: AppendCondition | None = None) -> Append:
+def append_of(
+    *parts: StreamAppend,
+    id: UUID | None = None,
+    condition: AppendCondition | None = None,
+    rests_on: Append | None = None,
+) -> Append:
     """An append of these parts."""
-    return Append(parts, id or new_id(), condition)
+    return Append(parts, id or new_id(), condition, None if rests_on is None else rests_on.id)
 
 
 def matching(*tags: str, types: tuple[str, ...] = (), after: int = 0) -> AppendCondition:

@@ -86,6 +86,8 @@ $$;
 --   floors      a version that each of them has at least when its first expectation holds (0: not known); bounds the search for its version
 --   ids         the id of each append
 --   conditions  the condition of each append, NULL for those without; NULL altogether when no append has one
+--   bases       the id of the append whose events its one stream must end with, NULL for those without; NULL altogether when no append
+--               has one. Decided all together, it is the caller who answers for those that do not stand first in their stream.
 -- and, for each event:
 --   of_append, of_stream   which of the ids and of the streams
 --   expected    the expected version of its stream (-1 any, -2 exists), or -3 when it is not the append's first event of this stream
@@ -104,6 +106,7 @@ create function @schema@.append(
     floors bigint[],
     ids uuid[],
     conditions jsonb[],
+    bases uuid[],
     of_append integer[],
     of_stream integer[],
     expected bigint[],
@@ -179,6 +182,15 @@ begin
                 else current_versions[x.of_stream] + x.ahead = x.expected
             end
         ) into fits from unnest(expected, of_stream, ahead) as x (expected, of_stream, ahead);
+        if fits and bases is not null then
+            fits := not exists (
+                select from unnest(expected, of_append, of_stream, ahead) as x (expected, of_append, of_stream, ahead)
+                where x.ahead = 0 and x.expected <> -3 and bases[x.of_append] is not null and not exists (
+                    select from @schema@.events e
+                    where e.stream = streams[x.of_stream] and e.version = x.expected and e.append_id = bases[x.of_append]
+                )
+            );
+        end if;
         if fits and not exists (select from @schema@.events e where e.append_index = 0 and e.append_id = any (ids)) then
             insert into @schema@.events (
                 position, recorded_at, occurred_at, append_id, version, append_index, schema_version,
@@ -225,6 +237,13 @@ begin
                     when -2 then current_version > 0
                     else current_version = expected[event_number]
                 end;
+                if fits and bases[append_number] is not null then
+                    fits := exists (
+                        select from @schema@.events e
+                        where e.stream = streams[of_stream[event_number]] and e.version = current_version
+                            and e.append_id = bases[append_number]
+                    );
+                end if;
                 if not fits then
                     select e.version into current_version from @schema@.events e
                     where e.stream = streams[of_stream[event_number]] order by e.version desc limit 1;
@@ -327,7 +346,7 @@ begin
         return array[0, head, recorded, current_version];
     end if;
     return @schema@.append(
-        array[to_stream], array[0::bigint], array[id], null, array[1], array[1], array[expected], array[0], array[0],
+        array[to_stream], array[0::bigint], array[id], null, null, array[1], array[1], array[expected], array[0], array[0],
         array[event_schema_version], array[event_type], array[event_payload], array[event_metadata],
         array[event_occurred], null, false
     );
@@ -338,6 +357,6 @@ revoke all on function @schema@.lock_log() from public;
 revoke all on function @schema@.append_one(text, bigint, uuid, smallint, text, varchar, varchar, bigint) from public;
 revoke all on function @schema@.first_match(jsonb, bigint, bigint) from public;
 revoke all on function @schema@.append(
-    text[], bigint[], uuid[], jsonb[], integer[], integer[], bigint[], integer[], integer[], smallint[], text[], varchar[],
+    text[], bigint[], uuid[], jsonb[], uuid[], integer[], integer[], bigint[], integer[], integer[], smallint[], text[], varchar[],
     varchar[], bigint[], text[], boolean
 ) from public;
