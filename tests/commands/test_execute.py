@@ -14,6 +14,7 @@ import pytest
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
 from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
+from refold.store.append import Append, AppendResult
 from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
 from tests.domain import (
@@ -346,3 +347,41 @@ async def test_what_was_decided_on_a_failed_append_fails_with_it(context: Contex
     assert not isinstance(deposited, BaseException)
     assert isinstance(withdrawn, Rejected)
     assert (await context.load(Account, "42")).balance == 50
+
+
+class Write(Command):
+    page_id: str
+    lines: list[str]
+
+
+class Written(Event):
+    lines: list[str]
+
+
+class Page(Aggregate, stream="page", id="page_id"):
+    lines: list[str] = []
+
+    @decide
+    def write(self, command: Write) -> Written:
+        return Written(lines=command.lines)
+
+    @evolve
+    def written(self, event: Written) -> None:
+        self.lines = self.lines + event.lines
+
+
+async def test_results_that_come_out_of_order_are_folded_in_order():
+    class LateForTheFirst(MemoryStore):
+        """Postgres looks up the first result of a repeated append, while the batch after it is answered."""
+
+        async def append(self, append: Append) -> AppendResult:
+            result = await super().append(append)
+            if result.first == 1:
+                await asyncio.sleep(0.01)
+            return result
+
+    async with App("pages", aggregates=[Page]).connect(LateForTheFirst()) as pages:
+        await asyncio.gather(*(pages.execute(Write(page_id="1", lines=[line])) for line in "abc"))
+        live = pages._commands.live("page-1", Page)
+        assert live.confirmed.state == await pages.load(Page, "1") == Page(lines=["a", "b", "c"])
+        assert (live.confirmed.version, live.confirmed.position) == (3, 3)

@@ -36,6 +36,7 @@ class Staged(msgspec.Struct, eq=False):
     events: list[Event]
     epoch: int
     settled: asyncio.Future[bool]
+    result: AppendResult | None = None
 
 
 class LiveAggregate(Generic[A]):
@@ -92,11 +93,18 @@ class LiveAggregate(Generic[A]):
 
     def confirm(self, staged: Staged, result: AppendResult) -> None:
         """The append of these events is in the log."""
+        staged.result = result
         if not staged.settled.done():
             staged.settled.set_result(True)
         if staged.epoch != self._epoch:
             return  # something before it failed, so the confirmed state misses events: it is stale and will be read
-        self._staged.popleft()
+        # One batch may be settled while the next one is answered; whatever the order, events are folded in theirs.
+        while self._staged and (first := self._staged[0].result) is not None:
+            self._fold(self._staged.popleft(), first)
+        if not self._staged:
+            self._drop_tip()
+
+    def _fold(self, staged: Staged, result: AppendResult) -> None:
         self._ahead -= len(staged.events)
         confirmed = self.confirmed
         new = staged.append.streams[0].events
@@ -108,8 +116,6 @@ class LiveAggregate(Generic[A]):
         confirmed.version += len(new)
         confirmed.position = result.last
         confirmed.append_id = staged.append.id.bytes
-        if not self._staged:
-            self._drop_tip()
 
     def fail(self, staged: Staged) -> None:
         """The append of these events did not succeed, or its outcome is not known: what was decided on top of it is
