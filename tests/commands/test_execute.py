@@ -367,7 +367,10 @@ class Page(Aggregate, stream="page", id="page_id"):
 
     @evolve
     def written(self, event: Written) -> None:
-        self.lines = self.lines + event.lines
+        if self.lines:
+            self.lines += event.lines
+        else:
+            self.lines = event.lines
 
 
 async def test_results_that_come_out_of_order_are_folded_in_order():
@@ -385,3 +388,16 @@ async def test_results_that_come_out_of_order_are_folded_in_order():
         live = pages._commands.live("page-1", Page)
         assert live.confirmed.state == await pages.load(Page, "1") == Page(lines=["a", "b", "c"])
         assert (live.confirmed.version, live.confirmed.position) == (3, 3)
+
+
+async def test_no_fold_changes_an_event_that_another_fold_or_the_caller_holds():
+    """The first event's list becomes the state's, and the second event is added to it."""
+    async with App("pages", aggregates=[Page]).connect(MemoryStore()) as pages:
+        receipts = await asyncio.gather(*(pages.execute(Write(page_id="1", lines=[line])) for line in "abc"))
+        await pages.execute(Write(page_id="1", lines=["d"]))
+        assert pages._commands.live("page-1", Page).confirmed.state == Page(lines=["a", "b", "c", "d"])
+        assert [receipt.events for receipt in receipts] == [(Written(lines=[line]),) for line in "abc"]
+        async with pages.transaction() as unit:
+            first = await unit.command(Write(page_id="2", lines=["a"]))
+            await unit.command(Write(page_id="2", lines=["b"]))
+        assert first == (Written(lines=["a"]),)

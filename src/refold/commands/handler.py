@@ -174,7 +174,7 @@ class CommandHandler:
             envelope.id,
             rests_on=None if resting_on is None else resting_on.append.id,
         )
-        staged = live.stage(append, as_read)
+        staged = live.stage(append)
         try:
             faults.at("command.before_append")
             result = await self._store.append(append)

@@ -18,8 +18,7 @@ import msgspec
 from refold.commands.loading import Loaded, Loader
 from refold.errors import FoldFailed
 from refold.folds.aggregate import Aggregate
-from refold.messages.event import Event
-from refold.messages.recorded import NewEvent, Recorded, StoredEvent
+from refold.messages.recorded import NewEvent, StoredEvent
 from refold.store.append import Append, AppendResult
 
 __all__ = ["LiveAggregate", "LiveAggregates", "Staged"]
@@ -28,12 +27,11 @@ A = TypeVar("A", bound=Aggregate)
 
 
 class Staged(msgspec.Struct, eq=False):
-    """Events that were decided and are on their way into the log. `epoch` tells whether what they were decided on still
+    """Decided events that are on their way into the log. `epoch` tells whether what they were decided on still
     holds.
     """
 
     append: Append
-    events: list[Event]
     epoch: int
     settled: asyncio.Future[bool]
     result: AppendResult | None = None
@@ -52,7 +50,7 @@ class LiveAggregate(Generic[A]):
         self._staged: deque[Staged] = deque()
         self._ahead = 0
         self._tip: A | None = None
-        self._not_on_tip: list[Event] = []
+        self._not_on_tip: list[NewEvent] = []
         self._epoch = 0
         # A handler that wants position or time cannot fold an event that has none yet.
         self.can_run_ahead = not any(handler.wants_recorded for handler in loader.definition.evolves.values())
@@ -73,22 +71,22 @@ class LiveAggregate(Generic[A]):
             return self.confirmed.state, self.confirmed.version
         if self._tip is None:
             self._tip = copy.deepcopy(self.confirmed.state)
-            self._not_on_tip = [event for staged in self._staged for event in staged.events]
+            self._not_on_tip = [event for staged in self._staged for event in staged.append.streams[0].events]
         try:
-            for event in self._not_on_tip:
-                self._tip = self.loader.fold.apply(self._tip, event, _NOT_RECORDED)
+            # Each fold decodes events of its own: an evolve method may keep a list of its event, and change it later.
+            self._tip = self.loader.fold.fold_ahead(self._tip, self._not_on_tip)
         except FoldFailed:
             self._tip = None  # half-folded; it is made anew when it is asked for again
             raise
         self._not_on_tip.clear()
         return self._tip, self.confirmed.version + self._ahead
 
-    def stage(self, append: Append, events: list[Event]) -> Staged:
+    def stage(self, append: Append) -> Staged:
         """Puts decided events on top. The caller appends them next, without waiting for anything in between."""
-        staged = Staged(append, events, self._epoch, asyncio.get_running_loop().create_future())
+        staged = Staged(append, self._epoch, asyncio.get_running_loop().create_future())
         self._staged.append(staged)
-        self._ahead += len(events)
-        self._not_on_tip += events
+        self._ahead += append.size
+        self._not_on_tip += append.streams[0].events
         return staged
 
     def confirm(self, staged: Staged, result: AppendResult) -> None:
@@ -105,14 +103,18 @@ class LiveAggregate(Generic[A]):
             self._drop_tip()
 
     def _fold(self, staged: Staged, result: AppendResult) -> None:
-        self._ahead -= len(staged.events)
         confirmed = self.confirmed
         new = staged.append.streams[0].events
-        for index, (event, stored) in enumerate(zip(staged.events, new, strict=True)):
-            recorded = _recorded(
-                event, stored, self.stream, confirmed.version + 1 + index, index, staged.append, result
-            )
-            confirmed.state = self.loader.fold.apply(confirmed.state, event, recorded)
+        self._ahead -= len(new)
+        if self.can_run_ahead:
+            confirmed.state = self.loader.fold.fold_ahead(confirmed.state, new)
+        else:
+            version = confirmed.version + 1
+            stored = [
+                _stored(event, self.stream, version + index, index, staged.append, result)
+                for index, event in enumerate(new)
+            ]
+            confirmed.state = self.loader.fold.fold(confirmed.state, stored)
         confirmed.version += len(new)
         confirmed.position = result.last
         confirmed.append_id = staged.append.id.bytes
@@ -161,10 +163,8 @@ class LiveAggregate(Generic[A]):
         self.confirmed = confirmed
 
 
-def _recorded(
-    event: Event, new: NewEvent, stream: str, version: int, index: int, append: Append, result: AppendResult
-) -> Recorded[Any]:
-    stored = StoredEvent(
+def _stored(new: NewEvent, stream: str, version: int, index: int, append: Append, result: AppendResult) -> StoredEvent:
+    return StoredEvent(
         result.first + index,
         stream,
         version,
@@ -178,11 +178,6 @@ def _recorded(
         index,
         new.tags,
     )
-    return Recorded(event, stored)
-
-
-# Stands in for what is not recorded yet; no handler sees it, see can_run_ahead.
-_NOT_RECORDED: Recorded[Any] = Recorded(None, StoredEvent(0, "", 0, "", 1, b"", b"{}", 0, None, b"", 0))
 
 
 class LiveAggregates:

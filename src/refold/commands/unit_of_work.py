@@ -14,7 +14,6 @@ from refold.errors import InvalidCommand
 from refold.folds.aggregate import Aggregate
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
-from refold.messages.recorded import Recorded, StoredEvent
 from refold.store.append import ANY, Append, AppendCondition, AppendResult, StreamAppend
 from refold.store.event_store import StoreTransaction
 
@@ -115,12 +114,7 @@ class UnitOfWork:
         if any(handler.wants_recorded for handler in decider.definition.evolves.values()):
             self._waiting_for_the_commit.add(stream)
             return tuple(event for _, event in prepared)
-        state = copy.deepcopy(state)
-        for offset, (new, event) in enumerate(prepared, start=1):
-            stored = StoredEvent(
-                0, stream, version + offset, new.type, new.schema_version, new.payload, new.metadata, 0, None, b"", 0
-            )
-            state = loader.fold.apply(state, event, Recorded(event, stored))
+        state = loader.fold.fold_ahead(copy.deepcopy(state), [new for new, _ in prepared])
         self._states[stream] = (state, version + len(prepared))
         return tuple(event for _, event in prepared)
 

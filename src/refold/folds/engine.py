@@ -17,7 +17,7 @@ from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.read_model import Deleted, ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event import Event
 from refold.messages.event_types import EventTypes
-from refold.messages.recorded import Recorded, StoredEvent
+from refold.messages.recorded import NewEvent, Recorded, StoredEvent
 
 __all__ = ["AggregateFold", "RowFold"]
 
@@ -72,6 +72,20 @@ class AggregateFold(Generic[A]):
                 ) from problem
             if after is not None:
                 state = after
+        return state
+
+    def fold_ahead(self, state: A, events: Iterable[NewEvent]) -> A:
+        """The state after events that are prepared and not recorded yet; no handler may want their positions."""
+        for new in events:
+            known = self._by_name.get(new.type)
+            if known is not None:
+                decode, function, _ = known
+                try:
+                    after = function(state, decode(new.payload))
+                except Exception as problem:
+                    raise FoldFailed(f"{self._name} cannot fold event {new.type!r}: {problem!r}") from problem
+                if after is not None:
+                    state = after
         return state
 
     def apply(self, state: A, event: Event, recorded: Recorded[Any]) -> A:
