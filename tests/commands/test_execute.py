@@ -14,6 +14,7 @@ import pytest
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
 from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
+from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
@@ -401,3 +402,45 @@ async def test_no_fold_changes_an_event_that_another_fold_or_the_caller_holds():
             first = await unit.command(Write(page_id="2", lines=["a"]))
             await unit.command(Write(page_id="2", lines=["b"]))
         assert first == (Written(lines=["a"]),)
+
+
+async def test_a_conflict_that_comes_late_leaves_what_was_staged_since_alone():
+    class LateConflict(MemoryStore):
+        """The second command hears late that it failed, and gives up while it reads the stream again."""
+
+        async def append(self, append: Append) -> AppendResult:
+            try:
+                result = await super().append(append)
+            except Conflict:
+                if b"second" in append.streams[0].events[0].payload:
+                    await others_are_done.wait()
+                raise
+            if result.first == 4:
+                others_are_done.set()
+                await given_up.wait()  # it is in the log, and not confirmed yet
+            return result
+
+        async def read_stream(self, *args: Any, **options: Any) -> list[StoredEvent]:
+            if others_are_done.is_set() and not given_up.is_set():
+                second.cancel()
+                given_up.set()
+                await asyncio.sleep(1)
+            return await super().read_stream(*args, **options)
+
+    others_are_done, given_up = asyncio.Event(), asyncio.Event()
+    async with App("pages", aggregates=[Page]).connect(LateConflict()) as pages:
+        await pages.execute(Write(page_id="1", lines=["a"]))
+        somebody = asyncio.create_task(pages.append("page-1", [Written(lines=["b"])]))
+        await asyncio.sleep(0)
+        first = asyncio.create_task(pages.execute(Write(page_id="1", lines=["first"])))
+        second = asyncio.create_task(pages.execute(Write(page_id="1", lines=["second"])))
+        await asyncio.gather(somebody, first)
+        third = asyncio.create_task(pages.execute(Write(page_id="1", lines=["third"])))
+        await asyncio.wait([second, third], timeout=0.1)
+        second.cancel()
+        given_up.set()
+        await third
+        await pages.execute(Write(page_id="1", lines=["fourth"]))
+        live = pages._commands.live("page-1", Page)
+        assert live.confirmed.state == await pages.load(Page, "1")
+        assert live.confirmed.state.lines[:4] == ["a", "b", "first", "third"]

@@ -137,7 +137,8 @@ class CommandHandler:
                 return await self._append(live, envelope, version, events, name, resting_on)
             except Conflict as conflict:
                 attempt += 1
-                if conflict.actual < live.confirmed.version:
+                # Not while others rest on it: then this conflict came late, and tells of a time before them.
+                if conflict.actual < live.confirmed.version and not live.busy:
                     live.start_over()
                 if attempt >= _ATTEMPTS:
                     raise
