@@ -444,3 +444,15 @@ async def test_a_conflict_that_comes_late_leaves_what_was_staged_since_alone():
         live = pages._commands.live("page-1", Page)
         assert live.confirmed.state == await pages.load(Page, "1")
         assert live.confirmed.state.lines[:4] == ["a", "b", "first", "third"]
+
+
+async def test_who_joined_a_caller_that_is_cancelled_executes_the_command_itself(context: Context):
+    await context.execute(deposit(100))
+    tasks = [asyncio.create_task(context.execute(deposit(7), command_id="once")) for _ in range(4)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    tasks[2].cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(outcome, asyncio.CancelledError) for outcome in outcomes] == [True, False, True, False]
+    assert repr(outcomes[1]) == repr(outcomes[3])
+    assert (await context.load(Account, "42")).balance == 107

@@ -78,9 +78,14 @@ class CommandHandler:
             return await self._execute(command, envelope, decider, stream)
         # Another command under the same id, by mistake, must not get this one's receipt.
         same = (envelope.id, stream, type(command))
-        under_way = self._executing.get(same)
-        if under_way is not None:
-            return await asyncio.shield(under_way)
+        while (under_way := self._executing.get(same)) is not None:
+            try:
+                return await asyncio.shield(under_way)
+            except asyncio.CancelledError:
+                # Either this caller is cancelled, or the one that it joined, whose place it then takes.
+                task = asyncio.current_task()
+                if not under_way.cancelled() or (task is not None and task.cancelling()):
+                    raise
         mine = self._executing[same] = asyncio.get_running_loop().create_future()
         mine.add_done_callback(_look_at)
         try:
