@@ -456,3 +456,24 @@ async def test_who_joined_a_caller_that_is_cancelled_executes_the_command_itself
     assert [isinstance(outcome, asyncio.CancelledError) for outcome in outcomes] == [True, False, True, False]
     assert repr(outcomes[1]) == repr(outcomes[3])
     assert (await context.load(Account, "42")).balance == 107
+
+
+async def test_nothing_to_do_is_said_soon_on_a_stream_that_never_rests(context: Context):
+    async def deposit_for_ever() -> None:
+        while True:
+            await context.execute(deposit(1))
+
+    await context.execute(CloseAccount(account_id="42"))
+    busy = [asyncio.create_task(deposit_for_ever()) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    try:
+        for _ in range(5):
+            receipt = await asyncio.wait_for(context.execute(CloseAccount(account_id="42")), 5)
+            assert receipt.events == ()
+            assert [each.version for each in await context.history("account-42")][
+                receipt.position - 1
+            ] == receipt.version
+    finally:
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)

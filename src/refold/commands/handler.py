@@ -132,10 +132,12 @@ class CommandHandler:
                 surely_fresh = True
                 continue
             if not events:
+                # On a stream that never rests, what it was decided on is proven only by the commit of what it rests on.
+                if resting_on is not None and await asyncio.shield(resting_on.settled):
+                    assert resting_on.result is not None
+                    return await self._nothing_happened(envelope, stream, name, version, resting_on.result.last)
                 if resting_on is None and surely_fresh:
-                    return await self._nothing_happened(live, envelope, stream, name)
-                if resting_on is not None:
-                    await asyncio.shield(resting_on.settled)
+                    return await self._nothing_happened(envelope, stream, name, version, live.confirmed.position)
                 surely_fresh = True
                 continue
             try:
@@ -229,12 +231,14 @@ class CommandHandler:
             tuple(self._types.decode_event(event) for event in recorded),
         )
 
-    async def _nothing_happened(self, live: LiveAggregate[Any], envelope: Envelope, stream: str, name: str) -> Receipt:
+    async def _nothing_happened(
+        self, envelope: Envelope, stream: str, name: str, version: int, position: int
+    ) -> Receipt:
         first = await self._first_receipt(envelope, stream, name)
         if first is not None:
             return first
         head = await self._store.head()
-        return Receipt(envelope.id, stream, live.confirmed.version, live.confirmed.position, head.recorded_at, ())
+        return Receipt(envelope.id, stream, version, position, head.recorded_at, ())
 
 
 def _look_at(done: asyncio.Future[Receipt]) -> None:
