@@ -11,8 +11,8 @@ import pytest
 from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
 from refold.app import Context
 from refold.commands.unit_of_work import UnitOfWork
-from refold.errors import InvalidCommand, StoreError
-from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney, bank
+from refold.errors import AlreadyAppended, InvalidCommand, StoreError
+from tests.domain import Account, CloseAccount, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney, bank
 
 INSERT = "insert into customers values ('alice')"
 SELECT = "select name from customers"
@@ -35,6 +35,25 @@ async def test_rows_and_events_are_committed_together(sql: Context):
     assert (await sql.load(Account, "43")).balance == 4
     assert [each.version for each in await sql.history("account-42")] == [1, 2, 3]
     assert {each.metadata.actor for each in await sql.history("account-42")} == {"alice"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        OpenAccount(account_id="42", owner="alice"),  # the second time it would be refused
+        CloseAccount(account_id="42"),  # there would be nothing to do
+        DepositMoney(account_id="42", amount=Decimal(4)),
+    ],
+)
+async def test_a_unit_that_is_repeated_is_done_once(sql: Context, command: Command):
+    async with sql.transaction() as unit:
+        await unit.command(command, command_id="once")
+    with pytest.raises(AlreadyAppended):
+        async with sql.transaction() as unit:
+            await unit.execute(INSERT)
+            await unit.command(command, command_id="once")
+    assert await names(sql) == []
+    assert (await sql.store.head()).position == 1
 
 
 async def test_an_exception_rolls_both_back(sql: Context):

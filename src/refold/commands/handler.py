@@ -17,7 +17,7 @@ from refold.commands.live import LiveAggregate, LiveAggregates, Staged
 from refold.commands.loading import Loader
 from refold.commands.receipt import Receipt
 from refold.commands.snapshots import SnapshotSaver
-from refold.errors import Conflict, FoldFailed, InvalidCommand, Rejected
+from refold.errors import AlreadyAppended, Conflict, FoldFailed, InvalidCommand, Rejected
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
@@ -205,6 +205,11 @@ class CommandHandler:
         return Receipt(
             envelope.id, live.stream, result.versions[live.stream], result.last, result.recorded_at, tuple(as_read)
         )
+
+    async def refuse_repetition(self, envelope: Envelope) -> None:
+        """Raises `AlreadyAppended` when the caller gave the id and the log has its events."""
+        if envelope.given and await self._store.find_append(envelope.id.bytes) is not None:
+            raise AlreadyAppended(envelope.id)
 
     async def _first_receipt(self, envelope: Envelope, stream: str, name: str) -> Receipt | None:
         """The receipt of an earlier execution of this command, when its caller gave the id and the log has it."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from refold.commands.envelope import sealed
 from refold.commands.handler import CommandHandler
-from refold.errors import InvalidCommand
+from refold.errors import InvalidCommand, Rejected
 from refold.folds.aggregate import Aggregate
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
@@ -75,7 +75,7 @@ class UnitOfWork:
         unit.
 
         Raises `Rejected`, `InvalidCommand`, `UnknownCommand`; leave the block by the exception to roll back. A command
-        id that was executed before raises `AlreadyAppended` where the block ends.
+        id that was executed before raises `AlreadyAppended`, here or where the block ends.
         """
         decider = self._commands.deciders.of(command)
         valid = decider.validated(command)
@@ -91,9 +91,6 @@ class UnitOfWork:
                 "events, which have no position and time before the commit; give a second command for the stream a "
                 "unit of its own"
             )
-        decided = decider.decide(state, valid)
-        if not decided:
-            return ()
         envelope = sealed(
             command=type(valid).__message_name__,
             command_id=command_id,
@@ -104,6 +101,16 @@ class UnitOfWork:
             data=data,
             occurred_at=occurred_at,
         )
+        try:
+            decided = decider.decide(state, valid)
+        except Rejected:
+            # Done before, it is refused because of what it did then; with nothing to do, the rest of the block would be
+            # committed a second time.
+            await self._commands.refuse_repetition(envelope)
+            raise
+        if not decided:
+            await self._commands.refuse_repetition(envelope)
+            return ()
         prepared = [
             self._types.prepare(event, metadata=envelope.metadata, occurred_at=envelope.occurred_at)
             for event in decided
