@@ -167,6 +167,26 @@ async def test_unknown_commands_and_wrong_fields_are_named(context: Context):
     assert (await context.store.head()).position == 0
 
 
+async def test_a_number_in_a_command_that_would_become_null_is_refused():
+    class Measure(Command):
+        thing_id: str
+        value: float | None
+
+    class Measured(Event):
+        value: float | None
+
+    class Gauge(Aggregate, stream="gauge", id="thing_id"):
+        @decide
+        def measure(self, command: Measure) -> Measured:
+            return Measured(value=command.value)
+
+    async with App("gauges", aggregates=[Gauge]).connect(MemoryStore()) as gauges:
+        with pytest.raises(InvalidCommand, match="JSON has no word for the number nan"):
+            await gauges.execute(Measure(thing_id="1", value=float("nan")))
+        with pytest.raises(InvalidAppend, match="no text that can be stored"):
+            await gauges.execute(Measure(thing_id="1", value=1.5), command_id="\ud800")
+
+
 @pytest.mark.parametrize("account", ["", "a\x00b", "tab\t", "x" * 300, "\ud800"])
 async def test_ids_that_make_no_stream_are_refused(context: Context, account: str):
     with pytest.raises((InvalidAppend, InvalidCommand)):

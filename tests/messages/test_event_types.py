@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from refold import Event
 from refold.errors import DecodeError, InvalidAppend, InvalidQuery, PayloadTooLarge, UnknownEvent
 from refold.messages.event_types import EventTypes
 from refold.messages.ids import as_uuid, new_id
+from refold.messages.metadata import Metadata, encode_metadata
 from refold.messages.recorded import StoredEvent, from_microseconds, to_microseconds
 
 
@@ -54,6 +55,33 @@ def test_a_field_of_the_wrong_type_is_refused():
 def test_lone_surrogates_are_refused():
     with pytest.raises(InvalidAppend, match="cannot be stored"):
         types.prepare(Noted(text="\ud800"))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_would_become_null_is_refused(number: float):
+    for anything in (number, {"a": [number]}, {number: 1}, (1, {"b": number})):
+        with pytest.raises(InvalidAppend, match="JSON has no word for the number"):
+            types.prepare(Noted(text="x", anything=anything))
+    with pytest.raises(InvalidAppend, match="JSON has no word for the number"):
+        encode_metadata(Metadata(data={"a": number}))
+    assert types.prepare(Noted(text="x", amount=Decimal("NaN")))[1].amount.is_nan()  # type: ignore[attr-defined]
+
+
+def test_a_time_zone_that_json_would_round_is_refused():
+    moment = datetime(2026, 1, 15, tzinfo=timezone(timedelta(hours=1, seconds=20)))
+    with pytest.raises(InvalidAppend, match="has seconds"):
+        types.prepare(Noted(text="x", anything=[moment]))
+    types.prepare(Noted(text="x", anything=moment.astimezone(UTC)))
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidAppend, match="recursion"):
+        types.prepare(Noted(text="x", anything=deep))
+    with pytest.raises(InvalidAppend, match="recursion"):
+        encode_metadata(Metadata(data={"a": deep}))
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00", "\\\x00", "\\\\\x00"])

@@ -11,6 +11,7 @@ from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
+from refold.messages.json_values import refuse_what_json_changes
 from refold.messages.misfits import naive_moment_in
 
 __all__ = ["Decider", "Deciders"]
@@ -34,7 +35,11 @@ class Decider:
         """
         try:
             valid = self._decode(_encoder.encode(command))
-        except (msgspec.DecodeError, TypeError, ValueError, UnicodeEncodeError) as problem:
+            if valid != command:
+                refuse_what_json_changes(command)
+        except (
+            msgspec.DecodeError, TypeError, ValueError, UnicodeEncodeError, RecursionError, ArithmeticError,
+        ) as problem:  # fmt: skip
             raise InvalidCommand(f"command {type(command).__name__}: {problem}") from problem
         if self._naive_moment is not None and (field := self._naive_moment(valid)) is not None:
             raise InvalidCommand(

@@ -47,7 +47,10 @@ def sealed(
             raise InvalidAppend(f"{what}={text!r} is not text")
     if data is not None and not isinstance(data, Mapping):
         raise InvalidAppend(f"data={data!r} is not a mapping of names to values")
-    own = new_id() if command_id is None else as_uuid(command_id)
+    try:
+        own = new_id() if command_id is None else as_uuid(command_id)
+    except UnicodeEncodeError as problem:
+        raise InvalidAppend(f"the id {command_id!r} is no text that can be stored: {problem}") from problem
     name = str(own) if command_id is None or isinstance(command_id, UUID) else command_id
     metadata = encode_metadata(
         Metadata(

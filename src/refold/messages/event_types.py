@@ -16,6 +16,7 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
+from refold.messages.json_values import refuse_what_json_changes
 from refold.messages.misfits import huge_number_in, naive_moment_in
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
@@ -118,7 +119,8 @@ class EventTypes:
         """An event ready to be appended, and the event exactly as every later reader will get it.
 
         Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a
-        naive `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the app's limit.
+        float that is no number, a naive `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the
+        app's limit.
         """
         cls = type(event)
         name = getattr(cls, "__message_name__", "")
@@ -130,7 +132,9 @@ class EventTypes:
         try:
             payload = encode_json(event)
             as_read = self._decoders[name](payload)
-        except (TypeError, ValueError, UnicodeEncodeError) as problem:
+            if as_read != event:
+                refuse_what_json_changes(event)
+        except (TypeError, ValueError, UnicodeEncodeError, RecursionError, ArithmeticError) as problem:
             raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
         refuse_nul(payload, f"event {name!r}")
         if (field := huge_number_in(as_read, payload)) is not None:

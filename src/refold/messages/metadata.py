@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from refold.errors import InvalidAppend
+from refold.messages.json_values import refuse_what_json_changes
 
 __all__ = ["Metadata", "decode_metadata", "encode_metadata"]
 
@@ -34,8 +35,10 @@ _decoder = msgspec.json.Decoder(Metadata)
 def encode_metadata(metadata: Metadata) -> bytes:
     """Metadata as JSON. Raises `InvalidAppend` when the user's own data cannot be written as JSON."""
     try:
+        if metadata.data:
+            refuse_what_json_changes(metadata.data)
         return _encoder.encode(metadata)
-    except (TypeError, ValueError, UnicodeEncodeError) as problem:
+    except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as problem:
         raise InvalidAppend(f"the metadata cannot be stored as JSON: {problem}") from problem
 
 
