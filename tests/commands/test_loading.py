@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -162,3 +163,39 @@ async def test_a_missing_snapshot_is_taken_as_soon_as_the_stream_is_used(where: 
         snapshot = await context.store.load_snapshot(STREAM)
         assert snapshot is not None
         assert snapshot.version == 25
+
+
+class Measure(Command):
+    gauge_id: str
+    value: float
+
+
+class Measured(Event):
+    value: float
+
+
+class Gauge(Aggregate, stream="gauge", id="gauge_id", snapshot_every=1):
+    lowest: float | None = float("inf")
+    spoilt: Any = None
+
+    @decide
+    def measure(self, command: Measure) -> Measured:
+        return Measured(value=command.value)
+
+    @evolve
+    def measured(self, event: Measured) -> None:
+        if event.value < 0:
+            self.spoilt = object()
+        elif event.value < 100 and self.lowest is not None:
+            self.lowest = min(self.lowest, event.value)
+
+
+async def test_a_state_that_json_cannot_keep_has_no_snapshot_and_its_command_is_done():
+    async with App("gauges", aggregates=[Gauge]).connect(MemoryStore()) as gauges:
+        assert (await gauges.execute(Measure(gauge_id="1", value=1000.0))).version == 1
+        assert (await gauges.load(Gauge, "1")).lowest == float("inf")
+        assert (await gauges.execute(Measure(gauge_id="1", value=5.0))).version == 2
+        await gauges._commands.snapshots.settled()
+        assert [snapshot.version for snapshot in await gauges.store.snapshots()] == [2]
+        assert (await gauges.execute(Measure(gauge_id="1", value=-1.0))).version == 3
+        assert (await gauges.execute(Measure(gauge_id="1", value=4.0))).version == 4

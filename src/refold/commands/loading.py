@@ -11,6 +11,7 @@ from refold.errors import InvalidQuery
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.engine import AggregateFold
 from refold.messages.event_types import EventTypes, encode_json
+from refold.messages.json_values import refuse_what_json_changes
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import EventStore, Snapshot
 
@@ -149,12 +150,15 @@ class Loader(Generic[A]):
         return loaded, at_version[1:]
 
     def snapshot(self, stream: str, loaded: Loaded[A]) -> Snapshot:
-        """A snapshot of this state."""
+        """A snapshot of this state. Raises `ValueError` for one that JSON would give back as another."""
+        data = encode_json(loaded.state)
+        if self._decode_state(data) != loaded.state:
+            refuse_what_json_changes(loaded.state)
         return Snapshot(
             stream,
             loaded.version,
             loaded.position,
             loaded.append_id,
             self.definition.fingerprint,
-            encode_json(loaded.state),
+            data,
         )

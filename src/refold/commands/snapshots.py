@@ -31,7 +31,11 @@ class SnapshotSaver:
         if every is None or live.confirmed.version // every <= live.snapshot_version // every:
             return
         live.snapshot_version = live.confirmed.version
-        self._waiting[live.stream] = live.loader.snapshot(live.stream, live.confirmed)
+        try:
+            self._waiting[live.stream] = live.loader.snapshot(live.stream, live.confirmed)
+        except Exception as problem:  # noqa: BLE001  # the events are in the log: whatever it was, their caller is told so
+            _log.warning("no snapshot of %s at version %d: %s", live.stream, live.confirmed.version, problem)
+            return
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._save(), name="refold-snapshots")
 
