@@ -15,6 +15,7 @@ from refold.app import Context
 from refold.errors import ConfigurationError, InvalidQuery
 from refold.folds.aggregate import definition_of
 from refold.store.event_store import EventStore, Snapshot
+from refold.testing.memory import MemoryStore
 from tests.domain import Account, DepositMoney, MoneyDeposited, OpenAccount
 
 
