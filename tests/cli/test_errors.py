@@ -33,7 +33,7 @@ USAGE, STORE, DATA, REFUSED = 2, 3, 4, 5
             ["no store is known for a URL that begins with 'mysql:'"],
         ),
         (["streams", "--url", "bank.db"], ["no scheme", "sqlite:///file.db"]),
-        (["streams", "--url", ""], ["which store is meant is not said"]),
+        (["streams", "--url", ""], ["--url is empty", "leave it out"]),
         (["streams", "--url", "http://[::1"], ["URL cannot be read"]),
     ],
 )
