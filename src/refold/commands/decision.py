@@ -11,8 +11,7 @@ from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
-from refold.messages.json_values import refuse_what_json_changes
-from refold.messages.misfits import naive_moment_in
+from refold.messages.misfits import naive_moment_in, refuse_what_json_changes
 
 __all__ = ["Decider", "Deciders"]
 

@@ -11,7 +11,7 @@ from refold.errors import InvalidQuery
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.engine import AggregateFold
 from refold.messages.event_types import EventTypes, encode_json
-from refold.messages.json_values import refuse_what_json_changes
+from refold.messages.misfits import refuse_what_json_changes
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import EventStore, Snapshot
 

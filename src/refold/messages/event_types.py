@@ -16,8 +16,7 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
-from refold.messages.json_values import refuse_what_json_changes
-from refold.messages.misfits import huge_number_in, naive_moment_in
+from refold.messages.misfits import huge_number_in, naive_moment_in, refuse_what_json_changes
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
 __all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_json", "refuse_nul"]

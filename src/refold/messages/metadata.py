@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from refold.errors import InvalidAppend
-from refold.messages.json_values import refuse_what_json_changes
+from refold.messages.misfits import refuse_what_json_changes
 
 __all__ = ["Metadata", "decode_metadata", "encode_metadata"]
 

@@ -1,18 +1,19 @@
 """What can be written as JSON, and should not be in a log for ever: a moment without a time zone, which every reader
-would guess differently; a whole number that no column of a read model can hold.
+would guess differently; a whole number that no column of a read model can hold; a value that is read back as another.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
-__all__ = ["huge_number_in", "naive_moment_in"]
+__all__ = ["huge_number_in", "naive_moment_in", "refuse_what_json_changes"]
 
 _MANY_DIGITS = re.compile(rb"[0-9]{19}")
 
@@ -21,7 +22,7 @@ def huge_number_in(message: msgspec.Struct, encoded: bytes) -> str | None:
     """The first field of a message with a whole number beyond 64 bits; `encoded` is its JSON, in which it is quickly
     seen that there is none.
     """
-    return _first(message, "", _huge) if _MANY_DIGITS.search(encoded) else None
+    return _path(message, _huge) if _MANY_DIGITS.search(encoded) else None
 
 
 def naive_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], str | None] | None:
@@ -31,7 +32,23 @@ def naive_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], str
     zones = _zones(inspect.type_info(cls), set())
     if None not in zones or False in zones:
         return None
-    return lambda message: _first(message, "", _naive)
+    return lambda message: _path(message, _naive)
+
+
+def refuse_what_json_changes(value: Any) -> None:
+    """Raises `ValueError` for what would silently be read back as something else: a number that JSON has no word for
+    becomes null, and a time zone's seconds are cut off, which makes it another moment.
+    """
+    found = _first(value, "", _changed)
+    if found is None:
+        return
+    path, misfit = found
+    where = f"{path}: " if path else ""
+    if isinstance(misfit, datetime):
+        raise ValueError(
+            f"{where}the time zone of {misfit.isoformat()} has seconds, which JSON's dates have no place for"
+        )
+    raise ValueError(f"{where}JSON has no word for the number {misfit}")
 
 
 def _zones(info: Any, seen: set[type]) -> set[bool | None]:
@@ -67,18 +84,30 @@ def _huge(value: Any) -> bool:
     return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
-def _first(value: Any, path: str, misfit: Callable[[Any], bool]) -> str | None:
-    """Where the first misfit stands in a value, as `lines[2].amount`."""
+def _changed(value: Any) -> bool:
+    if isinstance(value, datetime):
+        offset = value.utcoffset()
+        return offset is not None and bool(offset.seconds % 60 + offset.microseconds)
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _path(message: msgspec.Struct, misfit: Callable[[Any], bool]) -> str | None:
+    found = _first(message, "", misfit)
+    return None if found is None else found[0]
+
+
+def _first(value: Any, path: str, misfit: Callable[[Any], bool]) -> tuple[str, Any] | None:
+    """The first misfit in a value, and where it stands, as `lines[2].amount`."""
     if misfit(value):
-        return path
+        return path, value
     if isinstance(value, msgspec.Struct):
         inside = [(f"{path}.{name}".lstrip("."), getattr(value, name)) for name in value.__struct_fields__]
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         inside = [(f"{path}[{key!r}]", each) for key, value_of in value.items() for each in (key, value_of)]
     elif isinstance(value, (list, tuple, set, frozenset)):
         inside = [(f"{path}[{number}]", each) for number, each in enumerate(value)]
-    elif hasattr(value, "__dataclass_fields__"):
-        inside = [(f"{path}.{name}", getattr(value, name)) for name in value.__dataclass_fields__]
+    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        inside = [(f"{path}.{name}".lstrip("."), getattr(value, name)) for name in value.__dataclass_fields__]
     else:
         return None
     return next((found for name, each in inside if (found := _first(each, name, misfit)) is not None), None)
