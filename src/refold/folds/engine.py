@@ -128,11 +128,12 @@ class RowFold:
         events: Iterable[Recorded[Any]],
         *,
         only: Callable[[RowKey], bool] | None = None,
+        seen: Mapping[RowKey, int] | None = None,
     ) -> set[RowKey]:
         """Changes `rows` (key → row, or None for no row) by the events, in order, and gives the keys that were touched.
 
         A row that is not in `rows` is taken to be absent; it begins as the definition's new row. `only` leaves other
-        keys out.
+        keys out; `seen` are rows that have seen the log up to a position already.
         """
         by_class = self._by_class
         new_row = self.definition.new_row
@@ -144,6 +145,8 @@ class RowFold:
             function, wants_recorded, route, can_change = known
             for key in route(recorded):
                 if only is not None and not only(key):
+                    continue
+                if seen and seen.get(key, 0) >= recorded.position:
                     continue
                 row = rows.get(key)
                 if row is None:

@@ -33,9 +33,16 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A checkpoint's step, which holds only if it still stands at `before` and belongs to `epoch`."""
+    """A checkpoint's step, which holds only if it still stands at `before` and belongs to `epoch`. `name` is the
+    checkpoint's where that is not the table's: a shard's.
+    """
 
     before: int
     after: int
     append_id: str
     epoch: int
+    name: str = ""
+
+    def of(self, table: str) -> str:
+        """The checkpoint that moves when these rows are written."""
+        return self.name or table

@@ -51,6 +51,7 @@ class Folding:
         self._fold = RowFold(definition)
         self._rows: OrderedDict[RowKey, ReadModel | None] = OrderedDict()
         self._touched: set[RowKey] = set()
+        self._seen: dict[RowKey, int] = {}
         self._events_unwritten = 0
         self._unwritten_since = 0.0
         self._append_id = checkpoint.append_id
@@ -67,7 +68,9 @@ class Folding:
             for start in range(0, len(batch.events), _EVENTS_AT_ONCE):
                 if start and self._between is not None:
                     await self._between()
-                self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])
+                self._touched |= self._fold.fold(
+                    self._rows, batch.events[start : start + _EVENTS_AT_ONCE], seen=self._seen
+                )
             faults.at("projection.folded")
         if batch.last is not None:
             if self.position == self.written:
@@ -107,6 +110,8 @@ class Folding:
         faults.at("projection.committed")
         self.written = self.position
         self._touched.clear()
+        if self._seen:
+            self._seen = {key: position for key, position in self._seen.items() if position > self.written}
         self._events_unwritten = 0
         self._forget_oldest()
 
@@ -118,9 +123,10 @@ class Folding:
             else:
                 missing.append(key)
         if missing:
-            found = await self._sink.load(self._definition, self._table, missing)
+            loaded = await self._sink.load(self._definition, self._table, missing)
             for key in missing:
-                self._rows[key] = found.get(key)
+                self._rows[key] = loaded.rows.get(key)
+            self._seen.update(loaded.seen)
 
     def _enough(self) -> bool:
         return (

@@ -58,13 +58,13 @@ class Reads:
         row_key = _key(definition, key)
         if after and not fresh:
             await self._wait(definition, after, timeout)
-        position, rows, _ = await self._sink.read(definition, [row_key], None)
+        answer = await self._sink.read(definition, [row_key], None)
         if not fresh:
-            return rows.get(row_key)
-        state: dict[RowKey, ReadModel | None] = {row_key: rows.get(row_key)}
+            return answer.rows.get(row_key)
+        state: dict[RowKey, ReadModel | None] = {row_key: answer.rows.get(row_key)}
         fold = RowFold(definition)
-        for events in await self._unseen(definition, position):
-            fold.fold(state, events, only=lambda each: each == row_key)
+        for events in await self._unseen(definition, answer.position):
+            fold.fold(state, events, only=lambda each: each == row_key, seen=answer.seen)
         return state[row_key]
 
     async def find(
@@ -88,7 +88,7 @@ class Reads:
         if after and not fresh:
             await self._wait(definition, after, timeout)
         if not fresh:
-            return (await self._sink.read(definition, [], Query(where, order, limit, offset)))[2]
+            return (await self._sink.read(definition, [], Query(where, order, limit, offset))).found
         return await self._find_fresh(definition, where, Query(where, order, limit, offset))
 
     async def _find_fresh(
@@ -99,12 +99,12 @@ class Reads:
         unseen = [event for page in await self._unseen(definition, checkpoint.position) for event in page]
         touched = list(fold.keys(unseen))
         enough = None if query.limit is None else query.limit + query.offset + len(touched)
-        position, rows, found = await self._sink.read(definition, touched, Query(where, query.order, enough))
+        answer = await self._sink.read(definition, touched, Query(where, query.order, enough))
         # The checkpoint may have moved since the events were read; then the rows have seen some of them.
-        state: dict[RowKey, ReadModel | None] = dict(rows)
-        fold.fold(state, [event for event in unseen if event.position > position])
+        state: dict[RowKey, ReadModel | None] = dict(answer.rows)
+        fold.fold(state, [event for event in unseen if event.position > answer.position], seen=answer.seen)
         changed = set(touched)
-        kept = [row for row in found if definition.key_of(row) not in changed]
+        kept = [row for row in answer.found if definition.key_of(row) not in changed]
         kept += [row for row in state.values() if row is not None and (where is None or where.holds(row))]
         ordered = sorted_rows(kept, query.order)[query.offset :]
         return ordered if query.limit is None else ordered[: query.limit]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+
+import msgspec
 
 from refold.errors import ProjectionStopped, StoreCorrupt
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
@@ -11,16 +13,42 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 
-__all__ = ["Decode", "InlineRows", "Query", "Sink", "building", "refuse_inline", "refuse_other", "unreadable"]
+__all__ = [
+    "Answer",
+    "Decode",
+    "InlineRows",
+    "Loaded",
+    "Query",
+    "Sink",
+    "building",
+    "previous",
+    "read_model_of_table",
+    "refuse_inline",
+    "refuse_other",
+    "unreadable",
+]
 
 
 Decode = Callable[[StoredEvent], Any]
 """Turns a stored event into a recorded one."""
 
 
+_BUILDING, _PREVIOUS = "__building", "__previous"
+
+
 def building(name: str) -> str:
     """The name under which the next version of a read model is built, beside the one that is read."""
-    return f"{name}__building"
+    return f"{name}{_BUILDING}"
+
+
+def previous(name: str) -> str:
+    """The name under which the version before the one that is read is kept."""
+    return f"{name}{_PREVIOUS}"
+
+
+def read_model_of_table(table: str) -> str:
+    """The name of the read model that a table, or a checkpoint, belongs to."""
+    return table.partition(":")[0].removesuffix(_BUILDING).removesuffix(_PREVIOUS)
 
 
 def refuse_other(definition: ReadModelDefinition, checkpoint: Checkpoint | None) -> None:
@@ -70,8 +98,28 @@ class Query:
         self.offset = offset
 
 
+class Loaded(msgspec.Struct, frozen=True):
+    """Rows by key. `seen`: where a row, or its absence, has seen more of the log than the checkpoint says, up to which
+    position. Only a store without transactions has such.
+    """
+
+    rows: dict[RowKey, ReadModel]
+    seen: Mapping[RowKey, int] = {}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was read, none of it older than `position`: the rows of the keys that were asked for, with `seen` as in
+    `Loaded`, and those of the query.
+    """
+
+    position: int
+    rows: dict[RowKey, ReadModel]
+    found: list[ReadModel]
+    seen: Mapping[RowKey, int] = {}
+
+
 class Sink(Protocol):
-    """Rows and checkpoints in one store. `table` is the read model's name, or `building(name)`.
+    """Rows and checkpoints in one store. `table` is the read model's name, `building(name)` or `previous(name)`.
 
     Every method raises `StoreUnavailable` when the store cannot be reached.
     """
@@ -107,6 +155,16 @@ class Sink(Protocol):
         """Drops a table and its checkpoint, if they are there."""
         ...
 
+    async def enroll(self, name: str, fingerprint: str) -> None:
+        """Makes a checkpoint at position 0 for rows that live elsewhere, unless it is there; a new fingerprint replaces
+        the old.
+        """
+        ...
+
+    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
+        """Keeps how far rows that live elsewhere have come, if the epoch is still its own."""
+        ...
+
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """Makes `owner` the owner for so long, in a new epoch, if nobody else is (or by force). None: somebody is.
 
@@ -126,9 +184,7 @@ class Sink(Protocol):
         """Keeps what became of a projection, if the epoch is still its own."""
         ...
 
-    async def load(
-        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
-    ) -> dict[RowKey, ReadModel]:
+    async def load(self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]) -> Loaded:
         """The rows of these keys that there are."""
         ...
 
@@ -149,7 +205,8 @@ class Sink(Protocol):
     async def switch(
         self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
     ) -> bool:
-        """Puts the built table in the place of the read one, with its checkpoint, in one transaction.
+        """Puts the built table in the place of the read one, with its checkpoint, in one transaction. What was read is
+        kept as the previous one, and what that was is dropped.
 
         `epoch` is the built one's. False: it belongs to another epoch by now, or the read one has seen more, so that
         whoever waited for a position would read older rows. With `decode`, what it has seen more is folded in the same
@@ -157,16 +214,22 @@ class Sink(Protocol):
         """
         ...
 
+    async def exchange(self, definition: ReadModelDefinition) -> bool:
+        """Exchanges the read table and the previous one, with their checkpoints, in one transaction; both have new
+        epochs then. False: there is no previous one.
+        """
+        ...
+
     async def read(
-        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
-    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
-        """From one snapshot: the checkpoint's position, the rows of the keys, and the rows of the query.
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None, *, table: str = ""
+    ) -> Answer:
+        """Reads the version that is read, or another one.
 
         Raises `ProjectionStopped` when the rows are not of this definition.
         """
         ...
 
-    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+    async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
         """The number of rows. Raises `ProjectionStopped` when they are not of this definition."""
         ...
 

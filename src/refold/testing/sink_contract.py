@@ -21,7 +21,7 @@ from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition, checked, field, orders_of
-from refold.projections.sink import Query, Sink, building
+from refold.projections.sink import Answer, Query, Sink, building
 
 __all__ = ["SinkContract"]
 
@@ -142,12 +142,12 @@ async def _put(sink: Sink, *rows: ReadModel, deleted: Any = (), definition: Any 
 
 
 async def _all(sink: Sink, definition: Any = EVERYTHING) -> list[Any]:
-    return (await sink.read(definition, [], Query(None, orders_of(definition, ()))))[2]
+    return (await sink.read(definition, [], Query(None, orders_of(definition, ())))).found
 
 
 async def _ids(sink: Sink, *conditions: Condition, order: Any = (), limit: int | None = None, offset: int = 0) -> Any:
     where = checked(EVERYTHING, conditions, {})
-    _, _, rows = await sink.read(EVERYTHING, [], Query(where, orders_of(EVERYTHING, order), limit, offset))
+    rows = (await sink.read(EVERYTHING, [], Query(where, orders_of(EVERYTHING, order), limit, offset))).found
     if limit is None and not offset:
         assert await sink.count(EVERYTHING, where) == len(rows)
     return [row.id for row in rows]  # type: ignore[attr-defined]  # rows of this model
@@ -182,10 +182,10 @@ class Columns:
         """Every type, in each way of reading."""
         await _put(sink, row)
         loaded = await sink.load(EVERYTHING, EVERYTHING.name, [(row.id,), ("absent",)])
-        _, by_key, queried = await sink.read(EVERYTHING, [(row.id,)], Query(None))
-        assert loaded == by_key == {(row.id,): row}
-        assert queried == [row]
-        found = queried[0]
+        answer = await sink.read(EVERYTHING, [(row.id,)], Query(None))
+        assert loaded.rows == answer.rows == {(row.id,): row}
+        assert answer.found == [row]
+        found = answer.found[0]
         assert isinstance(found, Everything)
         # Equal is not enough for decimals: the zeros at their end are part of what was said.
         assert (str(found.amount), str(found.maybe_amount)) == (str(row.amount), str(row.maybe_amount))
@@ -220,7 +220,7 @@ class Columns:
         row = Everything(id="1", names=["a"])
         await _put(sink, row)
         row.names.append("b")
-        (await sink.load(EVERYTHING, EVERYTHING.name, [("1",)]))[("1",)].names.append("c")  # type: ignore[attr-defined]
+        (await sink.load(EVERYTHING, EVERYTHING.name, [("1",)])).rows[("1",)].names.append("c")  # type: ignore[attr-defined]
         (await _all(sink))[0].names.append("d")
         assert await _all(sink) == [Everything(id="1", names=["a"])]
 
@@ -264,7 +264,8 @@ class Writing:
     async def test_a_key_of_several_fields(self, sink: Sink) -> None:
         """Loaded, changed and deleted by the whole key."""
         await _put(sink, Pair(left="a", right=1), Pair(left="a", right=2), Pair(left="b", right=1), definition=PAIR)
-        assert await sink.load(PAIR, PAIR.name, [("a", 2), ("b", 2)]) == {("a", 2): Pair(left="a", right=2)}
+        loaded = await sink.load(PAIR, PAIR.name, [("a", 2), ("b", 2)])
+        assert loaded.rows == {("a", 2): Pair(left="a", right=2)}
         await _put(sink, Pair(left="b", right=1), deleted=[("a", 1)], definition=PAIR)
         assert await _all(sink, PAIR) == [Pair(left="a", right=2), Pair(left="b", right=1)]
 
@@ -279,9 +280,9 @@ class Writing:
         """Written, loaded, asked for and deleted by their own names."""
         rows = [Renamed(row_id="a", line_texts=["x"]), Renamed(row_id="b", last_seen=date(2026, 1, 2))]
         await _put(sink, *rows, definition=RENAMED)
-        assert await sink.load(RENAMED, RENAMED.name, [("a",)]) == {("a",): rows[0]}
+        assert (await sink.load(RENAMED, RENAMED.name, [("a",)])).rows == {("a",): rows[0]}
         where = checked(RENAMED, [field("last_seen") == date(2026, 1, 2)], {})
-        assert (await sink.read(RENAMED, [], Query(where, orders_of(RENAMED, "row_id"))))[2] == rows[1:]
+        assert (await sink.read(RENAMED, [], Query(where, orders_of(RENAMED, "row_id")))).found == rows[1:]
         await _put(sink, deleted=[("a",)], definition=RENAMED)
         assert await _all(sink, RENAMED) == rows[1:]
 
@@ -289,7 +290,7 @@ class Writing:
         """More than a database takes parameters."""
         rows = [Everything(id=f"{number:05}", number=number) for number in range(5_000)]
         await _put(sink, *rows)
-        assert len(await sink.load(EVERYTHING, EVERYTHING.name, [(row.id,) for row in rows])) == 5_000
+        assert len((await sink.load(EVERYTHING, EVERYTHING.name, [(row.id,) for row in rows])).rows) == 5_000
         await _put(sink, deleted=[(row.id,) for row in rows[1:]])
         assert await _all(sink) == rows[:1]
 
@@ -308,9 +309,9 @@ class Writing:
 
         writing = asyncio.create_task(write())
         while not done.is_set():
-            position, by_key, queried = await sink.read(EVERYTHING, [("a",)], Query(None))
-            numbers = {row.number for row in [*by_key.values(), *queried]}  # type: ignore[attr-defined]
-            assert numbers <= {position}
+            answer = await sink.read(EVERYTHING, [("a",)], Query(None))
+            numbers = {row.number for row in [*answer.rows.values(), *answer.found]}  # type: ignore[attr-defined]
+            assert numbers <= {answer.position}
             await asyncio.sleep(0)
         await writing
 
@@ -619,10 +620,8 @@ class Querying:
         """Both are answered from one snapshot."""
         await _put(sink, *ROWS)
         where = checked(EVERYTHING, [field("id") > "3"], {})
-        position, by_key, queried = await sink.read(
-            EVERYTHING, [("1",), ("x",)], Query(where, orders_of(EVERYTHING, "-id"), 1)
-        )
-        assert (position, by_key, queried) == (1, {("1",): ROWS[0]}, [ROWS[4]])
+        answer = await sink.read(EVERYTHING, [("1",), ("x",)], Query(where, orders_of(EVERYTHING, "-id"), 1))
+        assert answer == Answer(1, {("1",): ROWS[0]}, [ROWS[4]])
 
 
 class SinkContract(Columns, Writing, Leases, Switching, Querying):

@@ -119,13 +119,13 @@ class _Comparison:
         waiting = sorted(unseen, key=repr)
         for start in range(0, len(waiting), _KEYS):
             keys = waiting[start : start + _KEYS]
-            position, there, _ = await self._sink.read(self._definition, keys, None)
-            await self._advance(position)
-            self._compare(position, {key: there.get(key) for key in keys})
+            answer = await self._sink.read(self._definition, keys, None)
+            await self._advance(answer.position)
+            self._compare(answer.position, {key: answer.rows.get(key) for key in keys if key not in answer.seen})
 
     async def _last_key(self) -> RowKey | None:
         order = tuple(Order(name, True) for name in self._definition.key)
-        _, _, rows = await self._sink.read(self._definition, (), Query(None, order, 1))
+        rows = (await self._sink.read(self._definition, (), Query(None, order, 1))).found
         return self._definition.key_of(rows[0]) if rows else None
 
     async def _page(self, beyond: RowKey | None, end: RowKey) -> tuple[int, dict[RowKey, ReadModel | None]]:
@@ -134,8 +134,8 @@ class _Comparison:
         where: Condition = Not(_after(self._definition, end))
         if beyond is not None:
             where = All((_after(self._definition, beyond), where))
-        position, _, rows = await self._sink.read(self._definition, (), Query(where, order, _PAGE))
-        return position, {self._definition.key_of(row): row for row in rows}
+        answer = await self._sink.read(self._definition, (), Query(where, order, _PAGE))
+        return answer.position, {self._definition.key_of(row): row for row in answer.found}
 
     async def _advance(self, position: int) -> None:
         """Folds what the projection has seen and this fold has not."""

@@ -18,7 +18,7 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
-from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Answer, Decode, Loaded, Query, building, previous, refuse_inline, refuse_other
 from refold.store.event_store import LogPage
 
 __all__ = ["MemorySink"]
@@ -84,6 +84,16 @@ class MemorySink:
         self._tables.pop(table, None)
         self._checkpoints.pop(table, None)
 
+    async def enroll(self, name: str, fingerprint: str) -> None:
+        """See `Sink.enroll`."""
+        self._checkpoints.setdefault(name, Checkpoint(name=name, updated_at=_now()))
+        self._change(name, fingerprint=fingerprint)
+
+    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
+        """See `Sink.note`."""
+        if self._owned(name, epoch):
+            self._change(name, position=position, append_id=append_id, updated_at=_now())
+
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """See `Sink.claim`."""
         known = self._checkpoints.get(name)
@@ -109,12 +119,10 @@ class MemorySink:
         if self._owned(name, epoch):
             self._change(name, status=status, error=error)
 
-    async def load(
-        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
-    ) -> dict[RowKey, ReadModel]:
+    async def load(self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]) -> Loaded:
         """See `Sink.load`."""
         rows = self._tables[table]
-        return {key: copy.deepcopy(rows[key]) for key in keys if key in rows}
+        return Loaded({key: copy.deepcopy(rows[key]) for key in keys if key in rows})
 
     async def write(
         self,
@@ -125,7 +133,7 @@ class MemorySink:
         move: Move,
     ) -> bool:
         """See `Sink.write`."""
-        if not self._moves(table, move):
+        if not self._moves(move.of(table), move):
             return False
         refuse_unkeepable(definition, rows)
         faults.at("projection.rows_written")
@@ -147,32 +155,54 @@ class MemorySink:
             page = await self._store.read_log(after=new.position, limit=old.position - new.position)
             self._put(definition, built, *self._changes(RowFold(definition), built, new, page.events, decode))
             new = self._checkpoints[built]
-        del self._checkpoints[built]
-        self._tables[name] = self._tables.pop(built)
-        self._checkpoints[name] = msgspec.structs.replace(
-            new, name=name, owner="", epoch=old.epoch + 1, lease_until=0, status=RUNNING, error=""
+        self._rename(name, previous(name), 0)
+        self._rename(built, name, old.epoch)
+        return True
+
+    def _rename(self, name: str, new_name: str, above: int) -> None:
+        checkpoint = self._checkpoints.pop(name)
+        self._tables[new_name] = self._tables.pop(name)
+        self._checkpoints[new_name] = msgspec.structs.replace(
+            checkpoint,
+            name=new_name,
+            owner="",
+            epoch=max(checkpoint.epoch, above) + 1,
+            lease_until=0,
+            status=RUNNING,
+            error="",
         )
+
+    async def exchange(self, definition: ReadModelDefinition) -> bool:
+        """See `Sink.exchange`."""
+        name, kept = definition.name, previous(definition.name)
+        if name not in self._checkpoints or kept not in self._checkpoints:
+            return False
+        above = max(self._checkpoints[name].epoch, self._checkpoints[kept].epoch)
+        for source, target in ((name, ""), (kept, name), ("", kept)):
+            self._rename(source, target, above)
         return True
 
     async def read(
-        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
-    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None, *, table: str = ""
+    ) -> Answer:
         """See `Sink.read`."""
-        checkpoint = self._checkpoints.get(definition.name)
+        table = table or definition.name
+        checkpoint = self._checkpoints.get(table)
         refuse_other(definition, checkpoint)
-        rows = self._tables.get(definition.name, {})
+        rows = self._tables.get(table, {})
         found = {key: copy.deepcopy(rows[key]) for key in keys if key in rows}
         queried: list[ReadModel] = []
         if query is not None:
             wanted = [row for row in rows.values() if query.where is None or query.where.holds(row)]
             ordered = sorted_rows(wanted, query.order)[query.offset :]
             queried = [copy.deepcopy(row) for row in ordered[: query.limit]]
-        return (checkpoint.position if checkpoint else 0), found, queried
+        return Answer(checkpoint.position if checkpoint else 0, found, queried)
 
-    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+    async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
         """See `Sink.count`."""
-        refuse_other(definition, self._checkpoints.get(definition.name))
-        rows = self._tables.get(definition.name, {})
+        table = table or definition.name
+        refuse_other(definition, self._checkpoints.get(table))
+        rows = self._tables.get(table, {})
         return sum(where is None or where.holds(row) for row in rows.values())
 
     def install(self, definitions: Sequence[ReadModelDefinition], decode: Decode) -> None:
@@ -224,7 +254,9 @@ class MemorySink:
             kept[definition.key_of(row)] = copy.deepcopy(row)
         for key in deleted:
             kept.pop(key, None)
-        self._change(table, position=move.after, append_id=move.append_id, status=RUNNING, error="", updated_at=_now())
+        self._change(
+            move.of(table), position=move.after, append_id=move.append_id, status=RUNNING, error="", updated_at=_now()
+        )
 
     def _moves(self, name: str, move: Move) -> bool:
         return self._owned(name, move.epoch) and self._checkpoints[name].position == move.before

@@ -24,7 +24,17 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
-from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other, unreadable
+from refold.projections.sink import (
+    Answer,
+    Decode,
+    Loaded,
+    Query,
+    building,
+    previous,
+    refuse_inline,
+    refuse_other,
+    unreadable,
+)
 from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table
 from refold.projections.tables import condition_sql, order_sql
 from refold.store.event_store import LogPage
@@ -187,6 +197,22 @@ class PostgresSink:
             end $do$"""
         )
 
+    async def enroll(self, name: str, fingerprint: str) -> None:
+        """See `Sink.enroll`."""
+        await self._store.run(
+            f"insert into {self._checkpoints} as c values ($1, 0, '', $2, '', 0, 0, '{RUNNING}', '', {NOW}) "
+            "on conflict (name) do update set fingerprint = excluded.fingerprint "
+            "where c.fingerprint <> excluded.fingerprint",
+            (name, fingerprint),
+        )
+
+    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
+        """See `Sink.note`."""
+        await self._changes(
+            f"position = $3, append_id = $4, updated_at = {NOW} where name = $1 and epoch = $2",
+            (name, epoch, position, append_id),
+        )
+
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """See `Sink.claim`."""
         rows = await self._store.run(
@@ -214,11 +240,9 @@ class PostgresSink:
     async def _changes(self, change: str, parameters: Sequence[str | int | None]) -> bool:
         return bool(await self._store.run(f"update {self._checkpoints} set {change} returning 1", parameters))
 
-    async def load(
-        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
-    ) -> dict[RowKey, ReadModel]:
+    async def load(self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]) -> Loaded:
         """See `Sink.load`."""
-        return await self._load(self._store.run, self._rows(definition, table), keys)
+        return Loaded(await self._load(self._store.run, self._rows(definition, table), keys))
 
     async def _load(self, run: Run, rows: PostgresRows, keys: Sequence[RowKey]) -> dict[RowKey, ReadModel]:
         if not keys:
@@ -256,7 +280,7 @@ class PostgresSink:
         parameters = (
             move.after,
             move.append_id,
-            table,
+            move.of(table),
             move.before,
             move.epoch,
             shape.encoded(rows),
@@ -285,30 +309,57 @@ class PostgresSink:
                 if decode is None:
                     return False
                 await self._heal(run, self._rows(definition, built), RowFold(definition), decode, new, old.position)
-            # The epoch goes on, so that whoever ran the old one finds that it is not his any more.
-            await run(
-                f"update {self._checkpoints} o set position = n.position, append_id = n.append_id, "
-                "fingerprint = n.fingerprint, owner = '', epoch = o.epoch + 1, lease_until = 0, status = 'running', "
-                f"error = '', updated_at = {NOW} from {self._checkpoints} n where o.name = $1 and n.name = $2",
-                (name, built),
-            )
-            await run(f'drop table if exists "{name}"')
+            kept = previous(name)
+            await run(f'drop table if exists "{kept}"')
+            await run(f'alter table if exists "{name}" rename to "{kept}"')
             await run(f'alter table "{built}" rename to "{name}"')
-            await run(f"delete from {self._checkpoints} where name = $1", (built,))
+            await run(f"delete from {self._checkpoints} where name = $1", (kept,))
+            await self._rename(run, name, kept, 0)
+            await self._rename(run, built, name, 0 if old is None else old.epoch)
             faults.at("rebuild.switching")
         return True
 
+    async def _rename(self, run: Run, name: str, new_name: str, above: int) -> None:
+        # The epoch goes on, so that whoever moved it finds that it is not his any more.
+        await run(
+            f"update {self._checkpoints} set name = $2, owner = '', epoch = greatest(epoch, $3) + 1, lease_until = 0, "
+            f"status = 'running', error = '', updated_at = {NOW} where name = $1",
+            (name, new_name, above),
+        )
+
+    async def exchange(self, definition: ReadModelDefinition) -> bool:
+        """See `Sink.exchange`."""
+        name, kept = definition.name, previous(definition.name)
+        between = f"{name}__exchange"
+        async with self._store.transaction() as transaction:
+            run = _on(transaction.connection)
+            if not (await run("select to_regclass($1) is not null", (f'"{kept}"',)))[0][0]:
+                return False
+            await run(f'lock table "{name}" in access exclusive mode')
+            await run(f'lock table "{kept}" in access exclusive mode')
+            epochs = await run(
+                f"select epoch from {self._checkpoints} where name in ($1, $2) order by name for update", (name, kept)
+            )
+            if len(epochs) < 2:
+                return False
+            above = max(epoch for (epoch,) in epochs)
+            for source, target in ((name, between), (kept, name), (between, kept)):
+                await run(f'alter table "{source}" rename to "{target}"')
+                await self._rename(run, source, target, above)
+        return True
+
     async def read(
-        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
-    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None, *, table: str = ""
+    ) -> Answer:
         """See `Sink.read`."""
-        rows = self._rows(definition, definition.name)
+        table = table or definition.name
+        rows = self._rows(definition, table)
         # One statement is one snapshot: the checkpoint first, then the rows of the keys, then those of the query.
         parts = [
             "select 0 as part, position, fingerprint::varchar as row, 0::bigint as number "
             f"from {self._checkpoints} where name = $1"
         ]
-        parameters: list[str | int | None] = [definition.name, rows.keys(keys)]
+        parameters: list[str | int | None] = [table, rows.keys(keys)]
         loading = rows.load.replace("$1", "$2").replace(f"select {rows.as_json}", f"select 1, 0, {rows.as_json}, 0", 1)
         parts.append(loading)
         if query is not None:
@@ -320,14 +371,14 @@ class PostgresSink:
             answer = await self._store.run(sql, parameters)
         except RefoldError:
             # Another definition's table has other columns, or there is none.
-            refuse_other(definition, await self.checkpoint(definition.name))
+            refuse_other(definition, await self.checkpoint(table))
             raise
         position = next((row[1] for row in answer if row[0] == 0), 0)
         if not answer or answer[0][0] != 0 or bytes(answer[0][2]).decode() != definition.fingerprint:
-            refuse_other(definition, await self.checkpoint(definition.name))
+            refuse_other(definition, await self.checkpoint(table))
         by_key = self._decoded(rows, [row[2] for row in answer if row[0] == 1])
         queried = self._decoded(rows, [row[2] for row in answer if row[0] == 2])
-        return position, {definition.key_of(row): row for row in by_key}, queried
+        return Answer(position, {definition.key_of(row): row for row in by_key}, queried)
 
     def _select(self, rows: PostgresRows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
         t = rows.table.alias("t")
@@ -343,9 +394,10 @@ class PostgresSink:
             statement = statement.offset(sa.literal_column(str(int(query.offset))))
         return _compiled(statement, parameters_before)
 
-    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+    async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
         """See `Sink.count`."""
-        rows = self._rows(definition, definition.name)
+        table = table or definition.name
+        rows = self._rows(definition, table)
         t = rows.table.alias("t")
         statement = sa.select(sa.func.count()).select_from(t)
         if where is not None:
@@ -354,13 +406,13 @@ class PostgresSink:
         known = f"select 1 from {self._checkpoints} where name = $1 and fingerprint = $2"
         sql = f"select q.* from ({text}) as q where exists ({known})"
         try:
-            answer = await self._store.run(sql, [definition.name, definition.fingerprint, *parameters])
+            answer = await self._store.run(sql, [table, definition.fingerprint, *parameters])
         except RefoldError:
-            refuse_other(definition, await self.checkpoint(definition.name))
+            refuse_other(definition, await self.checkpoint(table))
             raise
         if not answer:
-            refuse_other(definition, await self.checkpoint(definition.name))
-            return await self.count(definition, where)  # it was switched just now
+            refuse_other(definition, await self.checkpoint(table))
+            return await self.count(definition, where, table=table)  # it was switched just now
         return int(answer[0][0])
 
     def install(self, definitions: Sequence[ReadModelDefinition], decode: Decode) -> None:

@@ -22,7 +22,7 @@ from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Decode, Query, building, refuse_inline, refuse_other
+from refold.projections.sink import Answer, Decode, Loaded, Query, building, previous, refuse_inline, refuse_other
 from refold.projections.sinks.sqlite_rows import SqliteRows
 from refold.projections.tables import condition_sql, order_sql
 from refold.store.event_store import EventFilter, LogPage
@@ -171,6 +171,21 @@ class SqliteSink:
 
         await self._store.transact(run)
 
+    async def enroll(self, name: str, fingerprint: str) -> None:
+        """See `Sink.enroll`."""
+        await self._changes(
+            "insert into refold_checkpoints as c values (?, 0, '', ?, '', 0, 0, 'running', '', ?) on conflict (name) "
+            "do update set fingerprint = excluded.fingerprint where c.fingerprint <> excluded.fingerprint",
+            (name, fingerprint, _now()),
+        )
+
+    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
+        """See `Sink.note`."""
+        await self._changes(
+            "update refold_checkpoints set position = ?, append_id = ?, updated_at = ? where name = ? and epoch = ?",
+            (position, append_id, _now(), name, epoch),
+        )
+
     async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
         """See `Sink.claim`."""
 
@@ -207,12 +222,10 @@ class SqliteSink:
     async def _changes(self, sql: str, parameters: tuple[Any, ...]) -> bool:
         return await self._store.transact(lambda connection: connection.execute(sql, parameters).rowcount > 0)
 
-    async def load(
-        self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]
-    ) -> dict[RowKey, ReadModel]:
+    async def load(self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]) -> Loaded:
         """See `Sink.load`."""
         rows = self._rows(definition, table)
-        return await self._store.query(lambda connection: _load(connection, rows, keys))
+        return Loaded(await self._store.query(lambda connection: _load(connection, rows, keys)))
 
     async def write(
         self,
@@ -226,7 +239,7 @@ class SqliteSink:
         shape = self._rows(definition, table)
 
         def run(connection: sqlite3.Connection) -> bool:
-            if not _moved(connection, table, move):
+            if not _moved(connection, move.of(table), move):
                 return False
             refuse_unkeepable(definition, rows)
             faults.at("projection.checkpoint_moved")
@@ -252,53 +265,71 @@ class SqliteSink:
                     return False
                 self._heal(connection, built_rows, fold, decode, new, old.position)
                 new = _checkpoint(connection, built) or new
-            connection.execute(f'drop table if exists "{name}"')
+            kept = previous(name)
+            connection.execute(f'drop table if exists "{kept}"')
+            if connection.execute("select 1 from sqlite_master where name = ?", (name,)).fetchone():
+                connection.execute(f'alter table "{name}" rename to "{kept}"')
             connection.execute(f'alter table "{built}" rename to "{name}"')
-            # The epoch goes on, so that whoever ran the old one finds that it is not his any more.
-            connection.execute(
-                "update refold_checkpoints set position = ?, append_id = ?, fingerprint = ?, owner = '', "
-                "epoch = epoch + 1, lease_until = 0, status = 'running', error = '', updated_at = ? where name = ?",
-                (new.position, new.append_id, new.fingerprint, _now(), name),
-            )
-            connection.execute("delete from refold_checkpoints where name = ?", (built,))
+            connection.execute("delete from refold_checkpoints where name = ?", (kept,))
+            _rename(connection, name, kept, 0)
+            _rename(connection, built, name, 0 if old is None else old.epoch)
             faults.at("rebuild.switching")
             return True
 
         return await self._store.transact(run)
 
+    async def exchange(self, definition: ReadModelDefinition) -> bool:
+        """See `Sink.exchange`."""
+        name, kept = definition.name, previous(definition.name)
+        between = f"{name}__exchange"
+
+        def run(connection: sqlite3.Connection) -> bool:
+            current, before = _checkpoint(connection, name), _checkpoint(connection, kept)
+            if current is None or before is None:
+                return False
+            above = max(current.epoch, before.epoch)
+            for source, target in ((name, between), (kept, name), (between, kept)):
+                connection.execute(f'alter table "{source}" rename to "{target}"')
+                _rename(connection, source, target, above)
+            return True
+
+        return await self._store.transact(run)
+
     async def read(
-        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None
-    ) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None, *, table: str = ""
+    ) -> Answer:
         """See `Sink.read`."""
-        rows = self._rows(definition, definition.name)
+        table = table or definition.name
+        rows = self._rows(definition, table)
         text, parameters = self._select(rows, query) if query is not None else ("", ())
 
-        def run(connection: sqlite3.Connection) -> tuple[int, dict[RowKey, ReadModel], list[ReadModel]]:
+        def run(connection: sqlite3.Connection) -> Answer:
             connection.create_collation("refold_decimal", _compare)
             own = not connection.in_transaction
             if own:
                 connection.execute("begin")
             try:
-                checkpoint = _checked(connection, definition)
+                checkpoint = _checked(connection, definition, table)
                 found = _load(connection, rows, keys)
                 queried = [rows.row(row) for row in connection.execute(text, parameters)] if text else []
-                return checkpoint.position, found, queried
+                return Answer(checkpoint.position, found, queried)
             finally:
                 if own:
                     connection.execute("rollback")
 
         return await self._store.query(run)
 
-    async def count(self, definition: ReadModelDefinition, where: Condition | None) -> int:
+    async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
         """See `Sink.count`."""
-        rows = self._rows(definition, definition.name)
+        table = table or definition.name
+        rows = self._rows(definition, table)
         statement = sa.select(sa.func.count()).select_from(rows.table)
         if where is not None:
             statement = statement.where(condition_sql(rows.table, rows.kinds, where, "sqlite"))
         text, parameters = _compiled(statement)
 
         def run(connection: sqlite3.Connection) -> int:
-            _checked(connection, definition)
+            _checked(connection, definition, table)
             connection.create_collation("refold_decimal", _compare)
             return int(connection.execute(text, parameters).fetchone()[0])
 
@@ -395,11 +426,20 @@ def _seen_checkpoint(connection: sqlite3.Connection, name: str) -> Checkpoint | 
     return _checkpoint(connection, name) if known else None
 
 
-def _checked(connection: sqlite3.Connection, definition: ReadModelDefinition) -> Checkpoint:
-    checkpoint = _seen_checkpoint(connection, definition.name)
+def _checked(connection: sqlite3.Connection, definition: ReadModelDefinition, table: str) -> Checkpoint:
+    checkpoint = _seen_checkpoint(connection, table)
     refuse_other(definition, checkpoint)
     assert checkpoint is not None
     return checkpoint
+
+
+def _rename(connection: sqlite3.Connection, name: str, new_name: str, above: int) -> None:
+    # The epoch goes on, so that whoever moved it finds that it is not his any more.
+    connection.execute(
+        "update refold_checkpoints set name = ?, owner = '', epoch = max(epoch, ?) + 1, lease_until = 0, "
+        "status = 'running', error = '', updated_at = ? where name = ?",
+        (new_name, above, _now(), name),
+    )
 
 
 def _moved(connection: sqlite3.Connection, name: str, move: Move) -> bool:
