@@ -7,27 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from refold.projections.sink import Sink
+from refold.projections.external import ExternalSink
+from refold.projections.sink import LogSink, Sink
 from refold.projections.sinks.memory import MemorySink
 from refold.projections.sinks.postgres import PostgresSink
 from refold.projections.sinks.sqlite import SqliteSink
 from refold.store.postgres import open_postgres
 from refold.store.sqlite import open_sqlite
 from refold.testing.memory import MemoryStore
-from refold.testing.sink_contract import SinkContract
+from refold.testing.sink_contract import LogSinkContract, SinkContract
+from tests.projections.memory_rows import MemoryRows
 
 
-class TestMemory(SinkContract):
+class TestMemory(LogSinkContract):
     @pytest.fixture
-    async def sink(self) -> AsyncIterator[Sink]:
+    async def sink(self) -> AsyncIterator[LogSink]:
         store = MemoryStore()
         yield MemorySink(store)
         await store.close()
 
 
-class TestSqliteFile(SinkContract):
+class TestSqliteFile(LogSinkContract):
     @pytest.fixture
-    async def sink(self, tmp_path: Path) -> AsyncIterator[Sink]:
+    async def sink(self, tmp_path: Path) -> AsyncIterator[LogSink]:
         store = await open_sqlite(f"sqlite:///{tmp_path}/log.db")
         sink = SqliteSink(store)
         await sink.prepare()
@@ -35,9 +37,9 @@ class TestSqliteFile(SinkContract):
         await store.close()
 
 
-class TestSqliteInMemory(SinkContract):
+class TestSqliteInMemory(LogSinkContract):
     @pytest.fixture
-    async def sink(self) -> AsyncIterator[Sink]:
+    async def sink(self) -> AsyncIterator[LogSink]:
         store = await open_sqlite("sqlite:///:memory:")
         sink = SqliteSink(store)
         await sink.prepare()
@@ -45,11 +47,19 @@ class TestSqliteInMemory(SinkContract):
         await store.close()
 
 
-class TestPostgres(SinkContract):
+class TestPostgres(LogSinkContract):
     @pytest.fixture
-    async def sink(self, fresh_database: str) -> AsyncIterator[Sink]:
+    async def sink(self, fresh_database: str) -> AsyncIterator[LogSink]:
         store = await open_postgres(fresh_database)
         sink = PostgresSink(store)
         await sink.prepare()
         yield sink
+        await store.close()
+
+
+class TestExternal(SinkContract):
+    @pytest.fixture(params=[False, True], ids=["in one step", "rows before checkpoint"])
+    async def sink(self, request: pytest.FixtureRequest) -> AsyncIterator[Sink]:
+        store = MemoryStore()
+        yield ExternalSink(store, MemorySink(store), MemoryRows(versioned=request.param))
         await store.close()

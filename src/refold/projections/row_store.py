@@ -70,8 +70,8 @@ class RowStore(Protocol):
         ...
 
     async def fence(self, name: str, epoch: int) -> Standing | None:
-        """From now on only moves of this epoch hold, unless a higher one was fenced before; gives how it stands now
-        (with the higher epoch), None when the checkpoint is not there.
+        """From now on only moves of exactly this epoch hold, unless a higher one was fenced before; gives how it stands
+        now (with the higher epoch), None when the checkpoint is not there.
         """
         ...
 
@@ -113,6 +113,7 @@ class RowStore(Protocol):
     ) -> tuple[Standing | None, Loaded, list[ReadModel]]:
         """How the table stands, the rows of the keys, and those of the query, such that no row is older than the
         standing says (of shards the lowest); `seen` is for the keys and for what the query found. None: no such table.
+        Rows of another definition (the standing has its fingerprint) are not looked at.
         """
         ...
 

@@ -18,6 +18,7 @@ __all__ = [
     "Decode",
     "InlineRows",
     "Loaded",
+    "LogSink",
     "Query",
     "Sink",
     "building",
@@ -155,18 +156,11 @@ class Sink(Protocol):
         """Drops a table and its checkpoint, if they are there."""
         ...
 
-    async def enroll(self, name: str, fingerprint: str) -> None:
-        """Makes a checkpoint at position 0 for rows that live elsewhere, unless it is there; a new fingerprint replaces
-        the old.
-        """
-        ...
-
-    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
-        """Keeps how far rows that live elsewhere have come, if the epoch is still its own."""
-        ...
-
-    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
-        """Makes `owner` the owner for so long, in a new epoch, if nobody else is (or by force). None: somebody is.
+    async def claim(
+        self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
+    ) -> Checkpoint | None:
+        """Makes `owner` the owner for so long, in a new epoch (above all earlier ones, and `above`), if nobody else is
+        (or by force). None: somebody is, or there is no such checkpoint.
 
         What stopped it before is forgotten: whoever owns it tries.
         """
@@ -231,6 +225,24 @@ class Sink(Protocol):
 
     async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
         """The number of rows. Raises `ProjectionStopped` when they are not of this definition."""
+        ...
+
+
+class LogSink(Sink, Protocol):
+    """A sink in the log's own database, which also keeps checkpoints (owners, leases, states) of rows elsewhere."""
+
+    async def enroll(self, name: str, fingerprint: str) -> None:
+        """Makes a checkpoint at position 0 for rows that live elsewhere, unless it is there; a new fingerprint replaces
+        the old.
+        """
+        ...
+
+    async def withdraw(self, name: str) -> None:
+        """Drops the checkpoint of rows that live elsewhere, if it is there."""
+        ...
+
+    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
+        """Keeps how far rows that live elsewhere have come, if the epoch is still its own."""
         ...
 
 

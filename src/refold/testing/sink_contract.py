@@ -21,9 +21,9 @@ from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition, checked, field, orders_of
-from refold.projections.sink import Answer, Query, Sink, building
+from refold.projections.sink import Answer, LogSink, Query, Sink, building, previous
 
-__all__ = ["SinkContract"]
+__all__ = ["LogSinkContract", "SinkContract"]
 
 OwnerName = NewType("OwnerName", str)
 
@@ -151,6 +151,14 @@ async def _ids(sink: Sink, *conditions: Condition, order: Any = (), limit: int |
     if limit is None and not offset:
         assert await sink.count(EVERYTHING, where) == len(rows)
     return [row.id for row in rows]  # type: ignore[attr-defined]  # rows of this model
+
+
+async def _built(sink: Sink, *rows: ReadModel, position: int, definition: ReadModelDefinition = EVERYTHING) -> None:
+    """Another version takes the place of the read one."""
+    built = await sink.begin(definition, "builder", 60)
+    assert built is not None
+    assert await sink.write(definition, building(definition.name), rows, [], Move(0, position, ID, built.epoch))
+    assert await sink.switch(definition, built.epoch)
 
 
 class Columns:
@@ -396,6 +404,13 @@ class Leases:
         assert taken is not None
         assert (taken.status, taken.error) == (RUNNING, "")
 
+    async def test_a_new_epoch_is_above_a_given_one(self, sink: Sink) -> None:
+        """Where a store elsewhere remembers a higher one than the log's database does."""
+        await sink.register(EVERYTHING, EVERYTHING.name)
+        mine = await sink.claim(EVERYTHING.name, "me", 60, above=7_000)
+        assert mine is not None
+        assert mine.epoch == 7_001
+
     async def test_nobody_claims_what_is_not_there(self, sink: Sink) -> None:
         """It is registered first."""
         assert await sink.claim("nothing", "me", 60) is None
@@ -436,6 +451,54 @@ class Switching:
             assert await sink.write(EVERYTHING, table, rows, [], Move(0, number + 1, ID, built.epoch))
             assert await sink.switch(EVERYTHING, built.epoch)
             assert await _all(sink) == rows
+
+    async def test_what_was_read_is_kept_for_the_way_back(self, sink: Sink) -> None:
+        """As the previous version, with its position; only the last one."""
+        await _put(sink, Everything(id="first"))
+        await _built(sink, Everything(id="second"), position=2)
+        kept = await sink.checkpoint(previous(EVERYTHING.name))
+        assert kept is not None
+        assert (kept.position, kept.owner) == (1, "")
+        await _built(sink, Everything(id="third"), position=3)
+        assert (await sink.read(EVERYTHING, [], Query(None), table=previous(EVERYTHING.name))).found == [
+            Everything(id="second")
+        ]
+        assert await sink.count(EVERYTHING, None, table=previous(EVERYTHING.name)) == 1
+        assert [each.name for each in await sink.checkpoints()] == [EVERYTHING.name, previous(EVERYTHING.name)]
+
+    async def test_exchanged_with_the_previous_one(self, sink: Sink) -> None:
+        """Back, and forth again; nobody owns either then, and who did is fenced out."""
+        assert not await sink.exchange(EVERYTHING)
+        await _put(sink, Everything(id="first"))
+        assert not await sink.exchange(EVERYTHING)
+        await _built(sink, Everything(id="second"), position=2)
+        mine = await _owned(sink)
+        assert await sink.exchange(EVERYTHING)
+        assert await _all(sink) == [Everything(id="first")]
+        assert not await sink.write(EVERYTHING, EVERYTHING.name, [], [], Move(1, 9, ID, mine.epoch))
+        assert not await sink.write(EVERYTHING, EVERYTHING.name, [], [], Move(2, 9, ID, mine.epoch))
+        now = await sink.checkpoint(EVERYTHING.name)
+        assert now is not None
+        assert (now.position, now.owner) == (1, "")
+        await _put(sink, Everything(id="next"))
+        assert await sink.exchange(EVERYTHING)
+        assert await _all(sink) == [Everything(id="second")]
+        assert await sink.exchange(EVERYTHING)
+        assert await _all(sink) == [Everything(id="first"), Everything(id="next")]
+
+    async def test_the_previous_one_has_its_own_definition(self, sink: Sink) -> None:
+        """Whoever asks with the old class finds its rows there, and not those of the new one."""
+        await _put(sink, Everything(id="first"))
+        other = msgspec.structs.replace(EVERYTHING, fingerprint="other")
+        await _built(sink, Everything(id="second"), position=2, definition=other)
+        with pytest.raises(ProjectionStopped, match="another definition"):
+            await sink.read(EVERYTHING, [], Query(None))
+        kept = await sink.read(EVERYTHING, [], Query(None), table=previous(EVERYTHING.name))
+        assert kept.found == [Everything(id="first")]
+        with pytest.raises(ProjectionStopped, match="another definition"):
+            await sink.read(other, [], Query(None), table=previous(EVERYTHING.name))
+        assert await sink.exchange(other)
+        assert await _all(sink) == [Everything(id="first")]
 
     async def test_it_never_goes_back(self, sink: Sink) -> None:
         """Whoever has waited for a position must not read older rows afterwards."""
@@ -626,3 +689,21 @@ class Querying:
 
 class SinkContract(Columns, Writing, Leases, Switching, Querying):
     """All of the contract."""
+
+
+class LogSinkContract(SinkContract):
+    """What a sink in the log's own database must do too. Its `sink` fixture is a `LogSink`."""
+
+    async def test_a_checkpoint_for_rows_elsewhere(self, sink: LogSink) -> None:
+        """It is enrolled, owned, noted by its owner only, and withdrawn."""
+        await sink.enroll("elsewhere", "first")
+        await sink.enroll("elsewhere", "first")
+        mine = await sink.claim("elsewhere", "me", 60)
+        assert mine is not None
+        await sink.note("elsewhere", mine.epoch, 7, ID)
+        await sink.note("elsewhere", mine.epoch - 1, 3, ID)
+        await sink.enroll("elsewhere", "second")
+        await sink.release("elsewhere", mine.epoch)
+        await sink.withdraw("elsewhere")
+        await sink.withdraw("elsewhere")
+        assert await sink.claim("elsewhere", "me", 60) is None

@@ -85,22 +85,29 @@ class MemorySink:
         self._checkpoints.pop(table, None)
 
     async def enroll(self, name: str, fingerprint: str) -> None:
-        """See `Sink.enroll`."""
+        """See `LogSink.enroll`."""
         self._checkpoints.setdefault(name, Checkpoint(name=name, updated_at=_now()))
         self._change(name, fingerprint=fingerprint)
 
+    async def withdraw(self, name: str) -> None:
+        """See `LogSink.withdraw`."""
+        self._checkpoints.pop(name, None)
+
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
-        """See `Sink.note`."""
+        """See `LogSink.note`."""
         if self._owned(name, epoch):
             self._change(name, position=position, append_id=append_id, updated_at=_now())
 
-    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
+    async def claim(
+        self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
+    ) -> Checkpoint | None:
         """See `Sink.claim`."""
         known = self._checkpoints.get(name)
         if known is None or not (force or known.owner in ("", owner) or known.lease_until < _now()):
             return None
         lease_until = _now() + int(seconds * 1_000_000)
-        return self._change(name, owner=owner, epoch=known.epoch + 1, lease_until=lease_until, status=RUNNING, error="")
+        epoch = max(known.epoch, above) + 1
+        return self._change(name, owner=owner, epoch=epoch, lease_until=lease_until, status=RUNNING, error="")
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""

@@ -198,7 +198,7 @@ class PostgresSink:
         )
 
     async def enroll(self, name: str, fingerprint: str) -> None:
-        """See `Sink.enroll`."""
+        """See `LogSink.enroll`."""
         await self._store.run(
             f"insert into {self._checkpoints} as c values ($1, 0, '', $2, '', 0, 0, '{RUNNING}', '', {NOW}) "
             "on conflict (name) do update set fingerprint = excluded.fingerprint "
@@ -206,20 +206,26 @@ class PostgresSink:
             (name, fingerprint),
         )
 
+    async def withdraw(self, name: str) -> None:
+        """See `LogSink.withdraw`."""
+        await self._store.run(f"delete from {self._checkpoints} where name = $1", (name,))
+
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
-        """See `Sink.note`."""
+        """See `LogSink.note`."""
         await self._changes(
             f"position = $3, append_id = $4, updated_at = {NOW} where name = $1 and epoch = $2",
             (name, epoch, position, append_id),
         )
 
-    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
+    async def claim(
+        self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
+    ) -> Checkpoint | None:
         """See `Sink.claim`."""
         rows = await self._store.run(
-            f"update {self._checkpoints} set owner = $1, epoch = epoch + 1, lease_until = {NOW} + $2, "
+            f"update {self._checkpoints} set owner = $1, epoch = greatest(epoch, $5) + 1, lease_until = {NOW} + $2, "
             "status = 'running', error = '' where name = $3 "
             f"and ($4 = 1 or owner = '' or owner = $1 or lease_until < {NOW}) returning {_FIELDS}",
-            (owner, int(seconds * 1_000_000), name, int(force)),
+            (owner, int(seconds * 1_000_000), name, int(force), above),
         )
         return _from_row(rows[0]) if rows else None
 

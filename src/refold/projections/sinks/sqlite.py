@@ -172,30 +172,36 @@ class SqliteSink:
         await self._store.transact(run)
 
     async def enroll(self, name: str, fingerprint: str) -> None:
-        """See `Sink.enroll`."""
+        """See `LogSink.enroll`."""
         await self._changes(
             "insert into refold_checkpoints as c values (?, 0, '', ?, '', 0, 0, 'running', '', ?) on conflict (name) "
             "do update set fingerprint = excluded.fingerprint where c.fingerprint <> excluded.fingerprint",
             (name, fingerprint, _now()),
         )
 
+    async def withdraw(self, name: str) -> None:
+        """See `LogSink.withdraw`."""
+        await self._changes("delete from refold_checkpoints where name = ?", (name,))
+
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
-        """See `Sink.note`."""
+        """See `LogSink.note`."""
         await self._changes(
             "update refold_checkpoints set position = ?, append_id = ?, updated_at = ? where name = ? and epoch = ?",
             (position, append_id, _now(), name, epoch),
         )
 
-    async def claim(self, name: str, owner: str, seconds: float, *, force: bool = False) -> Checkpoint | None:
+    async def claim(
+        self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
+    ) -> Checkpoint | None:
         """See `Sink.claim`."""
 
         def run(connection: sqlite3.Connection) -> Checkpoint | None:
             now = _now()
             changed = connection.execute(
-                "update refold_checkpoints set owner = ?, epoch = epoch + 1, lease_until = ?, "
+                "update refold_checkpoints set owner = ?, epoch = max(epoch, ?) + 1, lease_until = ?, "
                 "status = 'running', error = '' "
                 "where name = ? and (? or owner = '' or owner = ? or lease_until < ?)",
-                (owner, now + int(seconds * 1_000_000), name, force, owner, now),
+                (owner, above, now + int(seconds * 1_000_000), name, force, owner, now),
             ).rowcount
             return _checkpoint(connection, name) if changed else None
 

@@ -1,0 +1,317 @@
+"""ExternalSink: read models whose rows live outside of the log's database, in a `RowStore`.
+
+Owners, leases and states stay beside the log. What counts as seen is the position that stands in the row store, with
+the rows: a store that lost its last moments goes back by itself, and one that lost everything begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from refold import faults
+from refold.errors import ProjectionStopped, RefoldError
+from refold.folds.engine import RowFold
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.projections.checkpoint import RUNNING, Checkpoint, Move
+from refold.projections.conditions import Condition
+from refold.projections.row_store import RowStore, Standing
+from refold.projections.sink import Answer, Decode, Loaded, LogSink, Query, building, previous, refuse_other
+from refold.store.event_store import LogPage
+
+__all__ = ["ExternalSink", "Log"]
+
+_PAGE = 2_000
+_NOTED_EVERY = 0.25
+"""Seconds between two notes, beside the log, of how far the rows are: for whoever looks while their store is away."""
+_SECONDS_TO_CREATE = 30.0
+_LOOK = 0.05
+
+
+class Log(Protocol):
+    """What an external sink needs of the event store."""
+
+    async def read_log(self, *, after: int = 0, limit: int = 1000) -> LogPage:
+        """Reads the log."""
+        ...
+
+
+class ExternalSink:
+    """See `Sink`. `leases` is the sink of the log's database: it keeps everything but rows and true positions."""
+
+    def __init__(self, log: Log, leases: LogSink, rows: RowStore) -> None:
+        self._log = log
+        self._leases = leases
+        self._store = rows
+        self._prepared = False
+        self._noted: dict[str, float] = {}
+        self._marked: set[str] = set()
+
+    @property
+    def place(self) -> str:
+        """Where the rows are, without secrets."""
+        return self._store.name
+
+    async def prepare(self) -> None:
+        """See `Sink.prepare`."""
+        await self._leases.prepare()
+        await self._rows()
+
+    async def close(self) -> None:
+        """Gives the row store's connections back."""
+        await self._store.close()
+
+    async def _rows(self) -> RowStore:
+        # Prepared by whoever comes first: the store may be away when the process starts.
+        if not self._prepared:
+            await self._store.prepare()
+            self._prepared = True
+        return self._store
+
+    async def checkpoint(self, name: str) -> Checkpoint | None:
+        """See `Sink.checkpoint`."""
+        lease = await self._leases.checkpoint(name)
+        return None if lease is None else await self.current(lease)
+
+    async def current(self, lease: Checkpoint) -> Checkpoint:
+        """A checkpoint with the position at which the rows really are. Raises `StoreUnavailable`."""
+        rows = await self._rows()
+        return _standing_at(lease, await rows.standing(lease.name) or Standing(fingerprint=lease.fingerprint))
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """See `Sink.checkpoints`."""
+        return [await self.current(lease) for lease in await self._leases.checkpoints()]
+
+    async def register(self, definition: ReadModelDefinition, table: str) -> None:
+        """See `Sink.register`."""
+        # Known beside the log first: then it is seen that it waits for its store.
+        if await self._leases.checkpoint(table) is None:
+            await self._leases.enroll(table, definition.fingerprint)
+        rows = await self._rows()
+        deadline = time.monotonic() + _SECONDS_TO_CREATE
+        while await rows.standing(table) is None:
+            # Made by one process alone: a second one would drop what the first has filled meanwhile.
+            claimed = await self._leases.claim(
+                table, f"register:{id(self):x}:{time.monotonic_ns()}", _SECONDS_TO_CREATE
+            )
+            if claimed is not None:
+                try:
+                    if await rows.standing(table) is None:
+                        await self._leases.enroll(table, definition.fingerprint)
+                        await self._leases.note(table, claimed.epoch, 0, "")
+                        await rows.create(definition, table, {table: _empty(definition, claimed.epoch)})
+                finally:
+                    await self._leases.release(table, claimed.epoch)
+                return
+            if time.monotonic() > deadline:
+                return  # whoever owns it finds that the table is gone, and comes here
+            await asyncio.sleep(_LOOK)
+
+    async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
+        """See `Sink.begin`."""
+        rows = await self._rows()
+        table = building(definition.name)
+        await self._leases.enroll(table, definition.fingerprint)
+        left = await rows.standing(table)
+        above = max(time.time_ns() // 1000, 0 if left is None else left.epoch)
+        claimed = await self._leases.claim(table, owner, seconds, above=above)
+        if claimed is None:
+            return None
+        await self._leases.note(table, claimed.epoch, 0, "")
+        await rows.create(definition, table, {table: _empty(definition, claimed.epoch)})
+        return msgspec.structs.replace(claimed, position=0, append_id="", fingerprint=definition.fingerprint)
+
+    async def drop(self, table: str) -> None:
+        """See `Sink.drop`."""
+        await (await self._rows()).drop(table)
+        await self._leases.withdraw(table)
+
+    async def claim(
+        self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
+    ) -> Checkpoint | None:
+        """See `Sink.claim`. None too when the rows are gone: they are registered again."""
+        rows = await self._rows()
+        stands = await rows.standing(name)
+        if stands is None:
+            return None
+        claimed = await self._leases.claim(name, owner, seconds, force=force, above=max(above, stands.epoch))
+        if claimed is None:
+            return None
+        # From here on, whoever owned it before cannot write.
+        fenced = await rows.fence(name, claimed.epoch)
+        if fenced is None:
+            await self._leases.release(name, claimed.epoch)
+            return None
+        faults.at("projection.fenced")
+        return _standing_at(claimed, fenced)
+
+    async def renew(self, name: str, epoch: int, seconds: float) -> bool:
+        """See `Sink.renew`."""
+        return await self._leases.renew(name, epoch, seconds)
+
+    async def release(self, name: str, epoch: int) -> None:
+        """See `Sink.release`."""
+        await self._leases.release(name, epoch)
+
+    async def mark(self, name: str, epoch: int, status: str, error: str) -> None:
+        """See `Sink.mark`."""
+        self._marked.add(name)
+        await self._leases.mark(name, epoch, status, error)
+
+    async def load(self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]) -> Loaded:
+        """See `Sink.load`."""
+        return await (await self._rows()).load(definition, table, keys) if keys else Loaded({})
+
+    async def write(
+        self,
+        definition: ReadModelDefinition,
+        table: str,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        move: Move,
+    ) -> bool:
+        """See `Sink.write`."""
+        store = await self._rows()
+        if not await store.write(definition, table, rows, deleted, move):
+            return False
+        faults.at("projection.rows_written")
+        await self._told(move.of(table), move)
+        return True
+
+    async def _told(self, name: str, move: Move) -> None:
+        now = time.monotonic()
+        if name in self._marked:
+            self._marked.discard(name)
+            await self._leases.mark(name, move.epoch, RUNNING, "")
+        elif now - self._noted.get(name, 0.0) < _NOTED_EVERY:
+            return
+        self._noted[name] = now
+        await self._leases.note(name, move.epoch, move.after, move.append_id)
+
+    async def switch(
+        self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
+    ) -> bool:
+        """See `Sink.switch`. In place of a transaction: the read one is fenced, so that nobody moves it meanwhile."""
+        name, built = definition.name, building(definition.name)
+        rows = await self._rows()
+        new, old = await self._built(built, epoch), await rows.standing(name)
+        if new is None or (old is not None and old.position > new.position and decode is None and not back):
+            return False
+        taken = await self._leases.claim(
+            name, f"switch:{epoch}", _SECONDS_TO_CREATE, force=True, above=max(epoch, 0 if old is None else old.epoch)
+        )
+        try:
+            if old is not None and taken is not None:
+                old = await rows.fence(name, taken.epoch)
+            if old is not None and old.position > new.position and not back:
+                if decode is None:
+                    return False
+                await self._heal(definition, built, new, epoch, old.position, decode)
+            if await self._built(built, epoch) is None:
+                return False
+            kept = previous(name)
+            faults.at("rebuild.switching")
+            if not await rows.switch(definition, built, name, kept):
+                return False
+            faults.at("rebuild.rows_switched")
+            if old is not None:
+                await self._leases.enroll(kept, old.fingerprint)
+            await self._leases.enroll(name, definition.fingerprint)
+            await self._leases.withdraw(built)
+        finally:
+            if taken is not None:
+                await self._leases.release(name, taken.epoch)
+        return True
+
+    async def _built(self, table: str, epoch: int) -> Standing | None:
+        lease = await self._leases.checkpoint(table)
+        if lease is None or lease.epoch != epoch:
+            return None
+        return await (await self._rows()).fence(table, epoch)
+
+    async def _heal(
+        self, definition: ReadModelDefinition, table: str, new: Standing, epoch: int, until: int, decode: Decode
+    ) -> None:
+        """Folds into the built rows what the read ones have seen more."""
+        fold, position = RowFold(definition), new.position
+        wanted = {event.__message_name__ for event in definition.evolves}
+        while position < until:
+            page = await self._log.read_log(after=position, limit=min(_PAGE, until - position))
+            if not page.events:
+                raise ProjectionStopped(f"{definition.name}: its rows have seen position {until}, the log has not")
+            events = [decode(event) for event in page.events if event.type in wanted]
+            keys = list(fold.keys(events))
+            loaded = await self.load(definition, table, keys)
+            state: dict[RowKey, ReadModel | None] = {key: loaded.rows.get(key) for key in keys}
+            changed, deleted = fold.changes(state, fold.fold(state, events, seen=loaded.seen))
+            last = page.events[-1]
+            move = Move(position, last.position, last.append_id.hex(), epoch)
+            if not await (await self._rows()).write(definition, table, changed, deleted, move):
+                raise ProjectionStopped(f"read model {definition.name!r} was taken over by another rebuild")
+            position = last.position
+
+    async def exchange(self, definition: ReadModelDefinition) -> bool:
+        """See `Sink.exchange`."""
+        name, kept = definition.name, previous(definition.name)
+        rows = await self._rows()
+        current, before = await rows.standing(name), await rows.standing(kept)
+        if current is None or before is None:
+            return False
+        above = max(current.epoch, before.epoch)
+        await self._leases.enroll(kept, before.fingerprint)
+        taken = []
+        try:
+            for table in (name, kept):
+                claimed = await self._leases.claim(table, "exchange", _SECONDS_TO_CREATE, force=True, above=above)
+                if claimed is None or await rows.fence(table, claimed.epoch) is None:
+                    return False
+                taken.append((table, claimed.epoch))
+            if not await rows.exchange(name, kept):
+                return False
+            await self._leases.enroll(name, before.fingerprint)
+            await self._leases.enroll(kept, current.fingerprint)
+        finally:
+            for table, epoch in taken:
+                await self._leases.release(table, epoch)
+        return True
+
+    async def read(
+        self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None, *, table: str = ""
+    ) -> Answer:
+        """See `Sink.read`."""
+        table = table or definition.name
+        rows = await self._rows()
+        try:
+            stands, loaded, found = await rows.read(definition, table, keys, query)
+        except RefoldError:
+            # Rows of another definition may have other columns.
+            _refuse_other(definition, table, await rows.standing(table))
+            raise
+        _refuse_other(definition, table, stands)
+        return Answer(0 if stands is None else stands.position, loaded.rows, found, loaded.seen)
+
+    async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
+        """See `Sink.count`."""
+        table = table or definition.name
+        rows = await self._rows()
+        _refuse_other(definition, table, await rows.standing(table))
+        return await rows.count(definition, table, where)
+
+
+def _empty(definition: ReadModelDefinition, epoch: int) -> Standing:
+    return Standing(fingerprint=definition.fingerprint, epoch=epoch)
+
+
+def _standing_at(lease: Checkpoint, stands: Standing) -> Checkpoint:
+    return msgspec.structs.replace(
+        lease, position=stands.position, append_id=stands.append_id, fingerprint=stands.fingerprint
+    )
+
+
+def _refuse_other(definition: ReadModelDefinition, table: str, stands: Standing | None) -> None:
+    at = None if stands is None else _standing_at(Checkpoint(name=table), stands)
+    refuse_other(definition, at)
