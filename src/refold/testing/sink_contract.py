@@ -17,7 +17,7 @@ import pytest
 
 from refold.errors import InvalidQuery, ProjectionStopped
 from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, read_model_of
+from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.messages.event import Event
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition, checked, field, orders_of
