@@ -23,6 +23,7 @@ class MemoryRows:
     then, after a fault point, the checkpoint, as in a search index.
     """
 
+    kind = "memory"
     name = "memory"
 
     def __init__(self, *, versioned: bool = False) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 
 from refold.app.context import Context
-from refold.app.stores import open_sink, open_store
+from refold.app.stores import open_store, sink_of
 from refold.app.sync import SyncContext, running_loop_in_thread
 from refold.commands.decision import Deciders
 from refold.errors import ConfigurationError, DefinitionError
@@ -17,6 +17,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_o
 from refold.messages.event import Event
 from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
 from refold.projections.projection import LEASE_SECONDS
+from refold.projections.row_store import RowStore
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 
@@ -82,6 +83,7 @@ class App:
         live_aggregates: int = 10_000,
         lease: float = LEASE_SECONDS,
         read_only: bool = False,
+        sinks: Mapping[str, str | RowStore] | None = None,
     ) -> AsyncIterator[Context]:
         """A context on a store: `sqlite:///file`, `sqlite:///:memory:`, `postgresql://…`, or an open store of your own.
 
@@ -89,25 +91,36 @@ class App:
         of them does, and the others stand by). `limits` bounds the append queue, `listen_url` is a direct address for
         LISTEN when the URL leads to pgbouncer, `live_aggregates` bounds the state cache, `lease` is the number of
         seconds after which a process that stands still loses its read models to another, `read_only` opens a SQLite
-        file beside its writer. Raises `ConfigurationError`, `MissingExtra`, `StoreUnavailable`, `StoreLocked`,
-        `SchemaMismatch`, `StoreCorrupt`.
+        file beside its writer. `sinks` says which read models live in another store, by their names:
+        `{"account_search": "opensearch://127.0.0.1:9200"}`. Raises `ConfigurationError`, `MissingExtra`,
+        `StoreUnavailable`, `StoreLocked`, `SchemaMismatch`, `StoreCorrupt`.
         """
         bounds = limits or Limits()
         if bounds.payload == DEFAULT_PAYLOAD_LIMIT:  # who bounds the queue only means the app's limit for payloads
             bounds = msgspec.structs.replace(bounds, payload=self.payload_limit)
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
-            sink = await open_sink(opened)
-            context = Context(self, opened, sink, live_aggregates=live_aggregates, lease=lease)
-            try:
-                if not read_only:
-                    await context.start(projections=projections)
-                yield context
-            finally:
-                await context.stop()
+            async with sink_of(opened, self._checked(sinks)) as sink:
+                context = Context(self, opened, sink, live_aggregates=live_aggregates, lease=lease)
+                try:
+                    if not read_only:
+                        await context.start(projections=projections)
+                    yield context
+                finally:
+                    await context.stop()
         finally:
             if opened is not store:
                 await opened.close()
+
+    def _checked(self, sinks: Mapping[str, str | RowStore] | None) -> Mapping[str, str | RowStore]:
+        for name in sinks or {}:
+            inline = self.read_models[self.read_model_named(name)].inline
+            if inline:
+                raise ConfigurationError(
+                    f"read model {name!r} is inline, which needs the log's own database; leave out inline=True, or its "
+                    "entry in sinks"
+                )
+        return sinks or {}
 
     @contextmanager
     def connect_sync(
@@ -120,6 +133,7 @@ class App:
         live_aggregates: int = 10_000,
         lease: float = LEASE_SECONDS,
         read_only: bool = False,
+        sinks: Mapping[str, str | RowStore] | None = None,
     ) -> Iterator[SyncContext]:
         """The same for code without `async`: an event loop runs in a thread of its own, and each call waits for its
         answer.
@@ -135,6 +149,7 @@ class App:
                 live_aggregates=live_aggregates,
                 lease=lease,
                 read_only=read_only,
+                sinks=sinks,
             )
             with loop.entered(connection) as context:
                 yield SyncContext(context, loop)

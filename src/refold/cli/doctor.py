@@ -28,7 +28,9 @@ def doctor(as_json: bool) -> int:
     It reads only, and takes a moment. Whether the data is right is what `refold verify` checks.
     """
     chosen = settings()
-    checks = asyncio.run(examine(chosen.needed_url, optional_app_of_settings(), listen_url=chosen.listen_url))
+    checks = asyncio.run(
+        examine(chosen.needed_url, optional_app_of_settings(), listen_url=chosen.listen_url, sinks=chosen.sinks)
+    )
     errors = sum(check.health == "error" for check in checks)
     warnings = sum(check.health == "warning" for check in checks)
     if as_json:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,6 +17,8 @@ __all__ = ["FILE_NAME", "Settings", "settings_from"]
 
 FILE_NAME = "refold.toml"
 _KEYS = ("app", "url", "listen_url")
+_SINKS = "sinks"
+_SINK_VARIABLE = "REFOLD_SINK_"
 _SQLITE = "sqlite:///"
 
 
@@ -25,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True):
     url: str | None
     listen_url: str | None
     folder: Path
+    sinks: Mapping[str, str] = {}
+    """Which read models live in another store, and the URL of that."""
 
     @property
     def needed_app(self) -> str:
@@ -60,25 +66,54 @@ def settings_from(options: Mapping[str, str | None], environment: Mapping[str, s
             chosen[key] = _beside(path, from_file[key], cwd)
     app_from_file = path is not None and chosen["app"] is not None and chosen["app"] == from_file.get("app")
     folder = path.parent if path is not None and app_from_file else cwd
-    return Settings(chosen["app"], chosen["url"], chosen["listen_url"], folder)
+    sinks = {name: _filled(name, url, environment) for name, url in from_file.get(_SINKS, {}).items()}
+    for variable, url in environment.items():
+        if variable.startswith(_SINK_VARIABLE) and url:
+            sinks[variable.removeprefix(_SINK_VARIABLE).lower()] = url
+    return Settings(chosen["app"], chosen["url"], chosen["listen_url"], folder, sinks)
+
+
+def _filled(name: str, url: str, environment: Mapping[str, str]) -> str:
+    """The URL of a sink with `${VARIABLE}` replaced: a password need not be in the file."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in environment:
+            raise ConfigurationError(
+                f"{FILE_NAME}: the sink of {name!r} needs the variable {found[1]}, which is not set"
+            )
+        return environment[found[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, url)
 
 
 def _nearest_file(cwd: Path) -> Path | None:
     return next((folder / FILE_NAME for folder in (cwd, *cwd.parents) if (folder / FILE_NAME).is_file()), None)
 
 
-def _read(path: Path, cwd: Path) -> dict[str, str]:
+def _read(path: Path, cwd: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             content = tomllib.load(stream)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"{_shown(path, cwd)} cannot be read: {problem}") from problem
     for key, value in content.items():
+        if key == _SINKS:
+            _check_sinks(value, path, cwd)
+            continue
         if key not in _KEYS:
-            raise ConfigurationError(f"{_shown(path, cwd)}: {key!r} is not a setting; there are {', '.join(_KEYS)}")
+            known = ", ".join((*_KEYS, _SINKS))
+            raise ConfigurationError(f"{_shown(path, cwd)}: {key!r} is not a setting; there are {known}")
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f'{_shown(path, cwd)}: {key} must be text in quotes, as in {key} = "…"')
     return content
+
+
+def _check_sinks(value: Any, path: Path, cwd: Path) -> None:
+    if not isinstance(value, dict) or not all(isinstance(url, str) and url for url in value.values()):
+        raise ConfigurationError(
+            f"{_shown(path, cwd)}: [sinks] has a line for each read model that lives elsewhere, as in "
+            'account_search = "opensearch://127.0.0.1:9200"'
+        )
 
 
 def _beside(path: Path, url: str, cwd: Path) -> str:

@@ -29,6 +29,7 @@ _STYLES = {
     "rebuilding": "cyan",
     "no worker": "yellow",
     "abandoned": "yellow",
+    "previous": "dim",
     "unknown": "dim",
     "stopped": "bold red",
     "definition changed": "bold red",

@@ -8,7 +8,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from refold.app import Context
-from refold.app.stores import open_sink, open_store
+from refold.app.stores import open_store, sink_of
 from refold.cli.command import app_of_settings, settings
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
@@ -37,8 +37,11 @@ def on_store(work: Callable[[EventStore], Awaitable[T]], *, read_only: bool = Tr
 def on_store_and_sink(work: Callable[[EventStore, Sink], Awaitable[T]]) -> T:
     """The same, to read read models too."""
 
+    sinks = settings().sinks
+
     async def run(store: EventStore) -> T:
-        return await work(store, await open_sink(store))
+        async with sink_of(store, sinks) as sink:
+            return await work(store, sink)
 
     return on_store(run)
 
@@ -50,7 +53,9 @@ def on_context(work: Callable[[Context], Awaitable[T]], *, projections: bool) ->
     app = app_of_settings()
 
     async def run() -> T:
-        async with app.connect(url, projections=projections, listen_url=chosen.listen_url) as context:
+        async with app.connect(
+            url, projections=projections, listen_url=chosen.listen_url, sinks=chosen.sinks
+        ) as context:
             return await work(context)
 
     return asyncio.run(run())

@@ -85,7 +85,7 @@ async def _until_stopped(context: Context) -> list[Stopped]:
 
 
 def _summary(now: Status) -> str:
-    mine = [each for each in now.projections if each.state not in ("unknown", "rebuilding", "abandoned")]
+    mine = [each for each in now.projections if each.state not in ("unknown", "rebuilding", "abandoned", "previous")]
     return ", ".join([f"head {count(now.head)} ({rate(now.rate)})", *(_of(each) for each in mine)])
 
 

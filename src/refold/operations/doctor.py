@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 
 from refold.app import App
-from refold.app.stores import examine, open_sink, open_store
+from refold.app.stores import examine, open_store, sink_of
 from refold.errors import DefinitionError, RefoldError
 from refold.folds.read_model import ReadModelDefinition
 from refold.operations.status import ProjectionStatus, status_of
 from refold.projections.columns import column_kinds
+from refold.projections.routed import RoutedSink
+from refold.projections.sink import Sink
 from refold.store.group_commit import Limits
 from refold.store.health import Check
 
 __all__ = ["doctor"]
 
 
-async def doctor(url: str, app: App | None, *, listen_url: str | None = None) -> list[Check]:
+async def doctor(
+    url: str, app: App | None, *, listen_url: str | None = None, sinks: Mapping[str, str] | None = None
+) -> list[Check]:
     """Looks at everything, changes nothing. What cannot be reached is a check that failed; nothing is raised for it.
 
     Raises `ConfigurationError` for a URL that names no store, `MissingExtra`.
@@ -27,7 +32,7 @@ async def doctor(url: str, app: App | None, *, listen_url: str | None = None) ->
         checks += _app_checks(app)
     checks += await examine(url, listen_url=listen_url)
     if all(check.health != "error" for check in checks):
-        checks += await _projection_checks(url, app, listen_url)
+        checks += await _projection_checks(url, app, listen_url, sinks)
     return checks
 
 
@@ -48,16 +53,31 @@ def _columns(definition: ReadModelDefinition) -> Check:
     return Check(name, "ok", ", ".join(f"{column} {kind.value}" for column, (kind, _) in kinds.items()))
 
 
-async def _projection_checks(url: str, app: App | None, listen_url: str | None) -> list[Check]:
+async def _projection_checks(
+    url: str, app: App | None, listen_url: str | None, sinks: Mapping[str, str] | None
+) -> list[Check]:
     try:
         store = await open_store(url, limits=Limits(), listen_url=listen_url, read_only=True)
     except RefoldError as problem:
         return [Check("open", "error", str(problem), "see what it says")]
     try:
-        status = await status_of(store, await open_sink(store), app)
+        async with sink_of(store, sinks) as sink:
+            found = [await _sink_check(sink, name) for name in sinks or {}]
+            status = await status_of(store, sink, app)
     finally:
         await store.close()
-    return [_projection(each) for each in status.projections]
+    return found + [_projection(each) for each in status.projections]
+
+
+async def _sink_check(sink: Sink, name: str) -> Check:
+    external = sink.external(name) if isinstance(sink, RoutedSink) else None
+    if external is None:
+        return Check(f"sink {name}", "error", "it is not set up", "see `sinks` in refold.toml")
+    try:
+        await external.prepare()
+    except RefoldError as problem:
+        return Check(f"sink {name}", "error", str(problem), "see what it says; the projection goes on by itself then")
+    return Check(f"sink {name}", "ok", external.place)
 
 
 def _projection(each: ProjectionStatus) -> Check:

@@ -10,7 +10,7 @@ import msgspec
 
 from refold.app import App
 from refold.projections.checkpoint import STOPPED, Checkpoint
-from refold.projections.sink import Sink, building
+from refold.projections.sink import Sink, building, previous
 from refold.store.event_store import EventStore
 
 __all__ = ["ProjectionStatus", "State", "Status", "measured_status", "status_of"]
@@ -23,11 +23,12 @@ State = Literal[
     "other log",
     "rebuilding",
     "abandoned",
+    "previous",
     "inline",
     "unknown",
 ]
-"""`no worker`: nobody moves it. `other log`: it is ahead of the log. `abandoned`: its rebuild died. `unknown`: the app
-that is meant has none such.
+"""`no worker`: nobody moves it. `other log`: it is ahead of the log. `abandoned`: its rebuild died. `previous`: what
+was read before, kept for the way back. `unknown`: the app that is meant has none such.
 """
 
 _WRONG: frozenset[State] = frozenset({"stopped", "definition changed", "other log"})
@@ -108,7 +109,8 @@ async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: S
 async def _projection(
     store: EventStore, checkpoint: Checkpoint, app: App | None, head: int, now: int, rate: float | None
 ) -> ProjectionStatus:
-    lag = max(0, head - checkpoint.position)
+    kept = checkpoint.name.endswith(previous(""))  # it stands still, and is not behind in anything
+    lag = 0 if kept else max(0, head - checkpoint.position)
     lag_seconds = 0.0
     if lag:
         page = await store.read_log(after=checkpoint.position, limit=1)
@@ -137,6 +139,8 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
             return "rebuilding", ""
         whose = name.removesuffix(building(""))
         return "abandoned", f"its rebuild was killed, and {whose} is as it was; run `refold rebuild {whose}` again"
+    if name.endswith(previous("")):
+        return "previous", ""
     definition = definitions.get(name)
     if checkpoint.position > head:
         return "other log", f"it is ahead of the log; run `refold verify`, and then `refold rebuild {name}`"

@@ -20,7 +20,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.row_store import RowStore, Standing
-from refold.projections.sink import Answer, Decode, Loaded, LogSink, Query, building, previous, refuse_other
+from refold.projections.sink import Answer, Decode, Loaded, LogSink, Query, building, placed, previous, refuse_other
 from refold.store.event_store import LogPage
 
 __all__ = ["ExternalSink", "Log"]
@@ -79,8 +79,18 @@ class ExternalSink:
 
     async def current(self, lease: Checkpoint) -> Checkpoint:
         """A checkpoint with the position at which the rows really are. Raises `StoreUnavailable`."""
+        if not self._has(lease):
+            return lease
         rows = await self._rows()
-        return _standing_at(lease, await rows.standing(lease.name) or Standing(fingerprint=lease.fingerprint))
+        stands = await rows.standing(lease.name)
+        return _standing_at(lease, stands or Standing(fingerprint=lease.fingerprint.partition(":")[2]))
+
+    def _has(self, lease: Checkpoint) -> bool:
+        """Whether it is here that the rows are: not where the read model lived before."""
+        return lease.fingerprint.startswith(f"{self._store.kind}:")
+
+    async def _enroll(self, table: str, fingerprint: str) -> None:
+        await self._leases.enroll(table, placed(self._store.kind, fingerprint))
 
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`."""
@@ -89,8 +99,11 @@ class ExternalSink:
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
         # Known beside the log first: then it is seen that it waits for its store.
-        if await self._leases.checkpoint(table) is None:
-            await self._leases.enroll(table, definition.fingerprint)
+        lease = await self._leases.checkpoint(table)
+        if lease is None:
+            await self._enroll(table, definition.fingerprint)
+        elif not self._has(lease):
+            return  # it is rebuilt to move here
         rows = await self._rows()
         deadline = time.monotonic() + _SECONDS_TO_CREATE
         while await rows.standing(table) is None:
@@ -101,7 +114,7 @@ class ExternalSink:
             if claimed is not None:
                 try:
                     if await rows.standing(table) is None:
-                        await self._leases.enroll(table, definition.fingerprint)
+                        await self._enroll(table, definition.fingerprint)
                         await self._leases.note(table, claimed.epoch, 0, "")
                         await rows.create(definition, table, {table: _empty(definition, claimed.epoch)})
                 finally:
@@ -115,7 +128,7 @@ class ExternalSink:
         """See `Sink.begin`."""
         rows = await self._rows()
         table = building(definition.name)
-        await self._leases.enroll(table, definition.fingerprint)
+        await self._enroll(table, definition.fingerprint)
         left = await rows.standing(table)
         above = max(time.time_ns() // 1000, 0 if left is None else left.epoch)
         claimed = await self._leases.claim(table, owner, seconds, above=above)
@@ -134,6 +147,9 @@ class ExternalSink:
         self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
     ) -> Checkpoint | None:
         """See `Sink.claim`. None too when the rows are gone: they are registered again."""
+        lease = await self._leases.checkpoint(name)
+        if lease is None or not self._has(lease):
+            return await self._leases.claim(name, owner, seconds, force=force, above=above)
         rows = await self._rows()
         stands = await rows.standing(name)
         if stands is None:
@@ -219,8 +235,8 @@ class ExternalSink:
                 return False
             faults.at("rebuild.rows_switched")
             if old is not None:
-                await self._leases.enroll(kept, old.fingerprint)
-            await self._leases.enroll(name, definition.fingerprint)
+                await self._enroll(kept, old.fingerprint)
+            await self._enroll(name, definition.fingerprint)
             await self._leases.withdraw(built)
         finally:
             if taken is not None:
@@ -262,7 +278,7 @@ class ExternalSink:
         if current is None or before is None:
             return False
         above = max(current.epoch, before.epoch)
-        await self._leases.enroll(kept, before.fingerprint)
+        await self._enroll(kept, before.fingerprint)
         taken = []
         try:
             for table in (name, kept):
@@ -272,8 +288,8 @@ class ExternalSink:
                 taken.append((table, claimed.epoch))
             if not await rows.exchange(name, kept):
                 return False
-            await self._leases.enroll(name, before.fingerprint)
-            await self._leases.enroll(kept, current.fingerprint)
+            await self._enroll(name, before.fingerprint)
+            await self._enroll(kept, current.fingerprint)
         finally:
             for table, epoch in taken:
                 await self._leases.release(table, epoch)
@@ -287,6 +303,8 @@ class ExternalSink:
         rows = await self._rows()
         try:
             stands, loaded, found = await rows.read(definition, table, keys, query)
+            if stands is None:
+                refuse_other(definition, await self._leases.checkpoint(table))
         except RefoldError:
             # Rows of another definition may have other columns.
             _refuse_other(definition, table, await rows.standing(table))

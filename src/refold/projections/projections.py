@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from refold.errors import ConfigurationError, LogRegression, ProjectionStopped
+from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StoreUnavailable
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
@@ -18,6 +18,7 @@ from refold.projections.feed import Feed
 from refold.projections.projection import Projection, check_history
 from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, rebuild
+from refold.projections.routed import RoutedSink
 from refold.projections.sink import InlineRows, Sink
 from refold.store.event_store import EventStore
 
@@ -50,7 +51,13 @@ class Projections:
         """
         await self.sink.prepare()
         for definition in self.definitions:
-            await self.sink.register(definition, definition.name)
+            try:
+                await self.sink.register(definition, definition.name)
+            except (StoreUnavailable, ConfigurationError) as problem:
+                if not isinstance(self.sink, RoutedSink) or self.sink.external(definition.name) is None:
+                    raise
+                # Commands and all other read models go on; its projection tries again.
+                _log.warning("read model %s waits for its store: %s", definition.name, problem)
         inline = [definition for definition in self.definitions if definition.inline]
         if not inline:
             return

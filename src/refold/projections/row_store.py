@@ -41,6 +41,9 @@ class RowStore(Protocol):
     it refuses the login or cannot do what is needed; both say what to do, and never show a secret.
     """
 
+    kind: str
+    """One word: `redis`, `opensearch`, …"""
+
     name: str
     """What people call it: kind, host and place, without secrets."""
 

@@ -22,6 +22,8 @@ __all__ = [
     "Query",
     "Sink",
     "building",
+    "lives_elsewhere",
+    "placed",
     "previous",
     "read_model_of_table",
     "refuse_inline",
@@ -52,11 +54,26 @@ def read_model_of_table(table: str) -> str:
     return table.partition(":")[0].removesuffix(_BUILDING).removesuffix(_PREVIOUS)
 
 
+def placed(kind: str, fingerprint: str) -> str:
+    """What a checkpoint beside the log has as the fingerprint of rows that live elsewhere, in a store of that kind."""
+    return f"{kind}:{fingerprint}"
+
+
+def lives_elsewhere(checkpoint: Checkpoint | None) -> bool:
+    """Whether the rows of a checkpoint that is kept beside the log are in a store of another kind."""
+    return checkpoint is not None and ":" in checkpoint.fingerprint
+
+
 def refuse_other(definition: ReadModelDefinition, checkpoint: Checkpoint | None) -> None:
     """Raises `ProjectionStopped` when there are no rows of this definition: none at all, or another's."""
     if checkpoint is None:
         raise ProjectionStopped(
             f"read model {definition.name!r} has no table yet; start a worker (`refold worker`), it makes it"
+        )
+    if lives_elsewhere(checkpoint):
+        raise ProjectionStopped(
+            f"the rows of read model {definition.name!r} are in {checkpoint.fingerprint.partition(':')[0]}, and this "
+            f"process does not look there: give it the same sinks, or move them by `refold rebuild {definition.name}`"
         )
     if checkpoint.fingerprint != definition.fingerprint:
         raise ProjectionStopped(

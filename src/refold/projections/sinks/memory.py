@@ -18,7 +18,17 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
-from refold.projections.sink import Answer, Decode, Loaded, Query, building, previous, refuse_inline, refuse_other
+from refold.projections.sink import (
+    Answer,
+    Decode,
+    Loaded,
+    Query,
+    building,
+    lives_elsewhere,
+    previous,
+    refuse_inline,
+    refuse_other,
+)
 from refold.store.event_store import LogPage
 
 __all__ = ["MemorySink"]
@@ -56,6 +66,8 @@ class MemorySink:
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
+        if lives_elsewhere(self._checkpoints.get(table)):
+            return
         self._tables.setdefault(table, {})
         self._checkpoints.setdefault(
             table, Checkpoint(name=table, fingerprint=definition.fingerprint, updated_at=_now())
@@ -162,7 +174,8 @@ class MemorySink:
             page = await self._store.read_log(after=new.position, limit=old.position - new.position)
             self._put(definition, built, *self._changes(RowFold(definition), built, new, page.events, decode))
             new = self._checkpoints[built]
-        self._rename(name, previous(name), 0)
+        if name in self._tables:
+            self._rename(name, previous(name), 0)
         self._rename(built, name, old.epoch)
         return True
 

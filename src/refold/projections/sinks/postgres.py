@@ -141,7 +141,9 @@ class PostgresSink:
         await self._store.run(
             f"""do $do$ begin
                 perform pg_advisory_xact_lock({_SCHEMA_LOCK});
-                if to_regclass('"{table}"') is null then
+                if to_regclass('"{table}"') is null and not exists (
+                    select from {self._checkpoints} where name = '{table}' and fingerprint like '%:%'
+                ) then
                     {create};
                     insert into {self._checkpoints}
                     values ('{table}', 0, '', '{definition.fingerprint}', '', 0, 0, '{RUNNING}', '', {NOW})
@@ -319,7 +321,10 @@ class PostgresSink:
             await run(f'drop table if exists "{kept}"')
             await run(f'alter table if exists "{name}" rename to "{kept}"')
             await run(f'alter table "{built}" rename to "{name}"')
-            await run(f"delete from {self._checkpoints} where name = $1", (kept,))
+            await run(
+                f"delete from {self._checkpoints} where name = $1 or (name = $2 and fingerprint like '%:%')",
+                (kept, name),
+            )
             await self._rename(run, name, kept, 0)
             await self._rename(run, built, name, 0 if old is None else old.epoch)
             faults.at("rebuild.switching")

@@ -22,7 +22,17 @@ from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
-from refold.projections.sink import Answer, Decode, Loaded, Query, building, previous, refuse_inline, refuse_other
+from refold.projections.sink import (
+    Answer,
+    Decode,
+    Loaded,
+    Query,
+    building,
+    lives_elsewhere,
+    previous,
+    refuse_inline,
+    refuse_other,
+)
 from refold.projections.sinks.sqlite_rows import SqliteRows
 from refold.projections.tables import condition_sql, order_sql
 from refold.store.event_store import EventFilter, LogPage
@@ -123,7 +133,10 @@ class SqliteSink:
 
         def run(connection: sqlite3.Connection) -> None:
             there = connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
-            if _checkpoint(connection, table) is None and there:
+            known = _checkpoint(connection, table)
+            if lives_elsewhere(known):
+                return
+            if known is None and there:
                 raise ConfigurationError(
                     f"a table named {table!r} is there, and no read model's; give read model "
                     f"{definition.cls.__qualname__} another name=…"
@@ -276,7 +289,9 @@ class SqliteSink:
             if connection.execute("select 1 from sqlite_master where name = ?", (name,)).fetchone():
                 connection.execute(f'alter table "{name}" rename to "{kept}"')
             connection.execute(f'alter table "{built}" rename to "{name}"')
-            connection.execute("delete from refold_checkpoints where name = ?", (kept,))
+            connection.execute(
+                "delete from refold_checkpoints where name = ? or (name = ? and fingerprint like '%:%')", (kept, name)
+            )
             _rename(connection, name, kept, 0)
             _rename(connection, built, name, 0 if old is None else old.epoch)
             faults.at("rebuild.switching")
