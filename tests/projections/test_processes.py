@@ -78,7 +78,7 @@ async def test_killed_on_sqlite(point: str, tmp_path: Path) -> None:
         await assert_equals_fold(context)
         await context.rebuild(Stock)
         await assert_equals_fold(context)
-        assert [each.name for each in await context.projections.checkpoints()] == ["stock", "total"]
+        assert [each.name for each in await context.projections.checkpoints()] == ["stock", "stock__previous", "total"]
 
 
 @pytest.mark.postgres
@@ -92,7 +92,11 @@ async def test_killed_on_postgres(point: str, database: str) -> None:
             await assert_equals_fold(next_one)
             await next_one.rebuild(Stock)
             await assert_equals_fold(next_one)
-            assert [each.name for each in await next_one.projections.checkpoints()] == ["stock", "total"]
+            assert [each.name for each in await next_one.projections.checkpoints()] == [
+                "stock",
+                "stock__previous",
+                "total",
+            ]
 
 
 @pytest.mark.postgres

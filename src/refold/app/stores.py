@@ -102,7 +102,7 @@ async def open_row_store(url: str, name: str) -> RowStore:
     if kind is None:
         known = ", ".join(sorted(set(_ROW_STORES)))
         raise ConfigurationError(
-            f"no sink is known for a URL that begins with {scheme + ':' if scheme else 'no scheme'!r} (read model "
+            f"no sink is known for a URL that begins with {repr(scheme + ':') if scheme else 'no scheme'} (read model "
             f"{name!r}); there are {known}"
         )
     # Imported here: their clients are optional extras, and each module says so when its own is missing.

@@ -151,10 +151,10 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
     if definition is not None and definition.inline:
         return "inline", ""
     if owned:
-        return "running", ""
+        return "running", checkpoint.error
     if app is not None and definition is None:
         return "unknown", ""
-    return "no worker", ""
+    return "no worker", checkpoint.error
 
 
 async def measured_status(store: EventStore, sink: Sink, app: App | None, *, seconds: float = 1.0) -> Status:

@@ -20,7 +20,18 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.row_store import RowStore, Standing
-from refold.projections.sink import Answer, Decode, Loaded, LogSink, Query, building, placed, previous, refuse_other
+from refold.projections.sink import (
+    Answer,
+    Decode,
+    Loaded,
+    LogSink,
+    Query,
+    building,
+    lives_elsewhere,
+    placed,
+    previous,
+    refuse_other,
+)
 from refold.store.event_store import LogPage
 
 __all__ = ["ExternalSink", "Log"]
@@ -80,10 +91,16 @@ class ExternalSink:
     async def current(self, lease: Checkpoint) -> Checkpoint:
         """A checkpoint with the position at which the rows really are. Raises `StoreUnavailable`."""
         if not self._has(lease):
-            return lease
+            return _other_place(lease)
         rows = await self._rows()
         stands = await rows.standing(lease.name)
         return _standing_at(lease, stands or Standing(fingerprint=lease.fingerprint.partition(":")[2]))
+
+    def noted(self, lease: Checkpoint) -> Checkpoint:
+        """A checkpoint with the position that was noted beside the log: for when the store does not answer."""
+        if not self._has(lease):
+            return _other_place(lease)
+        return msgspec.structs.replace(lease, fingerprint=lease.fingerprint.partition(":")[2])
 
     def _has(self, lease: Checkpoint) -> bool:
         """Whether it is here that the rows are: not where the read model lived before."""
@@ -149,7 +166,8 @@ class ExternalSink:
         """See `Sink.claim`. None too when the rows are gone: they are registered again."""
         lease = await self._leases.checkpoint(name)
         if lease is None or not self._has(lease):
-            return await self._leases.claim(name, owner, seconds, force=force, above=above)
+            claimed = await self._leases.claim(name, owner, seconds, force=force, above=above)
+            return None if claimed is None else _other_place(claimed)
         rows = await self._rows()
         stands = await rows.standing(name)
         if stands is None:
@@ -304,7 +322,7 @@ class ExternalSink:
         try:
             stands, loaded, found = await rows.read(definition, table, keys, query)
             if stands is None:
-                refuse_other(definition, await self._leases.checkpoint(table))
+                refuse_other(definition, await self.checkpoint(table))
         except RefoldError:
             # Rows of another definition may have other columns.
             _refuse_other(definition, table, await rows.standing(table))
@@ -322,6 +340,13 @@ class ExternalSink:
 
 def _empty(definition: ReadModelDefinition, epoch: int) -> Standing:
     return Standing(fingerprint=definition.fingerprint, epoch=epoch)
+
+
+def _other_place(lease: Checkpoint) -> Checkpoint:
+    """Rows that live elsewhere are like those of another definition: nobody may add to them here."""
+    if lives_elsewhere(lease):
+        return lease
+    return msgspec.structs.replace(lease, fingerprint=placed("the log's database", lease.fingerprint))
 
 
 def _standing_at(lease: Checkpoint, stands: Standing) -> Checkpoint:

@@ -67,7 +67,7 @@ class RoutedSink:
                 return await sink.current(known)
         except (RefoldError, TimeoutError) as problem:
             why = str(problem) or f"{sink.place} does not answer"
-            return msgspec.structs.replace(known, error=known.error or why)
+            return msgspec.structs.replace(sink.noted(known), error=known.error or why)
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
