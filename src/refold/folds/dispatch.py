@@ -26,6 +26,7 @@ __all__ = [
     "evolve",
     "fingerprint_of",
     "inherited",
+    "parts_of",
     "schema_of",
 ]
 
@@ -203,6 +204,30 @@ def fingerprint_of(parts: list[str], functions: list[Callable[..., Any]]) -> str
     for part in [*parts, *(_code_of(function) for function in functions)]:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     return digest.hexdigest()
+
+
+def hash_of(text: str) -> str:
+    """A short hash, to see whether a part of a definition has changed."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+def parts_of(cls: type, evolves: Mapping[type[Event], EvolveHandler]) -> dict[str, str]:
+    """What a definition consists of: the name of each field and of each evolved event → a hash of what it says."""
+    schema = _plain(msgspec.json.schema(cls))
+    schema.pop("$ref", None)
+    shapes = schema.get("$defs", {})
+    fields = shapes.get(cls.__name__, {}).get("properties", {})
+    found = {
+        f"field {name}": hash_of(msgspec.json.encode(shape, order="deterministic").decode())
+        for name, shape in fields.items()
+    }
+    others = {name: shape for name, shape in shapes.items() if name != cls.__name__}
+    if others:
+        found["nested types"] = hash_of(msgspec.json.encode(others, order="deterministic").decode())
+    for event, handler in evolves.items():
+        rule = _code_of(handler.key) if callable(handler.key) else str(handler.key)
+        found[f"evolve {event.__message_name__}"] = hash_of(f"{_code_of(handler.function)} {rule}")
+    return found
 
 
 def schema_of(cls: type) -> str:

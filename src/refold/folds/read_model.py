@@ -18,6 +18,7 @@ from refold.folds.dispatch import (
     collect,
     fingerprint_of,
     inherited,
+    parts_of,
     schema_of,
 )
 from refold.messages.event import Event
@@ -51,6 +52,8 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
     routes: Mapping[type[Event], Callable[[Recorded[Any]], list[RowKey]]]
     inline: bool
     fingerprint: str
+    parts: Mapping[str, str]
+    """The parts of which the fingerprint is made, each with a hash of its own."""
 
     def new_row(self, key: RowKey) -> ReadModel:
         """The row of that key before any event."""
@@ -181,6 +184,12 @@ def _define(
         routes={event: _route(handler, key_types, where) for event, handler in handlers.evolves.items()},
         inline=inline,
         fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *routing], functions),
+        parts={
+            **parts_of(cls, handlers.evolves),
+            "key": ", ".join(keys),
+            "inline": str(inline),
+            "fold_version": str(fold_version),
+        },
     )
 
 

@@ -19,6 +19,7 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
+from refold.projections.definitions import KnownDefinition
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import (
     Answer,
@@ -159,6 +160,14 @@ class ExternalSink:
         """See `Sink.drop`."""
         await (await self._rows()).drop(table)
         await self._leases.withdraw(table)
+
+    async def choose(self, definition: ReadModelDefinition) -> None:
+        """See `Sink.choose`."""
+        await self._leases.choose(definition)
+
+    async def definitions(self, name: str) -> list[KnownDefinition]:
+        """See `Sink.definitions`."""
+        return await self._leases.definitions(name)
 
     async def claim(
         self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0

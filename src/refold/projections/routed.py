@@ -13,6 +13,7 @@ from refold.errors import ConfigurationError, RefoldError
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.conditions import Condition
+from refold.projections.definitions import KnownDefinition
 from refold.projections.external import ExternalSink
 from refold.projections.sink import Answer, Decode, InlineRows, Loaded, LogSink, Query, Sink, read_model_of_table
 
@@ -80,6 +81,14 @@ class RoutedSink:
     async def drop(self, table: str) -> None:
         """See `Sink.drop`."""
         await self._of(table).drop(table)
+
+    async def choose(self, definition: ReadModelDefinition) -> None:
+        """See `Sink.choose`."""
+        await self._default.choose(definition)
+
+    async def definitions(self, name: str) -> list[KnownDefinition]:
+        """See `Sink.definitions`."""
+        return await self._default.definitions(name)
 
     async def claim(
         self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0

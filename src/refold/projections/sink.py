@@ -12,6 +12,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
+from refold.projections.definitions import KnownDefinition
 
 __all__ = [
     "Answer",
@@ -171,6 +172,14 @@ class Sink(Protocol):
 
     async def drop(self, table: str) -> None:
         """Drops a table and its checkpoint, if they are there."""
+        ...
+
+    async def choose(self, definition: ReadModelDefinition) -> None:
+        """Keeps that this definition serves now, and that all others of the read model are retired."""
+        ...
+
+    async def definitions(self, name: str) -> list[KnownDefinition]:
+        """The definitions that have served, the newest first."""
         ...
 
     async def claim(

@@ -21,6 +21,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_o
 from refold.messages.event import Event
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition, checked, field, orders_of
+from refold.projections.definitions import retired
 from refold.projections.sink import Answer, LogSink, Query, Sink, building, previous
 
 __all__ = ["LogSinkContract", "SinkContract"]
@@ -500,6 +501,24 @@ class Switching:
         assert await sink.exchange(other)
         assert await _all(sink) == [Everything(id="first")]
 
+    async def test_which_definitions_have_served(self, sink: Sink) -> None:
+        """One serves; those that it replaced are retired, until one is chosen again."""
+        assert await sink.definitions(EVERYTHING.name) == []
+        other = msgspec.structs.replace(EVERYTHING, fingerprint="other", parts={"field id": "1"})
+        await sink.choose(EVERYTHING)
+        await sink.choose(EVERYTHING)
+        await sink.choose(other)
+        found = {each.fingerprint: each for each in await sink.definitions(EVERYTHING.name)}
+        assert found.keys() == {EVERYTHING.fingerprint, "other"}
+        assert found["other"].retired_at == 0
+        assert found["other"].parts == {"field id": "1"}
+        assert found[EVERYTHING.fingerprint].retired_at >= found[EVERYTHING.fingerprint].seen_at > 0
+        await sink.choose(EVERYTHING)
+        known = await sink.definitions(EVERYTHING.name)
+        assert retired(known, "other")
+        assert not retired(known, EVERYTHING.fingerprint)
+        assert await sink.definitions("another") == []
+
     async def test_it_never_goes_back(self, sink: Sink) -> None:
         """Whoever has waited for a position must not read older rows afterwards."""
         await _put(sink, Everything(id="old"))
@@ -707,3 +726,11 @@ class LogSinkContract(SinkContract):
         await sink.withdraw("elsewhere")
         await sink.withdraw("elsewhere")
         assert await sink.claim("elsewhere", "me", 60) is None
+
+    async def test_a_previous_one_that_nobody_chose_is_retired(self, sink: Sink) -> None:
+        """It was written before definitions were kept."""
+        await _put(sink, Everything(id="first"))
+        other = msgspec.structs.replace(EVERYTHING, fingerprint="other")
+        await _built(sink, Everything(id="second"), position=2, definition=other)
+        await sink.choose(other)
+        assert retired(await sink.definitions(EVERYTHING.name), EVERYTHING.fingerprint)

@@ -17,6 +17,7 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
+from refold.projections.definitions import KnownDefinition
 from refold.projections.ordering import sorted_rows
 from refold.projections.sink import (
     Answer,
@@ -44,6 +45,10 @@ class MemoryAccess(Protocol):
         ...
 
 
+def _known(name: str, fingerprint: str, parts: dict[str, str], now: int) -> KnownDefinition:
+    return KnownDefinition(name=name, fingerprint=fingerprint, parts=parts, seen_at=now, retired_at=0)
+
+
 class MemorySink:
     """See `Sink`. What it gives and takes are copies, so that a caller cannot change a row behind its back."""
 
@@ -51,6 +56,7 @@ class MemorySink:
         self._store = store
         self._tables: dict[str, dict[RowKey, ReadModel]] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._definitions: dict[str, dict[str, KnownDefinition]] = {}
         self._epoch = 0
 
     async def prepare(self) -> None:
@@ -109,6 +115,23 @@ class MemorySink:
         """See `LogSink.note`."""
         if self._owned(name, epoch):
             self._change(name, position=position, append_id=append_id, updated_at=_now())
+
+    async def choose(self, definition: ReadModelDefinition) -> None:
+        """See `Sink.choose`."""
+        name, now = definition.name, _now()
+        known = self._definitions.setdefault(name, {})
+        kept = self._checkpoints.get(previous(name))
+        if kept is not None:
+            known.setdefault(kept.fingerprint, _known(name, kept.fingerprint, {}, now))
+        for fingerprint, each in known.items():
+            if not each.retired_at:
+                known[fingerprint] = msgspec.structs.replace(each, retired_at=now)
+        mine = _known(name, definition.fingerprint, dict(definition.parts), now)
+        known[mine.fingerprint] = msgspec.structs.replace(known.get(mine.fingerprint, mine), retired_at=0)
+
+    async def definitions(self, name: str) -> list[KnownDefinition]:
+        """See `Sink.definitions`."""
+        return sorted(self._definitions.get(name, {}).values(), key=lambda each: -each.seen_at)
 
     async def claim(
         self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0

@@ -24,6 +24,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
+from refold.projections.definitions import KnownDefinition, known_definition
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -64,6 +65,17 @@ do $do$ begin
         ) with (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
         comment on table {schema}.checkpoints is 'How far each read model has scanned the log, and who moves it.';
     end if;
+    if to_regclass('{schema}.read_model_definitions') is null then
+        create table {schema}.read_model_definitions (
+            name        text collate "C" not null,
+            fingerprint text collate "C" not null,
+            parts       text not null,
+            seen_at     bigint not null,
+            retired_at  bigint not null,
+            primary key (name, fingerprint)
+        );
+        comment on table {schema}.read_model_definitions is 'Which definitions of a read model have served, and when.';
+    end if;
 end $do$"""
 
 
@@ -98,6 +110,7 @@ class PostgresSink:
     def __init__(self, store: PostgresAccess) -> None:
         self._store = store
         self._checkpoints = f"{store.schema}.checkpoints"
+        self._definitions = f"{store.schema}.read_model_definitions"
         self._known: dict[tuple[str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
 
@@ -218,6 +231,38 @@ class PostgresSink:
             f"position = $3, append_id = $4, updated_at = {NOW} where name = $1 and epoch = $2",
             (name, epoch, position, append_id),
         )
+
+    async def choose(self, definition: ReadModelDefinition) -> None:
+        """See `Sink.choose`."""
+        await self._store.run(
+            f"""with kept as (
+                insert into {self._definitions}
+                select $1, fingerprint, '{{}}', {NOW}, {NOW} from {self._checkpoints}
+                where name = $4 and fingerprint <> $2 on conflict do nothing
+            ), others as (
+                update {self._definitions} set retired_at = {NOW}
+                where name = $1 and retired_at = 0 and fingerprint <> $2
+            )
+            insert into {self._definitions} values ($1, $2, $3, {NOW}, 0)
+            on conflict (name, fingerprint) do update set retired_at = 0""",
+            (
+                definition.name,
+                definition.fingerprint,
+                msgspec.json.encode(definition.parts).decode(),
+                previous(definition.name),
+            ),
+        )
+
+    async def definitions(self, name: str) -> list[KnownDefinition]:
+        """See `Sink.definitions`."""
+        if await self._store.run("select 1 where to_regclass($1) is null", (self._definitions,)):
+            return []
+        rows = await self._store.run(
+            "select name, fingerprint, parts, seen_at, retired_at "
+            f"from {self._definitions} where name = $1 order by seen_at desc",
+            (name,),
+        )
+        return [known_definition(row) for row in rows]
 
     async def claim(
         self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0

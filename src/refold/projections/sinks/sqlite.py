@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
@@ -22,6 +23,7 @@ from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
+from refold.projections.definitions import KnownDefinition, known_definition
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -52,6 +54,15 @@ create table if not exists refold_checkpoints (
     status      text not null,
     error       text not null,
     updated_at  integer not null
+) strict"""
+_DEFINITIONS = """
+create table if not exists refold_definitions (
+    name        text not null,
+    fingerprint text not null,
+    parts       text not null,
+    seen_at     integer not null,
+    retired_at  integer not null,
+    primary key (name, fingerprint)
 ) strict"""
 _FIELDS = ", ".join(Checkpoint.__struct_fields__)
 _MOVE = (
@@ -107,6 +118,7 @@ class SqliteSink:
 
         def run(connection: sqlite3.Connection) -> None:
             connection.execute(_CHECKPOINTS)
+            connection.execute(_DEFINITIONS)
             # One process writes the file, and this is it: whoever is named as an owner here is dead.
             connection.execute("update refold_checkpoints set owner = '', epoch = epoch + 1 where owner <> ''")
 
@@ -202,6 +214,44 @@ class SqliteSink:
             "update refold_checkpoints set position = ?, append_id = ?, updated_at = ? where name = ? and epoch = ?",
             (position, append_id, _now(), name, epoch),
         )
+
+    async def choose(self, definition: ReadModelDefinition) -> None:
+        """See `Sink.choose`."""
+        name, fingerprint, now = definition.name, definition.fingerprint, _now()
+        parts = msgspec.json.encode(definition.parts).decode()
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "insert or ignore into refold_definitions select ?, fingerprint, '{}', ?, 0 from refold_checkpoints "
+                "where name = ?",
+                (name, now, previous(name)),
+            )
+            connection.execute(
+                "update refold_definitions set retired_at = ? where name = ? and retired_at = 0 and fingerprint <> ?",
+                (now, name, fingerprint),
+            )
+            connection.execute(
+                "insert into refold_definitions values (?, ?, ?, ?, 0) on conflict (name, fingerprint) "
+                "do update set retired_at = 0",
+                (name, fingerprint, parts, now),
+            )
+
+        await self._store.transact(run)
+
+    async def definitions(self, name: str) -> list[KnownDefinition]:
+        """See `Sink.definitions`."""
+
+        def run(connection: sqlite3.Connection) -> list[KnownDefinition]:
+            if not connection.execute("select 1 from sqlite_master where name = 'refold_definitions'").fetchone():
+                return []
+            rows = connection.execute(
+                "select name, fingerprint, parts, seen_at, retired_at from refold_definitions where name = ? "
+                "order by seen_at desc",
+                (name,),
+            )
+            return [known_definition(row) for row in rows]
+
+        return await self._store.query(run)
 
     async def claim(
         self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
