@@ -305,14 +305,34 @@ class Context:
         )
 
     async def rebuild(
-        self, read_model: type[ReadModel], *, progress: Callable[[RebuildProgress], None] | None = None
+        self,
+        read_model: type[ReadModel],
+        *,
+        progress: Callable[[RebuildProgress], None] | None = None,
+        resume: bool = True,
     ) -> int:
-        """Folds a read model anew from the whole log, beside the one that is read, and switches in one step.
+        """Folds a read model anew from the whole log, beside the one that is read, and switches in one step. What was
+        read is kept for a `rollback`.
 
-        `progress` is called with each page. Gives the position that it stands at. Raises `ProjectionStopped` when
-        another process rebuilds it.
+        `progress` is called with each page; with `resume`, it goes on where a killed rebuild was. Gives the position
+        that it stands at. Raises `ProjectionStopped` when another process rebuilds it.
         """
-        return await self.projections.rebuild(self._model(read_model), progress)
+        return await self.projections.rebuild(self._model(read_model), progress, resume=resume)
+
+    async def rollback(self, read_model: type[ReadModel]) -> int:
+        """Puts the rows that were read before the last rebuild back in their place, in one step; gives the position
+        that they stand at. Again, and the rebuilt ones are read. Raises `ProjectionStopped` when there are none.
+        """
+        return (await self.projections.rollback(self._model(read_model))).position
+
+    async def refold(self, read_model: type[R], key: object) -> R | None:
+        """Folds one row anew from the log, in its place; gives it, or None when there is none.
+
+        Raises `ProjectionStopped` (the rows are of another definition), `LogRegression`, and what the fold raises:
+        then nothing has changed.
+        """
+        definition = self._model(read_model)
+        return cast("R | None", await self.projections.refold(definition, definition.as_key(key)))
 
     def _model(self, read_model: type[ReadModel]) -> ReadModelDefinition:
         definition = self.app.read_models.get(read_model)

@@ -289,6 +289,20 @@ class SyncContext:
         """The number of rows that fulfil all conditions; see `Context.count`."""
         return self._loop.run(self._context.count(read_model, *conditions, after=after, timeout=timeout, **equals))
 
-    def rebuild(self, read_model: type[ReadModel], *, progress: Callable[[RebuildProgress], None] | None = None) -> int:
+    def rebuild(
+        self,
+        read_model: type[ReadModel],
+        *,
+        progress: Callable[[RebuildProgress], None] | None = None,
+        resume: bool = True,
+    ) -> int:
         """Folds a read model anew; see `Context.rebuild`."""
-        return self._loop.run(self._context.rebuild(read_model, progress=progress))
+        return self._loop.run(self._context.rebuild(read_model, progress=progress, resume=resume))
+
+    def rollback(self, read_model: type[ReadModel]) -> int:
+        """Puts the rows from before the last rebuild back; see `Context.rollback`."""
+        return self._loop.run(self._context.rollback(read_model))
+
+    def refold(self, read_model: type[R], key: object) -> R | None:
+        """Folds one row anew; see `Context.refold`."""
+        return self._loop.run(self._context.refold(read_model, key))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -161,9 +161,9 @@ class ExternalSink:
         await (await self._rows()).drop(table)
         await self._leases.withdraw(table)
 
-    async def choose(self, definition: ReadModelDefinition) -> None:
+    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""
-        await self._leases.choose(definition)
+        await self._leases.choose(name, fingerprint, parts)
 
     async def definitions(self, name: str) -> list[KnownDefinition]:
         """See `Sink.definitions`."""
@@ -189,7 +189,7 @@ class ExternalSink:
         if fenced is None:
             await self._leases.release(name, claimed.epoch)
             return None
-        faults.at("projection.fenced")
+        faults.at("external.fenced")
         return _standing_at(claimed, fenced)
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
@@ -221,7 +221,7 @@ class ExternalSink:
         store = await self._rows()
         if not await store.write(definition, table, rows, deleted, move):
             return False
-        faults.at("projection.rows_written")
+        faults.at("external.rows_written")
         await self._told(move.of(table), move)
         return True
 
@@ -257,10 +257,10 @@ class ExternalSink:
             if await self._built(built, epoch) is None:
                 return False
             kept = previous(name)
-            faults.at("rebuild.switching")
+            faults.at("external.switching")
             if not await rows.switch(definition, built, name, kept):
                 return False
-            faults.at("rebuild.rows_switched")
+            faults.at("external.switched")
             if old is not None:
                 await self._enroll(kept, old.fingerprint)
             await self._enroll(name, definition.fingerprint)

@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StoreUnavailable
-from refold.folds.read_model import ReadModelDefinition
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.feed import Feed
 from refold.projections.projection import Projection, check_history
 from refold.projections.reads import Reads
-from refold.projections.rebuild import RebuildProgress, rebuild
+from refold.projections.rebuild import RebuildProgress, Split, rebuild
+from refold.projections.refolding import refold_row
 from refold.projections.routed import RoutedSink
-from refold.projections.sink import InlineRows, Sink
+from refold.projections.sink import InlineRows, Sink, previous
 from refold.store.event_store import EventStore
 
 __all__ = ["Projections"]
@@ -149,7 +150,12 @@ class Projections:
         return await self.sink.checkpoints()
 
     async def rebuild(
-        self, definition: ReadModelDefinition, progress: Callable[[RebuildProgress], None] | None = None
+        self,
+        definition: ReadModelDefinition,
+        progress: Callable[[RebuildProgress], None] | None = None,
+        *,
+        resume: bool = True,
+        split: Split | None = None,
     ) -> int:
         """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
         position = await rebuild(
@@ -160,13 +166,45 @@ class Projections:
             f"{self.owner}:rebuild:{secrets.token_hex(3)}",
             progress,
             self._lease,
+            resume=resume,
+            split=split,
         )
+        await self._look_again(definition)
+        return position
+
+    async def _look_again(self, definition: ReadModelDefinition) -> None:
         local = self.local(definition.name)
         if local is not None:
             local.look()
         if definition.inline and hasattr(self.sink, "install"):
             await self._catch_up(definition)
-        return position
+
+    async def rollback(self, definition: ReadModelDefinition) -> Checkpoint:
+        """Puts the version that was read before in the place of the one that is read, in one step; gives its
+        checkpoint. Done twice, all is as before.
+
+        Raises `ProjectionStopped` when there is none. Of an inline read model, what was appended since is folded first,
+        when its definition is still this one; otherwise appends are refused until a process of the old code connects.
+        """
+        if not await self.sink.exchange(definition):
+            raise ProjectionStopped(
+                f"read model {definition.name!r} has no previous version: it was never rebuilt, or that was dropped"
+            )
+        now = await self.sink.checkpoint(definition.name)
+        assert now is not None
+        await self.sink.choose(definition.name, now.fingerprint, {})
+        await self._look_again(definition)
+        return now
+
+    async def drop_previous(self, definition: ReadModelDefinition) -> bool:
+        """Drops the version that is kept for a rollback. False: there is none."""
+        there = await self.sink.checkpoint(previous(definition.name)) is not None
+        await self.sink.drop(previous(definition.name))
+        return there
+
+    async def refold(self, definition: ReadModelDefinition, key: RowKey) -> ReadModel | None:
+        """Folds one row anew; see `refold.projections.refolding`."""
+        return await refold_row(self._store, self.sink, definition, self._types, key, self._lease)
 
     def stopped(self) -> list[Projection]:
         """The projections of this process that stand still."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from refold.errors import DefinitionError, InvalidQuery, LogRegression, StaleRead
+from refold.errors import DefinitionError, InvalidQuery, LogRegression, ProjectionStopped, StaleRead
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
@@ -19,7 +19,7 @@ from refold.projections.columns import refuse_value
 from refold.projections.conditions import Condition, checked, orders_of
 from refold.projections.ordering import sorted_rows
 from refold.projections.projection import Projection, check_history
-from refold.projections.sink import Query, Sink, refuse_other
+from refold.projections.sink import Answer, Query, Sink, previous, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
 
@@ -56,9 +56,7 @@ class Reads:
     ) -> ReadModel | None:
         """The row of a key, or None."""
         row_key = _key(definition, key)
-        if after and not fresh:
-            await self._wait(definition, after, timeout)
-        answer = await self._sink.read(definition, [row_key], None)
+        answer = await self._answer_after(definition, [row_key], None, None if fresh else after, timeout)
         if not fresh:
             return answer.rows.get(row_key)
         state: dict[RowKey, ReadModel | None] = {row_key: answer.rows.get(row_key)}
@@ -85,10 +83,9 @@ class Reads:
                 raise InvalidQuery(f"{what}={number!r} must be a whole number, 0 or more")
         where = checked(definition, conditions, dict(equals))
         order = orders_of(definition, order_by)
-        if after and not fresh:
-            await self._wait(definition, after, timeout)
         if not fresh:
-            return (await self._sink.read(definition, [], Query(where, order, limit, offset))).found
+            query = Query(where, order, limit, offset)
+            return (await self._answer_after(definition, [], query, after, timeout)).found
         return await self._find_fresh(definition, where, Query(where, order, limit, offset))
 
     async def _find_fresh(
@@ -99,7 +96,7 @@ class Reads:
         unseen = [event for page in await self._unseen(definition, checkpoint.position) for event in page]
         touched = list(fold.keys(unseen))
         enough = None if query.limit is None else query.limit + query.offset + len(touched)
-        answer = await self._sink.read(definition, touched, Query(where, query.order, enough))
+        answer = await self._answer(definition, touched, Query(where, query.order, enough))
         # The checkpoint may have moved since the events were read; then the rows have seen some of them.
         state: dict[RowKey, ReadModel | None] = dict(answer.rows)
         fold.fold(state, [event for event in unseen if event.position > answer.position], seen=answer.seen)
@@ -121,7 +118,47 @@ class Reads:
         where = checked(definition, conditions, dict(equals))
         if after:
             await self._wait(definition, after, timeout)
-        return await self._sink.count(definition, where)
+        try:
+            return await self._sink.count(definition, where)
+        except ProjectionStopped:
+            if not await self._kept(definition):
+                raise
+            return await self._sink.count(definition, where, table=previous(definition.name))
+
+    async def _answer_after(
+        self,
+        definition: ReadModelDefinition,
+        keys: Sequence[RowKey],
+        query: Query | None,
+        after: int | None,
+        timeout: float,
+    ) -> Answer:
+        """What was read, none of it older than `after`. Raises `StaleRead`."""
+        began = time.monotonic()
+        look_here = True
+        while True:
+            if after:
+                await self._wait(definition, after, timeout - (time.monotonic() - began), look_here)
+            answer = await self._answer(definition, keys, query)
+            if not after or answer.position >= after:
+                return answer
+            # The rows were rolled back, or lost their last moments, and the projection here does not know it yet.
+            look_here = False
+
+    async def _answer(self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None) -> Answer:
+        """From the version that is read; from the previous one when that is of this definition: another release, whose
+        rows took its place, runs beside.
+        """
+        try:
+            return await self._sink.read(definition, keys, query)
+        except ProjectionStopped:
+            if not await self._kept(definition):
+                raise
+            return await self._sink.read(definition, keys, query, table=previous(definition.name))
+
+    async def _kept(self, definition: ReadModelDefinition) -> bool:
+        checkpoint = await self._sink.checkpoint(previous(definition.name))
+        return checkpoint is not None and checkpoint.fingerprint == definition.fingerprint
 
     async def _unseen(self, definition: ReadModelDefinition, position: int) -> list[list[Recorded[Any]]]:
         """What the log holds for this read model after a position, in pages."""
@@ -152,13 +189,15 @@ class Reads:
 
     async def _checkpoint(self, definition: ReadModelDefinition) -> Checkpoint:
         checkpoint = await self._sink.checkpoint(definition.name)
+        if checkpoint is not None and checkpoint.fingerprint != definition.fingerprint and await self._kept(definition):
+            checkpoint = await self._sink.checkpoint(previous(definition.name))
         refuse_other(definition, checkpoint)
         assert checkpoint is not None
         return checkpoint
 
-    async def _wait(self, definition: ReadModelDefinition, wanted: int, timeout: float) -> None:
-        """Returns when the read model has reached a position. Raises `StaleRead` at the time-out, or when it stands
-        still.
+    async def _wait(self, definition: ReadModelDefinition, wanted: int, timeout: float, look_here: bool = True) -> None:
+        """Returns when the read model has reached a position: as the projection of this process says, or (`look_here`
+        is false) as the checkpoint does. Raises `StaleRead` at the time-out, or when it stands still.
         """
         began = time.monotonic()
         pause = _FIRST_LOOK
@@ -166,7 +205,7 @@ class Reads:
             running = self._running(definition)
             left = timeout - (time.monotonic() - began)
             stopped = False
-            if running is not None and running.owns:
+            if look_here and running is not None and running.owns:
                 reached, why = running.applied.position, running.error
                 if reached >= wanted:
                     return

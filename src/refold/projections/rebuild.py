@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -12,16 +12,22 @@ from refold import faults
 from refold.errors import LogRegression, ProjectionStopped, RefoldError
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
-from refold.projections.checkpoint import Checkpoint
+from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.feed import decoded
 from refold.projections.folding import Folding
 from refold.projections.projection import LEASE_SECONDS, check_history
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore
 
-__all__ = ["RebuildProgress", "rebuild"]
+__all__ = ["RebuildProgress", "Split", "rebuild"]
 
 _PAGE = 5_000
+
+
+Split = Callable[[ReadModelDefinition, int, "Callable[[RebuildProgress], None] | None"], Awaitable[int]]
+"""Folds most of the log into the table that is built, under an epoch, in several processes; gives the position that all
+of them have reached.
+"""
 
 
 class RebuildProgress(msgspec.Struct, frozen=True):
@@ -42,23 +48,31 @@ async def rebuild(
     owner: str,
     progress: Callable[[RebuildProgress], None] | None = None,
     lease: float = LEASE_SECONDS,
+    *,
+    resume: bool = True,
+    split: Split | None = None,
 ) -> int:
     """Folds the whole log into a new table and puts it in the place of the old one; gives the position that it stands
     at.
 
-    The old rows are read all the time. When it is killed, nothing has changed, and the next rebuild starts clean.
-    Raises `ProjectionStopped` when another process rebuilds the same read model, and what the fold raises.
+    The old rows are read all the time. When it is killed, nothing has changed; the next rebuild goes on where it was
+    (or, without `resume`, starts clean). `split` folds most of the log in several processes first. Raises
+    `ProjectionStopped` when another process rebuilds the same read model, and what the fold raises.
     """
     await sink.register(definition, definition.name)
-    claimed = await _begun(sink, definition, owner, lease)
+    claimed = await _begun(store, sink, definition, owner, lease, resume)
     try:
         faults.at("rebuild.begun")
+        if split is not None and claimed.position == 0:
+            claimed = await _split(store, sink, definition, claimed, split, progress, lease)
+            faults.at("split.folded")
         folding = Folding(sink, definition, building(definition.name), claimed)
         building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease)
         await building_up.catch_up(progress)
         faults.at("rebuild.caught_up")
         await building_up.switch()
         faults.at("rebuild.switched")
+        await sink.choose(definition.name, definition.fingerprint, definition.parts)
     except (Exception, asyncio.CancelledError):  # Ctrl-C too leaves nothing behind
         await _clear_away(sink, definition, claimed.epoch)
         raise
@@ -136,20 +150,83 @@ class _Building:
                 raise ProjectionStopped(f"read model {self._definition.name!r} was taken over by another rebuild")
 
 
-async def _begun(sink: Sink, definition: ReadModelDefinition, owner: str, lease: float) -> Checkpoint:
+async def _split(
+    store: EventStore,
+    sink: Sink,
+    definition: ReadModelDefinition,
+    claimed: Checkpoint,
+    split: Split,
+    progress: Callable[[RebuildProgress], None] | None,
+    lease: float,
+) -> Checkpoint:
+    """Lets several processes fold, each its share of the keys; then the table's own checkpoint moves there at once."""
+    keeping = _Kept(sink, building(definition.name), claimed.epoch, lease)
+    async with keeping:
+        position = await split(definition, claimed.epoch, progress)
+    page = await store.read_log(after=position - 1, limit=1) if position else None
+    append_id = page.events[0].append_id.hex() if page is not None and page.events else ""
+    move = Move(0, position, append_id, claimed.epoch)
+    if not await sink.write(definition, building(definition.name), [], [], move):
+        raise ProjectionStopped(f"read model {definition.name!r} was taken over by another rebuild")
+    return msgspec.structs.replace(claimed, position=position, append_id=append_id)
+
+
+class _Kept:
+    """Keeps a lease while others work."""
+
+    def __init__(self, sink: Sink, table: str, epoch: int, lease: float) -> None:
+        self._sink, self._table, self._epoch, self._lease = sink, table, epoch, lease
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        while await self._sink.renew(self._table, self._epoch, self._lease):  # noqa: ASYNC110  # a lease is time
+            await asyncio.sleep(self._lease / 4)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def _resumed(
+    store: EventStore, sink: Sink, definition: ReadModelDefinition, owner: str, lease: float
+) -> Checkpoint | None:
+    """What a killed builder has folded, when it is of this definition and of this log."""
+    left = await sink.checkpoint(building(definition.name))
+    if left is None or left.position == 0 or left.fingerprint != definition.fingerprint:
+        return None
+    claimed = await sink.claim(left.name, owner, lease)
+    if claimed is None or claimed.position == 0:
+        return None
+    try:
+        await check_history(store, claimed)
+    except LogRegression:
+        return None
+    return claimed
+
+
+async def _begun(
+    store: EventStore, sink: Sink, definition: ReadModelDefinition, owner: str, lease: float, resume: bool
+) -> Checkpoint:
     """The table to build in. When a builder died, its lease runs out first.
 
     Raises `ProjectionStopped` as soon as another builder is seen to live.
     """
     table = building(definition.name)
     found = await sink.checkpoint(table)
-    while (begun := await sink.begin(definition, owner, lease)) is None:
+    while True:
+        if resume and (resumed := await _resumed(store, sink, definition, owner, lease)) is not None:
+            return resumed
+        if (begun := await sink.begin(definition, owner, lease)) is not None:
+            return begun
         await asyncio.sleep(lease / 8)
         now = await sink.checkpoint(table)
         if found is not None and now is not None and _moved(found, now):
             raise ProjectionStopped(f"read model {definition.name!r} is being rebuilt by another process; wait for it")
         found = now
-    return begun
 
 
 def _moved(before: Checkpoint, now: Checkpoint) -> bool:

@@ -82,9 +82,9 @@ class RoutedSink:
         """See `Sink.drop`."""
         await self._of(table).drop(table)
 
-    async def choose(self, definition: ReadModelDefinition) -> None:
+    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""
-        await self._default.choose(definition)
+        await self._default.choose(name, fingerprint, parts)
 
     async def definitions(self, name: str) -> list[KnownDefinition]:
         """See `Sink.definitions`."""

@@ -174,8 +174,11 @@ class Sink(Protocol):
         """Drops a table and its checkpoint, if they are there."""
         ...
 
-    async def choose(self, definition: ReadModelDefinition) -> None:
-        """Keeps that this definition serves now, and that all others of the read model are retired."""
+    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
+        """Keeps that the definition of this fingerprint serves now, and that all others of the read model are retired.
+
+        `parts` are kept when it was not known before.
+        """
         ...
 
     async def definitions(self, name: str) -> list[KnownDefinition]:

@@ -505,15 +505,15 @@ class Switching:
         """One serves; those that it replaced are retired, until one is chosen again."""
         assert await sink.definitions(EVERYTHING.name) == []
         other = msgspec.structs.replace(EVERYTHING, fingerprint="other", parts={"field id": "1"})
-        await sink.choose(EVERYTHING)
-        await sink.choose(EVERYTHING)
-        await sink.choose(other)
+        await sink.choose(EVERYTHING.name, EVERYTHING.fingerprint, EVERYTHING.parts)
+        await sink.choose(EVERYTHING.name, EVERYTHING.fingerprint, EVERYTHING.parts)
+        await sink.choose(other.name, other.fingerprint, other.parts)
         found = {each.fingerprint: each for each in await sink.definitions(EVERYTHING.name)}
         assert found.keys() == {EVERYTHING.fingerprint, "other"}
         assert found["other"].retired_at == 0
         assert found["other"].parts == {"field id": "1"}
         assert found[EVERYTHING.fingerprint].retired_at >= found[EVERYTHING.fingerprint].seen_at > 0
-        await sink.choose(EVERYTHING)
+        await sink.choose(EVERYTHING.name, EVERYTHING.fingerprint, EVERYTHING.parts)
         known = await sink.definitions(EVERYTHING.name)
         assert retired(known, "other")
         assert not retired(known, EVERYTHING.fingerprint)
@@ -732,5 +732,5 @@ class LogSinkContract(SinkContract):
         await _put(sink, Everything(id="first"))
         other = msgspec.structs.replace(EVERYTHING, fingerprint="other")
         await _built(sink, Everything(id="second"), position=2, definition=other)
-        await sink.choose(other)
+        await sink.choose(other.name, other.fingerprint, other.parts)
         assert retired(await sink.definitions(EVERYTHING.name), EVERYTHING.fingerprint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -116,17 +116,17 @@ class MemorySink:
         if self._owned(name, epoch):
             self._change(name, position=position, append_id=append_id, updated_at=_now())
 
-    async def choose(self, definition: ReadModelDefinition) -> None:
+    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""
-        name, now = definition.name, _now()
+        now = _now()
         known = self._definitions.setdefault(name, {})
         kept = self._checkpoints.get(previous(name))
         if kept is not None:
             known.setdefault(kept.fingerprint, _known(name, kept.fingerprint, {}, now))
-        for fingerprint, each in known.items():
+        for other, each in known.items():
             if not each.retired_at:
-                known[fingerprint] = msgspec.structs.replace(each, retired_at=now)
-        mine = _known(name, definition.fingerprint, dict(definition.parts), now)
+                known[other] = msgspec.structs.replace(each, retired_at=now)
+        mine = _known(name, fingerprint, dict(parts), now)
         known[mine.fingerprint] = msgspec.structs.replace(known.get(mine.fingerprint, mine), retired_at=0)
 
     async def definitions(self, name: str) -> list[KnownDefinition]:

@@ -8,7 +8,7 @@ value.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -232,7 +232,7 @@ class PostgresSink:
             (name, epoch, position, append_id),
         )
 
-    async def choose(self, definition: ReadModelDefinition) -> None:
+    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""
         await self._store.run(
             f"""with kept as (
@@ -245,12 +245,7 @@ class PostgresSink:
             )
             insert into {self._definitions} values ($1, $2, $3, {NOW}, 0)
             on conflict (name, fingerprint) do update set retired_at = 0""",
-            (
-                definition.name,
-                definition.fingerprint,
-                msgspec.json.encode(definition.parts).decode(),
-                previous(definition.name),
-            ),
+            (name, fingerprint, msgspec.json.encode(parts).decode(), previous(name)),
         )
 
     async def definitions(self, name: str) -> list[KnownDefinition]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import decimal
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -215,10 +215,9 @@ class SqliteSink:
             (position, append_id, _now(), name, epoch),
         )
 
-    async def choose(self, definition: ReadModelDefinition) -> None:
+    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""
-        name, fingerprint, now = definition.name, definition.fingerprint, _now()
-        parts = msgspec.json.encode(definition.parts).decode()
+        now, text = _now(), msgspec.json.encode(parts).decode()
 
         def run(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -233,7 +232,7 @@ class SqliteSink:
             connection.execute(
                 "insert into refold_definitions values (?, ?, ?, ?, 0) on conflict (name, fingerprint) "
                 "do update set retired_at = 0",
-                (name, fingerprint, parts, now),
+                (name, fingerprint, text, now),
             )
 
         await self._store.transact(run)
