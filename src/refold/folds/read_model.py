@@ -102,8 +102,8 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     stream's id unless an evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary`
     for AccountSummary), `inline=True` changes it in the appending transaction, `fold_version` is a number to raise when
     the fold's meaning changed in code that its methods only call. `on_error` says what becomes of an event that cannot
-    be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park"). Raises `DefinitionError` at definition time, naming
-    class and method.
+    be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park").
+    Raises `DefinitionError` at definition time, naming class and method.
     """
 
     __read_model__: ClassVar[ReadModelDefinition]

@@ -6,10 +6,11 @@ import msgspec
 
 from refold.projections.parking.records import Change
 
-__all__ = ["CHANGED", "REBUILDING", "RUNNING", "STOPPED", "Checkpoint", "Move"]
+__all__ = ["CHANGED", "PAUSED", "REBUILDING", "RUNNING", "STOPPED", "Checkpoint", "Move"]
 
 RUNNING = "running"
 STOPPED = "stopped"
+PAUSED = "paused"
 REBUILDING = "rebuilding"
 CHANGED = "definition changed"
 

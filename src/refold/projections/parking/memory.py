@@ -13,12 +13,12 @@ from refold.projections.parking.records import (
     Change,
     Dropped,
     Forget,
+    Logged,
     Operation,
     Orders,
     Park,
     ParkedKey,
     Pause,
-    Recorded,
     Renamed,
     Request,
     Resume,
@@ -85,7 +85,7 @@ class MemoryRecords:
                 self.rename_table(name, new_name)
             case Dropped(name):
                 self.forget_table(name)
-            case Recorded(operation):
+            case Logged(operation):
                 # As a database keeps it: a copy, of what JSON can say.
                 details = msgspec.json.decode(msgspec.json.encode(operation.details))
                 number = len(self._operations) + 1

@@ -15,13 +15,13 @@ __all__ = [
     "Change",
     "Dropped",
     "Forget",
+    "Logged",
     "Operation",
     "Orders",
     "Park",
     "ParkedKey",
     "Pause",
     "ProjectionRecords",
-    "Recorded",
     "Renamed",
     "Request",
     "RequestKind",
@@ -171,7 +171,7 @@ class Resume(msgspec.Struct, frozen=True):
     name: str
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Logged(msgspec.Struct, frozen=True):
     """Adds to the log of operations."""
 
     operation: Operation
@@ -190,7 +190,7 @@ class Dropped(msgspec.Struct, frozen=True):
     name: str
 
 
-Change = Park | Unpark | Request | Skip | Forget | Begin | Resume | Recorded | Renamed | Dropped
+Change = Park | Unpark | Request | Skip | Forget | Begin | Resume | Logged | Renamed | Dropped
 
 
 class ProjectionRecords(Protocol):

@@ -16,11 +16,11 @@ from refold.projections.parking.records import (
     Change,
     Dropped,
     Forget,
+    Logged,
     Operation,
     Park,
     ParkedKey,
     Pause,
-    Recorded,
     Renamed,
     Request,
     Resume,
@@ -131,7 +131,7 @@ def _statement_of(change: Change) -> tuple[str, Parameters, bool]:
             return _BEGIN, (pause.name, pause.actor, pause.reason), True
         case Resume(name):
             return _RESUME, (name,), True
-        case Recorded(operation):
+        case Logged(operation):
             details = msgspec.json.encode(operation.details).decode()
             o = operation
             return _RECORDED, (o.actor, o.operation, o.target, o.reason, o.request, details), False
