@@ -129,11 +129,13 @@ class RowFold:
         *,
         only: Callable[[RowKey], bool] | None = None,
         seen: Mapping[RowKey, int] | None = None,
+        passes: Callable[[RowKey, int], bool] | None = None,
     ) -> set[RowKey]:
         """Changes `rows` (key → row, or None for no row) by the events, in order, and gives the keys that were touched.
 
         A row that is not in `rows` is taken to be absent; it begins as the definition's new row. `only` leaves other
-        keys out; `seen` are rows that have seen the log up to a position already.
+        keys out; `seen` are rows that have seen the log up to a position already; `passes` says whether the event at a
+        position goes to a row at all.
         """
         by_class = self._by_class
         new_row = self.definition.new_row
@@ -147,6 +149,8 @@ class RowFold:
                 if only is not None and not only(key):
                     continue
                 if seen and seen.get(key, 0) >= recorded.position:
+                    continue
+                if passes is not None and not passes(key, recorded.position):
                     continue
                 row = rows.get(key)
                 if row is None:

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, dataclass_transform
 
 import msgspec
 
@@ -54,6 +54,7 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     parts: Mapping[str, str]
     """The parts of which the fingerprint is made, each with a hash of its own."""
+    parks: bool = False
 
     def new_row(self, key: RowKey) -> ReadModel:
         """The row of that key before any event."""
@@ -85,13 +86,14 @@ class _ReadModelMeta(msgspec.StructMeta):
         name: str | None = None,
         inline: bool = False,
         fold_version: int = 1,
+        on_error: str = "stop",
         **options: Any,
     ) -> type:
         options.setdefault("kw_only", True)
         cls = cast("type[ReadModel]", super().__new__(mcls, cls_name, bases, namespace, **options))
         cls.__own_handlers__ = collect(cls, sys._getframe(1).f_locals)
         if bases != (msgspec.Struct,):
-            cls.__read_model__ = _define(cls, key, name, inline, fold_version)
+            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error)
         return cls
 
 
@@ -102,8 +104,9 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     Class arguments: `key` is the field (or the tuple of fields) that identifies a row; events go to the row of their
     stream's id unless an evolve method says otherwise with `@evolve(key=…)`. `name` names its table (`account_summary`
     for AccountSummary), `inline=True` changes it in the appending transaction, `fold_version` is a number to raise when
-    the fold's meaning changed in code that its methods only call. Raises `DefinitionError` at definition time, naming
-    class and method.
+    the fold's meaning changed in code that its methods only call. `on_error` says what becomes of an event that cannot
+    be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park").
+    Raises `DefinitionError` at definition time, naming class and method.
     """
 
     __read_model__: ClassVar[ReadModelDefinition]
@@ -118,6 +121,7 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
             name: str | None = None,
             inline: bool = False,
             fold_version: int = 1,
+            on_error: Literal["stop", "park"] = "stop",
             **options: Any,
         ) -> None: ...
 
@@ -133,7 +137,12 @@ def read_model_of(cls: type[ReadModel]) -> ReadModelDefinition:
 
 
 def _define(
-    cls: type[ReadModel], key: str | tuple[str, ...] | None, name: str | None, inline: bool, fold_version: int
+    cls: type[ReadModel],
+    key: str | tuple[str, ...] | None,
+    name: str | None,
+    inline: bool,
+    fold_version: int,
+    on_error: str,
 ) -> ReadModelDefinition:
     where = f"{cls.__module__}.{cls.__qualname__}"
     keys = (key,) if isinstance(key, str) else tuple(key or ())
@@ -152,6 +161,12 @@ def _define(
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", table) or table.startswith("refold_"):
         raise DefinitionError(
             f"{where}: name={table!r} must be 1 to 48 of a-z, 0-9 and _, begin with a letter, and not with refold_"
+        )
+    if on_error not in ("stop", "park"):
+        raise DefinitionError(f"{where}: on_error={on_error!r} must be 'stop' or 'park'")
+    if inline and on_error == "park":
+        raise DefinitionError(
+            f"{where}: an inline read model cannot park: what it cannot fold is not appended; leave on_error out"
         )
     handlers = inherited(cls)
     if handlers.decides:
@@ -183,6 +198,7 @@ def _define(
         evolves=handlers.evolves,
         routes={event: _route(handler, key_types, where) for event, handler in handlers.evolves.items()},
         inline=inline,
+        parks=on_error == "park",
         fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *routing], functions),
         parts={
             **parts_of(cls, handlers.evolves),

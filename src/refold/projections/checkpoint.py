@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["CHANGED", "REBUILDING", "RUNNING", "STOPPED", "Checkpoint", "Move"]
+from refold.projections.parking.records import Change
+
+__all__ = ["CHANGED", "PAUSED", "REBUILDING", "RUNNING", "STOPPED", "Checkpoint", "Move"]
 
 RUNNING = "running"
 STOPPED = "stopped"
+PAUSED = "paused"
 REBUILDING = "rebuilding"
 CHANGED = "definition changed"
 
@@ -34,7 +37,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 class Move(msgspec.Struct, frozen=True):
     """A checkpoint's step, which holds only if it still stands at `before` and belongs to `epoch`. `name` is the
-    checkpoint's where that is not the table's: a shard's.
+    checkpoint's where that is not the table's: a shard's. `changes` are made with it, or not at all.
     """
 
     before: int
@@ -42,6 +45,7 @@ class Move(msgspec.Struct, frozen=True):
     append_id: str
     epoch: int
     name: str = ""
+    changes: tuple[Change, ...] = ()
 
     def of(self, table: str) -> str:
         """The checkpoint that moves when these rows are written."""

@@ -20,6 +20,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
+from refold.projections.parking.records import Dropped, ProjectionRecords, Renamed, written_apart
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import (
     Answer,
@@ -62,6 +63,15 @@ class ExternalSink:
         self._prepared = False
         self._noted: dict[str, float] = {}
         self._marked: set[str] = set()
+
+    @property
+    def records(self) -> ProjectionRecords:
+        """See `Sink.records`."""
+        return self._leases.records
+
+    def together(self, name: str) -> bool:
+        """See `Sink.together`."""
+        return False
 
     @property
     def place(self) -> str:
@@ -134,6 +144,7 @@ class ExternalSink:
                     if await rows.standing(table) is None:
                         await self._enroll(table, definition.fingerprint)
                         await self._leases.note(table, claimed.epoch, 0, "")
+                        await self.records.apply([Dropped(table)])
                         await rows.create(definition, table, {table: _empty(definition, claimed.epoch)})
                 finally:
                     await self._leases.release(table, claimed.epoch)
@@ -153,6 +164,7 @@ class ExternalSink:
         if claimed is None:
             return None
         await self._leases.note(table, claimed.epoch, 0, "")
+        await self.records.apply([Dropped(table)])
         await rows.create(definition, table, {table: _empty(definition, claimed.epoch)})
         return msgspec.structs.replace(claimed, position=0, append_id="", fingerprint=definition.fingerprint)
 
@@ -219,7 +231,9 @@ class ExternalSink:
     ) -> bool:
         """See `Sink.write`."""
         store = await self._rows()
-        if not await store.write(definition, table, rows, deleted, move):
+        if not await written_apart(
+            self.records, move.changes, lambda: store.write(definition, table, rows, deleted, move)
+        ):
             return False
         faults.at("external.rows_written")
         await self._told(move.of(table), move)
@@ -261,6 +275,7 @@ class ExternalSink:
             if not await rows.switch(definition, built, name, kept):
                 return False
             faults.at("external.switched")
+            await self.records.apply([Renamed(name, kept), Renamed(built, name)])
             if old is not None:
                 await self._enroll(kept, old.fingerprint)
             await self._enroll(name, definition.fingerprint)
@@ -315,6 +330,8 @@ class ExternalSink:
                 taken.append((table, claimed.epoch))
             if not await rows.exchange(name, kept):
                 return False
+            between = f"{name}__exchange"
+            await self.records.apply([Renamed(name, between), Renamed(kept, name), Renamed(between, kept)])
             await self._enroll(name, before.fingerprint)
             await self._enroll(kept, current.fingerprint)
         finally:

@@ -66,11 +66,13 @@ class Feed:
 
     def __init__(self, store: EventStore, types: EventTypes, wanted: Iterable[type[Event]], page: int = _PAGE) -> None:
         self._store = store
-        self._types = types
+        self.types = types
         self._wanted = frozenset(event.__message_name__ for event in wanted)
         self._page = page
         self._kept: deque[Batch] = deque(maxlen=_KEPT)
         self._lock = asyncio.Lock()
+        self.one_at_a_time = asyncio.Lock()
+        """Held by the projection of this process that tries what may kill the process."""
         self._reader: LogReader | None = None
         self._nothing: Batch | None = None
         self._nothing_at = 0.0
@@ -105,7 +107,7 @@ class Feed:
                 f"the log ends at position {page.head}, the read models are at {after}: the log was restored "
                 "from an older backup; rebuild them (`refold rebuild NAME`)"
             )
-        batch = decoded(after, page.head, page.events, self._types, self._wanted)
+        batch = decoded(after, page.head, page.events, self.types, self._wanted)
         if batch.last is not None:
             self._kept.append(batch)
         else:
@@ -118,7 +120,7 @@ class Feed:
             if self._reader is None:
                 self._reader = await self._store.open_reader()
             page = await self._reader.read(after, self._page)
-        return decoded(after, page.head, page.events, self._types, wanted)
+        return decoded(after, page.head, page.events, self.types, wanted)
 
     async def close(self) -> None:
         """Gives the reader back."""

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from refold import faults
 from refold.errors import ProjectionStopped
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import Checkpoint, Move
+from refold.projections.columns import refuse_unkeepable
 from refold.projections.feed import Batch
+from refold.projections.parking.gate import Gate
+from refold.projections.parking.records import Change
 from refold.projections.sink import Sink
 
-__all__ = ["Folding", "LostOwnership"]
+__all__ = ["EVENTS_UNWRITTEN", "Folding", "LostOwnership"]
 
 _ROWS_KEPT = 50_000
 _ROWS_UNWRITTEN = 20_000
-_EVENTS_UNWRITTEN = 200_000
+EVENTS_UNWRITTEN = 200_000
+"""How many positions are folded ahead of the last write at most, but for a page."""
 _SECONDS_UNWRITTEN = 1.0
 _EVENTS_AT_ONCE = 100
 
@@ -32,7 +38,7 @@ class Folding:
 
     Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
     does not hold, the whole object is to be thrown away. `between` is called now and then inside of a page, so that a
-    slow fold can show that its owner lives.
+    slow fold can show that its owner lives. `gate` keeps back events of rows that are parked.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Folding:
         table: str,
         checkpoint: Checkpoint,
         between: Callable[[], Awaitable[None]] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._between = between
         self._sink = sink
@@ -55,6 +62,7 @@ class Folding:
         self._events_unwritten = 0
         self._unwritten_since = 0.0
         self._append_id = checkpoint.append_id
+        self.gate = gate or Gate((), ())
         self.position = checkpoint.position
         self.written = checkpoint.position
 
@@ -65,11 +73,12 @@ class Folding:
         if batch.events:
             await self._load_missing(batch)
             faults.at("projection.page_read")
+            passes = self.gate.passes if self.gate else None
             for start in range(0, len(batch.events), _EVENTS_AT_ONCE):
                 if start and self._between is not None:
                     await self._between()
                 self._touched |= self._fold.fold(
-                    self._rows, batch.events[start : start + _EVENTS_AT_ONCE], seen=self._seen
+                    self._rows, batch.events[start : start + _EVENTS_AT_ONCE], seen=self._seen, passes=passes
                 )
             faults.at("projection.folded")
         if batch.last is not None:
@@ -81,23 +90,53 @@ class Folding:
         if self.position > self.written and (batch.scanned_to >= batch.head or batch.unreadable or self._enough()):
             await self.write()
 
-    async def take_carefully(self, batch: Batch) -> None:
-        """Folds event by event, writing each, so that a failure leaves the checkpoint right before its event."""
-        if self.position > self.written:
-            await self.write()
-        for recorded in batch.events:
-            before = recorded.position - 1
-            if before > self.position:
-                await self.take(Batch(self.position, before, before, batch.stored_at(before), []))
-            alone = Batch(self.position, recorded.position, recorded.position, recorded.stored, [recorded])
-            try:
-                await self.take(alone)
-            except LostOwnership:
-                raise
-            except Exception as problem:
-                problem.add_note(f"at position {recorded.position}: {recorded.type!r} of stream {recorded.stream!r}")
-                raise
-        await self.take(Batch(self.position, batch.scanned_to, batch.head, batch.last, [], batch.unreadable))
+    async def fold_row(self, key: RowKey, recorded: Recorded[Any]) -> tuple[list[ReadModel], list[RowKey]]:
+        """What one event makes of one row; nothing is changed. Raises what the fold raises, and `InvalidQuery`."""
+        loaded = await self._sink.load(self._definition, self._table, [key])
+        row = loaded.rows.get(key)
+        return self.fold_onto(key, row, recorded, loaded.seen)
+
+    def fold_onto(
+        self, key: RowKey, row: ReadModel | None, recorded: Recorded[Any], seen: Mapping[RowKey, int] | None = None
+    ) -> tuple[list[ReadModel], list[RowKey]]:
+        """The same, for a row that is at hand and may be changed."""
+        state: dict[RowKey, ReadModel | None] = {key: row}
+        touched = self._fold.fold(state, [recorded], only=lambda each: each == key, seen=seen)
+        changed, deleted = self._fold.changes(state, touched)
+        refuse_unkeepable(self._definition, changed)
+        return changed, deleted
+
+    def keys(self, recorded: Recorded[Any]) -> list[RowKey]:
+        """The rows that an event changes, but for those that wait. Raises what a key function raises."""
+        return [key for key in self._fold.keys([recorded]) if self.gate.passes(key, recorded.position)]
+
+    async def load_row(self, key: RowKey) -> ReadModel | None:
+        """A row as it is written."""
+        return (await self._sink.load(self._definition, self._table, [key])).rows.get(key)
+
+    async def settle(
+        self,
+        upto: int,
+        last: StoredEvent | None,
+        rows: Sequence[ReadModel],
+        deleted: Sequence[RowKey],
+        changes: Sequence[Change],
+        name: str = "",
+    ) -> None:
+        """Writes these rows, and makes these changes, up to a position that may be where it stands. Nothing else may be
+        unwritten. Raises `LostOwnership`.
+        """
+        append_id = self._append_id if last is None else last.append_id.hex()
+        move = Move(self.written, upto, append_id, self._epoch, name, tuple(changes))
+        if not await self._sink.write(self._definition, self._table, rows, deleted, move):
+            raise LostOwnership(f"{self._table}: another process has taken it over")
+        faults.at("parking.settled")
+        # What a failed fold left in memory is void.
+        self._rows.clear()
+        self._touched.clear()
+        self._seen.clear()
+        self._append_id = append_id
+        self.position = self.written = upto
 
     async def write(self) -> None:
         """Writes the touched rows and moves the checkpoint, in one transaction. Raises `LostOwnership`,
@@ -131,7 +170,7 @@ class Folding:
     def _enough(self) -> bool:
         return (
             len(self._touched) >= _ROWS_UNWRITTEN
-            or self._events_unwritten >= _EVENTS_UNWRITTEN
+            or self._events_unwritten >= EVENTS_UNWRITTEN
             or time.monotonic() - self._unwritten_since >= _SECONDS_UNWRITTEN
         )
 

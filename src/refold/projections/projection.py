@@ -1,5 +1,5 @@
-"""A projection: one read model that is kept current. Its life is: standing by → owning → following, until it stops or
-another takes over.
+"""A projection: one read model that is kept current. Its life is: standing by → owning → following, until it stops, is
+paused, or another takes over.
 """
 
 from __future__ import annotations
@@ -19,25 +19,31 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.folds.read_model import ReadModelDefinition
-from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED, Checkpoint
+from refold.messages.recorded import from_microseconds
+from refold.projections.checkpoint import CHANGED, PAUSED, RUNNING, STOPPED, Checkpoint
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import Folding, LostOwnership
+from refold.projections.parking.care import ATTEMPTS, Care, WorkerKilled, said_of
+from refold.projections.parking.gate import open_gate
+from refold.projections.parking.records import Orders, Pause
+from refold.projections.parking.requests import Requests
 from refold.projections.sink import Sink
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventStore
 from refold.subscriptions.pace import Pace
 
-__all__ = ["LEASE_SECONDS", "Projection", "check_history"]
+__all__ = ["LEASE_SECONDS", "Projection", "check_history", "paused_in_words"]
 
 _log = logging.getLogger("refold.projections")
 
 LEASE_SECONDS = 10.0
 """How long a process that stands still stays the owner; then another takes over."""
-_ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _LONGEST_ABSENCE = 1.0
 """Seconds between attempts to reach a store that is away: it is told of once, and found again soon."""
+_LOOK = 0.5
+"""Seconds between two looks at what operators ask."""
 
 
 async def check_history(store: EventStore, checkpoint: Checkpoint) -> None:
@@ -57,8 +63,11 @@ async def check_history(store: EventStore, checkpoint: Checkpoint) -> None:
         )
 
 
-def _notes(problem: Exception) -> list[str]:
-    return list(getattr(problem, "__notes__", []))
+def paused_in_words(pause: Pause) -> str:
+    """Who paused a read model, since when and why."""
+    why = f": {pause.reason}" if pause.reason else ""
+    since = from_microseconds(pause.since).isoformat(timespec="seconds")
+    return f"paused by {pause.actor} since {since}{why}; run `refold resume {pause.name}`"
 
 
 class Projection:
@@ -89,11 +98,13 @@ class Projection:
         self._owner = owner
         self._lease = lease
         self.epoch = 0
-        self._failures = 0
-        self._failed_after = 0
         self._renewed = 0.0
+        self._looked = 0.0
         self._absences = 0
+        self._written = 0
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
+        self._care = Care(sink.records, definition, definition.name, owner, feed.one_at_a_time)
+        self._requests = Requests(store, sink.records, definition, feed.types, together=sink.together(definition.name))
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
 
@@ -102,20 +113,20 @@ class Projection:
         while not self._stopping.is_set():
             try:
                 await self._own_and_follow()
-                self._failures = 0
+                self._care.failures = 0
             except LostOwnership:
                 _log.info("read model %s goes on elsewhere", self.definition.name)
             except (StoreUnavailable, StoreFull, StoreReadOnly) as problem:
                 # Nothing is wrong with the read model: it goes on as soon as the store does.
                 await self._wait_for_the_store(problem)
-            except (LogRegression, UnknownEvent, DecodeError) as problem:
+            except (LogRegression, UnknownEvent, DecodeError, WorkerKilled) as problem:
                 await self._stop_at(problem)
             except Exception as problem:  # noqa: BLE001  # whatever a fold of the user's raises stops this projection only
-                self._failures += 1
-                if self._failures >= _ATTEMPTS:
+                self._care.failures += 1
+                if self._care.failures >= ATTEMPTS:
                     await self._stop_at(problem)
                 else:
-                    await self._pause(f"attempt {self._failures} of {_ATTEMPTS} failed: {problem!r}")
+                    await self._back_off(problem)
 
     async def stop(self) -> None:
         """Ends it, and lets another process take over at once."""
@@ -129,7 +140,12 @@ class Projection:
 
     async def _own_and_follow(self) -> None:
         """One term of ownership. Returns when it ends in order."""
-        checkpoint = await self._sink.claim(self.definition.name, self._owner, self._lease)
+        name = self.definition.name
+        if (await self._orders()).paused:
+            await self._stand_paused()
+            return
+        left = await self._sink.checkpoint(name)
+        checkpoint = await self._sink.claim(name, self._owner, self._lease)
         if checkpoint is None:
             # Whoever dropped the table wants it made anew.
             await self._sink.register(self.definition, self.definition.name)
@@ -141,6 +157,8 @@ class Projection:
                 await self._stand_changed()
                 return
             await check_history(self._store, checkpoint)
+            died = left is not None and left.owner not in ("", self._owner)
+            await self._care.begin(checkpoint, died, (await self._store.head()).position if died else 0)
             await self._follow(checkpoint)
         finally:
             self.owns = False
@@ -149,7 +167,9 @@ class Projection:
         await self._sink.release(self.definition.name, self.epoch)
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
-        folding = Folding(self._sink, self.definition, self.definition.name, checkpoint, self._renew)
+        gate = await open_gate(self._sink.records, self.definition, checkpoint.name)
+        folding = Folding(self._sink, self.definition, self.definition.name, checkpoint, self._renew, gate)
+        self._written = folding.written
         if folding.written < self.applied.position:
             # It went back: the server lost its last moments, or the log is another. A bell only goes forward.
             self.applied = Doorbell()
@@ -159,9 +179,13 @@ class Projection:
         self._absences = 0
         pace = Pace()
         self._renewed = time.monotonic()
+        self._looked = 0.0
         while not self._stopping.is_set():
+            if await self._paused_after_orders(folding):
+                return
             batch = await self._feed.read(folding.position)
             careful = await self._take(folding, batch)
+            self._written = folding.written
             if folding.written == folding.position:
                 self.applied.ring(folding.written)
             self.progress_at = time.monotonic()
@@ -172,7 +196,7 @@ class Projection:
                 pace.found()
                 if careful:
                     # A batch that was folded after all: what failed before has healed.
-                    self._failures = 0
+                    await self._care.healed(folding.position)
             if batch.scanned_to >= batch.head:
                 await self._store.wait_beyond(folding.position, pace.pause())
 
@@ -185,32 +209,68 @@ class Projection:
                 raise LostOwnership(self.definition.name)
 
     async def _take(self, folding: Folding, batch: Batch) -> bool:
-        """Folds a batch; event by event if it is the one that failed. Says whether it was.
-
-        What stands before that one is folded in bulk again: it may be most of the log.
-        """
-        careful = self._failures > 0 and batch.scanned_to > self._failed_after
+        """Folds a batch; in small steps if one failed in it, or killed the last owner. Says whether it did so."""
+        careful = self._care.wanted(batch)
+        if careful:
+            await self._care.take(folding, batch)
+            return True
         try:
-            if careful:
-                await folding.take_carefully(batch)
-            else:
-                await folding.take(batch)
+            await folding.take(batch)
         except LostOwnership:
             raise
         except Exception:
-            self._failed_after = batch.after
+            self._care.failed(batch)
             raise
-        return careful
+        return False
 
     async def _read_alone(self, folding: Folding, unreadable: UnknownEvent | DecodeError) -> Batch:
-        """Goes on over an event that only others want and cannot read. Raises it when it is wanted here."""
+        """Goes on over an event that only others want and cannot read. Raises it when it is wanted here, and cannot be
+        parked.
+        """
         batch = await self._feed.read_alone(folding.position, self._wanted)
         await self._take(folding, batch)
+        self._written = folding.written
+        unreadable = batch.unreadable or unreadable
+        if batch.unreadable is not None or batch.last is None:
+            if not isinstance(unreadable, DecodeError) or isinstance(unreadable, UnknownEvent):
+                raise unreadable
+            stored = batch.stored_at(batch.scanned_to + 1)
+            if not await self._care.park_undecodable(folding, stored, unreadable):
+                raise unreadable
         if folding.written == folding.position:
             self.applied.ring(folding.written)
-        if batch.unreadable is not None or batch.last is None:
-            raise batch.unreadable or unreadable
         return batch
+
+    async def _orders(self) -> Orders:
+        self._looked = time.monotonic()
+        return await self._sink.records.orders(self.definition.name, self.definition.name)
+
+    async def _paused_after_orders(self, folding: Folding) -> bool:
+        """Looks now and then what operators ask, and does it. Says whether it is paused."""
+        if time.monotonic() - self._looked < _LOOK and not self._woken.is_set():
+            return False
+        self._woken.clear()
+        orders = await self._orders()
+        if orders.requested:
+            await self._requests.answer(folding, self.definition.name, self._renew)
+        if orders.paused and folding.position > folding.written:
+            await folding.write()
+            self.applied.ring(folding.written)
+        return orders.paused
+
+    async def _stand_paused(self) -> None:
+        """Stands still, and lets nobody's lease run, until an operator resumes it."""
+        pauses = [each for each in await self._sink.records.pauses() if each.name == self.definition.name]
+        if not pauses:
+            return
+        self.status, self.error = PAUSED, paused_in_words(pauses[0])
+        _log.warning("read model %s is %s", self.definition.name, self.error)
+        self.applied.ring_anyway()
+        while not self._stopping.is_set():
+            await self._wait(_LOOK)
+            if not (await self._orders()).paused:
+                self.status, self.error = RUNNING, ""
+                return
 
     async def _stand_changed(self) -> None:
         """The rows were folded by another definition: nobody may add to them. Looks now and then whether they were
@@ -231,17 +291,19 @@ class Projection:
     async def _stop_at(self, problem: Exception) -> None:
         """Stops loudly at the last good checkpoint. Goes on when it is rebuilt, or when the process starts again."""
         self.status = STOPPED
-        self.error = " ".join([str(problem) if isinstance(problem, RefoldError) else repr(problem), *_notes(problem)])
+        self.error = said_of(problem)
         _log.error("read model %s stopped: %s", self.definition.name, self.error, exc_info=problem)
         epoch = self.epoch
+        await self._care.note_failure(problem, self._written, 0.0)
         self.applied.ring_anyway()
         while not self._stopping.is_set():
             try:
                 await self._sink.mark(self.definition.name, epoch, STOPPED, self.error)
                 await self._sink.renew(self.definition.name, epoch, self._lease)
                 checkpoint = await self._sink.checkpoint(self.definition.name)
-                if checkpoint is None or checkpoint.epoch != epoch:
-                    self._failures = 0
+                orders = await self._orders()
+                if checkpoint is None or checkpoint.epoch != epoch or orders.paused or orders.requested:
+                    self._care.failures = 0
                     return
             except RefoldError as away:
                 _log.debug("read model %s: its error is not kept yet: %s", self.definition.name, away)
@@ -257,10 +319,12 @@ class Projection:
         self._absences = min(self._absences + 1, 10)
         await self._wait(seconds)
 
-    async def _pause(self, why: str) -> None:
-        seconds = min(_FIRST_PAUSE * 2 ** max(0, self._failures), _LONGEST_PAUSE)
-        self.error = why
-        _log.warning("read model %s pauses for %.1f s: %s", self.definition.name, seconds, why)
+    async def _back_off(self, problem: Exception) -> None:
+        failures = self._care.failures
+        seconds = min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE)
+        self.error = f"attempt {failures} of {ATTEMPTS} failed: {problem!r}"
+        _log.warning("read model %s pauses for %.1f s: %s", self.definition.name, seconds, self.error)
+        await self._care.note_failure(problem, self._written, seconds)
         await self._wait(seconds)
 
     async def _wait(self, seconds: float) -> None:

@@ -15,6 +15,7 @@ from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.external import ExternalSink
+from refold.projections.parking.records import ProjectionRecords
 from refold.projections.sink import Answer, Decode, InlineRows, Loaded, LogSink, Query, Sink, read_model_of_table
 
 __all__ = ["RoutedSink"]
@@ -33,6 +34,15 @@ class RoutedSink:
 
     def _of(self, table: str) -> Sink:
         return self._elsewhere.get(read_model_of_table(table), self._default)
+
+    @property
+    def records(self) -> ProjectionRecords:
+        """See `Sink.records`."""
+        return self._default.records
+
+    def together(self, name: str) -> bool:
+        """See `Sink.together`."""
+        return self._of(name).together(name)
 
     def external(self, name: str) -> ExternalSink | None:
         """The sink of a read model that lives elsewhere."""

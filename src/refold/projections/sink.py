@@ -13,6 +13,7 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 from refold.projections.definitions import KnownDefinition
+from refold.projections.parking.records import ProjectionRecords
 
 __all__ = [
     "Answer",
@@ -143,6 +144,18 @@ class Sink(Protocol):
     Every method raises `StoreUnavailable` when the store cannot be reached.
     """
 
+    @property
+    def records(self) -> ProjectionRecords:
+        """What is kept, in the log's database, of projections that fail or are held up."""
+        ...
+
+    def together(self, name: str) -> bool:
+        """Whether the rows of that checkpoint are in the log's database, so that a move and its changes are one step.
+
+        Where they are not, a key is parked before the move, and let go after it.
+        """
+        ...
+
     async def prepare(self) -> None:
         """Creates what the sink itself needs; safe when several processes do it at once."""
         ...
@@ -219,7 +232,8 @@ class Sink(Protocol):
         deleted: Sequence[RowKey],
         move: Move,
     ) -> bool:
-        """Writes rows and moves the checkpoint, all or nothing. False: the move does not hold, nothing was written.
+        """Writes rows and moves the checkpoint, with the move's changes, all or nothing. False: the move or a change
+        does not hold, nothing was written.
 
         Raises `InvalidQuery` for a value that no column can keep.
         """

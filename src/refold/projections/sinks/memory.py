@@ -19,6 +19,7 @@ from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.ordering import sorted_rows
+from refold.projections.parking.memory import MemoryRecords
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -58,6 +59,11 @@ class MemorySink:
         self._checkpoints: dict[str, Checkpoint] = {}
         self._definitions: dict[str, dict[str, KnownDefinition]] = {}
         self._epoch = 0
+        self.records = MemoryRecords(self._owned)
+
+    def together(self, name: str) -> bool:
+        """See `Sink.together`."""
+        return True
 
     async def prepare(self) -> None:
         """See `Sink.prepare`."""
@@ -87,6 +93,7 @@ class MemorySink:
             return None
         self._epoch = max(self._epoch + 1, now)
         self._tables[table] = {}
+        self.records.forget_table(table)
         begun = self._checkpoints[table] = Checkpoint(
             name=table,
             fingerprint=definition.fingerprint,
@@ -101,6 +108,7 @@ class MemorySink:
         """See `Sink.drop`."""
         self._tables.pop(table, None)
         self._checkpoints.pop(table, None)
+        self.records.forget_table(table)
 
     async def enroll(self, name: str, fingerprint: str) -> None:
         """See `LogSink.enroll`."""
@@ -110,6 +118,7 @@ class MemorySink:
     async def withdraw(self, name: str) -> None:
         """See `LogSink.withdraw`."""
         self._checkpoints.pop(name, None)
+        self.records.forget_table(name)
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
         """See `LogSink.note`."""
@@ -178,6 +187,8 @@ class MemorySink:
         if not self._moves(move.of(table), move):
             return False
         refuse_unkeepable(definition, rows)
+        if not self.records.apply_now(move.changes):
+            return False
         faults.at("projection.rows_written")
         self._put(definition, table, rows, deleted, move)
         return True
@@ -205,6 +216,7 @@ class MemorySink:
     def _rename(self, name: str, new_name: str, above: int) -> None:
         checkpoint = self._checkpoints.pop(name)
         self._tables[new_name] = self._tables.pop(name)
+        self.records.rename_table(name, new_name)
         self._checkpoints[new_name] = msgspec.structs.replace(
             checkpoint,
             name=new_name,

@@ -25,6 +25,8 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition, known_definition
+from refold.projections.parking.postgres import DoesNotHold, PostgresRecords
+from refold.projections.parking.records import Dropped, Renamed
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -113,6 +115,11 @@ class PostgresSink:
         self._definitions = f"{store.schema}.read_model_definitions"
         self._known: dict[tuple[str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
+        self.records = PostgresRecords(store)
+
+    def together(self, name: str) -> bool:
+        """See `Sink.together`."""
+        return True
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> PostgresRows:
         key = (definition.fingerprint, table)
@@ -162,6 +169,7 @@ class PostgresSink:
                     values ('{table}', 0, '', '{definition.fingerprint}', '', 0, 0, '{RUNNING}', '', {NOW})
                     on conflict (name) do update set position = 0, append_id = '', fingerprint = excluded.fingerprint,
                         owner = '', epoch = checkpoints.epoch + 1;
+                    {self.records.forgetting(table)};
                 end if;
             end $do$"""
         )
@@ -196,6 +204,7 @@ class PostgresSink:
                 perform from {self._checkpoints} where name = '{table}' and epoch = {begun.epoch} for update;
                 if found then
                     drop table if exists "{table}";
+                    {self.records.forgetting(table)};
                     {create_table(definition, table)};
                 end if;
             end $do$"""
@@ -209,6 +218,7 @@ class PostgresSink:
                 perform pg_advisory_xact_lock({_SCHEMA_LOCK});
                 drop table if exists "{table}";
                 delete from {self._checkpoints} where name = '{table}';
+                {self.records.forgetting(table)};
             end $do$"""
         )
 
@@ -224,6 +234,7 @@ class PostgresSink:
     async def withdraw(self, name: str) -> None:
         """See `LogSink.withdraw`."""
         await self._store.run(f"delete from {self._checkpoints} where name = $1", (name,))
+        await self.records.apply([Dropped(name)])
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
         """See `LogSink.note`."""
@@ -314,7 +325,21 @@ class PostgresSink:
         move: Move,
     ) -> bool:
         """See `Sink.write`."""
-        return await self._write(self._store.run, self._rows(definition, table), table, rows, deleted, move)
+        shape = self._rows(definition, table)
+        if not move.changes:
+            return await self._write(self._store.run, shape, table, rows, deleted, move)
+        try:
+            async with self._store.transaction() as transaction:
+                run = _on(transaction.connection)
+                if not await self._write(run, shape, table, rows, deleted, move):
+                    return False
+                await self.records.apply_by(run, move.changes)
+                # What an operator is told of must be on disk.
+                await run("set local synchronous_commit to default")
+                faults.at("parking.before_commit")
+        except DoesNotHold:
+            return False
+        return True
 
     async def _write(
         self,
@@ -377,6 +402,7 @@ class PostgresSink:
             f"status = 'running', error = '', updated_at = {NOW} where name = $1",
             (name, new_name, above),
         )
+        await self.records.apply_by(run, [Renamed(name, new_name)])
 
     async def exchange(self, definition: ReadModelDefinition) -> bool:
         """See `Sink.exchange`."""

@@ -24,6 +24,7 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition, known_definition
+from refold.projections.parking.sqlite import SqliteRecords, apply_changes, forget_table, rename_table
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -74,6 +75,10 @@ _HEAL_PAGE = 5_000
 _EVERYTHING = EventFilter()
 
 
+class _DoesNotHold(Exception):
+    """A change of a move does not hold: all of it is rolled back."""
+
+
 class SqliteAccess(Protocol):
     """What the sink needs of its store."""
 
@@ -106,6 +111,11 @@ class SqliteSink:
         self._store = store
         self._known: dict[tuple[str, str], SqliteRows] = {}
         self._epoch = 0
+        self.records = SqliteRecords(store)
+
+    def together(self, name: str) -> bool:
+        """See `Sink.together`."""
+        return True
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> SqliteRows:
         key = (definition.fingerprint, table)
@@ -119,8 +129,9 @@ class SqliteSink:
         def run(connection: sqlite3.Connection) -> None:
             connection.execute(_CHECKPOINTS)
             connection.execute(_DEFINITIONS)
-            # One process writes the file, and this is it: whoever is named as an owner here is dead.
-            connection.execute("update refold_checkpoints set owner = '', epoch = epoch + 1 where owner <> ''")
+            # One process writes the file, and this is it: whoever is named as an owner here is dead. The name stays,
+            # and says that it ended without a word.
+            connection.execute("update refold_checkpoints set lease_until = 0, epoch = epoch + 1 where owner <> ''")
 
         await self._store.transact(run)
 
@@ -161,6 +172,7 @@ class SqliteSink:
                     "epoch = epoch + 1",
                     (table, definition.fingerprint, RUNNING, _now()),
                 )
+                forget_table(connection, table)
 
         await self._store.transact(run)
 
@@ -178,6 +190,7 @@ class SqliteSink:
                 return None
             self._epoch = max(self._epoch + 1, now)
             connection.execute(f'drop table if exists "{table}"')
+            forget_table(connection, table)
             connection.execute(create)
             connection.execute(
                 "insert or replace into refold_checkpoints values (?, 0, '', ?, ?, ?, ?, ?, '', ?)",
@@ -193,6 +206,7 @@ class SqliteSink:
         def run(connection: sqlite3.Connection) -> None:
             connection.execute(f'drop table if exists "{table}"')
             connection.execute("delete from refold_checkpoints where name = ?", (table,))
+            forget_table(connection, table)
 
         await self._store.transact(run)
 
@@ -206,7 +220,12 @@ class SqliteSink:
 
     async def withdraw(self, name: str) -> None:
         """See `LogSink.withdraw`."""
-        await self._changes("delete from refold_checkpoints where name = ?", (name,))
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute("delete from refold_checkpoints where name = ?", (name,))
+            forget_table(connection, name)
+
+        await self._store.transact(run)
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
         """See `LogSink.note`."""
@@ -309,13 +328,18 @@ class SqliteSink:
         def run(connection: sqlite3.Connection) -> bool:
             if not _moved(connection, move.of(table), move):
                 return False
+            if not apply_changes(connection, move.changes):
+                raise _DoesNotHold
             refuse_unkeepable(definition, rows)
             faults.at("projection.checkpoint_moved")
             _write(connection, shape, rows, deleted)
             faults.at("projection.rows_written")
             return True
 
-        return await self._store.transact(run)
+        try:
+            return await self._store.transact(run)
+        except _DoesNotHold:
+            return False
 
     async def switch(
         self, definition: ReadModelDefinition, epoch: int, *, decode: Decode | None = None, back: bool = False
@@ -510,6 +534,7 @@ def _rename(connection: sqlite3.Connection, name: str, new_name: str, above: int
         "status = 'running', error = '', updated_at = ? where name = ?",
         (new_name, above, _now(), name),
     )
+    rename_table(connection, name, new_name)
 
 
 def _moved(connection: sqlite3.Connection, name: str, move: Move) -> bool:
