@@ -18,7 +18,7 @@ from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent
-from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED
+from refold.projections.checkpoint import RUNNING, STOPPED
 from refold.store.append import ANY, Append, StreamAppend
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
@@ -280,46 +280,6 @@ async def test_a_value_that_the_database_cannot_keep(where: str | EventStore) ->
         assert stopped.position == 1
         assert "Spoken.ratio is nan, not a finite number" in stopped.error
         assert "at position 2" in stopped.error
-
-
-async def test_a_definition_that_changed(where: str | EventStore) -> None:
-    class Renamed(ReadModel, key="name", name="total"):
-        name: str
-        pieces: int = 0
-
-        @evolve(key=lambda event: "all")
-        def added(self, event: Added) -> None:
-            self.pieces += event.count
-
-    changed = App("shop", read_models=[Renamed], events=[Added, Moved, Gone, Noise, Poison])
-    async with shop.connect(where, lease=1.0) as context:
-        await context.get(Total, "all", after=await context.append("stock-a", [Added(count=1)]))
-    async with changed.connect(where, lease=1.0) as context:
-        last = await context.append("stock-a", [Added(count=1)])
-        for read in (
-            lambda: context.get(Renamed, "all"),
-            lambda: context.get(Renamed, "all", fresh=True),
-            lambda: context.get(Renamed, "all", after=last, timeout=30),
-            lambda: context.find(Renamed),
-            lambda: context.find(Renamed, fresh=True),
-            lambda: context.count(Renamed),
-        ):
-            with pytest.raises(ProjectionStopped, match=r"another definition of it .*refold rebuild total"):
-                await read()
-        local = context.projections.local("total")
-        assert local is not None
-        await until(lambda: asyncio.sleep(0, local.status == CHANGED), "it to stand still")
-        checkpoint = await context.projections.sink.checkpoint("total")
-        assert checkpoint is not None
-        assert checkpoint.position == 1
-        await context.rebuild(Renamed)
-        row = await context.get(Renamed, "all", after=last, timeout=5)
-        assert row is not None
-        assert row.pieces == 2
-        # And it is followed again.
-        row = await context.get(Renamed, "all", after=await context.append("stock-a", [Added(count=1)]), timeout=5)
-        assert row is not None
-        assert row.pieces == 3
 
 
 async def test_a_table_of_the_users_is_not_taken(where: str | EventStore) -> None:

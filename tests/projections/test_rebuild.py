@@ -163,34 +163,6 @@ async def test_with_other_columns(where: str | EventStore) -> None:
         await assert_equals_fold(context)
 
 
-@pytest.mark.postgres
-async def test_a_process_of_the_old_definition_notices(where: Any) -> None:
-    """Another process rebuilt with other columns: reads here say so, and never mix both."""
-    if not isinstance(where, str) or where.startswith("sqlite"):
-        pytest.skip("one process at a time")
-
-    class Other(ReadModel, key="item", name="stock"):
-        item: str
-        pieces: int = 0
-
-        @evolve
-        def added(self, event: Added) -> None:
-            self.pieces += event.count
-
-    other = App("shop", read_models=[Other], events=[Added, Moved, Gone, Noise, Poison])
-    async with shop.connect(where, lease=1.0) as old, other.connect(where, lease=1.0) as new:
-        receipt = await old.append("stock-a", [Added(count=1)])
-        assert await old.get(Stock, "a", after=receipt) is not None
-        await new.rebuild(Other)
-        for read in (old.get(Stock, "a"), old.find(Stock), old.count(Stock), old.get(Stock, "a", fresh=True)):
-            with pytest.raises(ProjectionStopped, match="another definition"):
-                await read
-        receipt = await old.append("stock-a", [Added(count=1)])
-        row = await new.get(Other, "a", after=receipt, timeout=10)
-        assert row is not None
-        assert row.pieces == 2
-
-
 async def test_the_old_one_has_seen_more_by_then(context: Context, at_point: Any) -> None:
     """What it has seen is folded in the step of the switch."""
     await context.append("stock-a", [Added(count=1)])

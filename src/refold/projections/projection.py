@@ -8,10 +8,12 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from refold.errors import (
     DecodeError,
     LogRegression,
+    ProjectionStopped,
     RefoldError,
     StoreFull,
     StoreReadOnly,
@@ -21,13 +23,14 @@ from refold.errors import (
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import from_microseconds
 from refold.projections.checkpoint import CHANGED, PAUSED, RUNNING, STOPPED, Checkpoint
+from refold.projections.definitions import changes_between, retired
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import Folding, LostOwnership
 from refold.projections.parking.care import ATTEMPTS, Care, WorkerKilled, said_of
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import Orders, Pause
 from refold.projections.parking.requests import Requests
-from refold.projections.sink import Sink
+from refold.projections.sink import Sink, lives_elsewhere, previous
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventStore
 from refold.subscriptions.pace import Pace
@@ -74,7 +77,8 @@ class Projection:
     """Keeps one read model current, in this process, as long as this process owns it.
 
     `applied` rings with each position that is written, and with none when it stops or another takes over. `status` and
-    `error` say what became of it here, `epoch` is that of its last term of ownership.
+    `error` say what became of it here, `epoch` is that of its last term of ownership; `stands`: its definition changed,
+    and it is not built anew by itself.
     """
 
     def __init__(
@@ -85,7 +89,11 @@ class Projection:
         definition: ReadModelDefinition,
         owner: str,
         lease: float = LEASE_SECONDS,
+        build: Callable[[ReadModelDefinition], Awaitable[int]] | None = None,
     ) -> None:
+        self._build = build
+        self.stands = False
+        self._table = definition.name
         self.definition = definition
         self.applied = Doorbell()
         self.status = RUNNING
@@ -144,19 +152,24 @@ class Projection:
         if (await self._orders()).paused:
             await self._stand_paused()
             return
-        left = await self._sink.checkpoint(name)
-        checkpoint = await self._sink.claim(name, self._owner, self._lease)
+        left = await self._version()
+        if left is not None and left.fingerprint != self.definition.fingerprint:
+            await self._stand_changed(left)
+            return
+        checkpoint = await self._sink.claim(self._table, self._owner, self._lease)
         if checkpoint is None:
             # Whoever dropped the table wants it made anew.
-            await self._sink.register(self.definition, self.definition.name)
+            await self._sink.register(self.definition, name)
             await self._wait(self._lease / 4)
             return
         self.epoch = checkpoint.epoch
+        if self.status in (STOPPED, CHANGED):
+            self.status, self.error = RUNNING, ""  # it was rebuilt
         try:
             if checkpoint.fingerprint != self.definition.fingerprint:
-                await self._stand_changed()
-                return
+                return  # it was switched just now
             await check_history(self._store, checkpoint)
+            await self._choose()
             died = left is not None and left.owner not in ("", self._owner)
             await self._care.begin(checkpoint, died, (await self._store.head()).position if died else 0)
             await self._follow(checkpoint)
@@ -164,11 +177,34 @@ class Projection:
             self.owns = False
             # Who waits here must look elsewhere now.
             self.applied.ring_anyway()
-        await self._sink.release(self.definition.name, self.epoch)
+        await self._sink.release(self._table, self.epoch)
+
+    async def _version(self) -> Checkpoint | None:
+        """The checkpoint of the rows that are this definition's: those that are read; or the previous ones, when
+        another release, whose rows took their place, runs beside.
+        """
+        name = self.definition.name
+        self._table = name
+        read = await self._sink.checkpoint(name)
+        if read is not None and read.fingerprint != self.definition.fingerprint:
+            kept = await self._sink.checkpoint(previous(name))
+            if kept is not None and kept.fingerprint == self.definition.fingerprint:
+                self._table = kept.name
+                return kept
+        return read
+
+    async def _choose(self) -> None:
+        """Keeps that this definition serves, when it does."""
+        name, fingerprint = self.definition.name, self.definition.fingerprint
+        if self._table != name:
+            return
+        known = await self._sink.definitions(name)
+        if not any(each.fingerprint == fingerprint and not each.retired_at for each in known):
+            await self._sink.choose(name, fingerprint, self.definition.parts)
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
         gate = await open_gate(self._sink.records, self.definition, checkpoint.name)
-        folding = Folding(self._sink, self.definition, self.definition.name, checkpoint, self._renew, gate)
+        folding = Folding(self._sink, self.definition, self._table, checkpoint, self._renew, gate)
         self._written = folding.written
         if folding.written < self.applied.position:
             # It went back: the server lost its last moments, or the log is another. A bell only goes forward.
@@ -205,8 +241,8 @@ class Projection:
         now = time.monotonic()
         if now - self._renewed > self._lease / 4:
             self._renewed = now
-            if not await self._sink.renew(self.definition.name, self.epoch, self._lease):
-                raise LostOwnership(self.definition.name)
+            if not await self._sink.renew(self._table, self.epoch, self._lease):
+                raise LostOwnership(self._table)
 
     async def _take(self, folding: Folding, batch: Batch) -> bool:
         """Folds a batch; in small steps if one failed in it, or killed the last owner. Says whether it did so."""
@@ -243,7 +279,7 @@ class Projection:
 
     async def _orders(self) -> Orders:
         self._looked = time.monotonic()
-        return await self._sink.records.orders(self.definition.name, self.definition.name)
+        return await self._sink.records.orders(self.definition.name, self._table)
 
     async def _paused_after_orders(self, folding: Folding) -> bool:
         """Looks now and then what operators ask, and does it. Says whether it is paused."""
@@ -252,7 +288,7 @@ class Projection:
         self._woken.clear()
         orders = await self._orders()
         if orders.requested:
-            await self._requests.answer(folding, self.definition.name, self._renew)
+            await self._requests.answer(folding, self._table, self._renew)
         if orders.paused and folding.position > folding.written:
             await folding.write()
             self.applied.ring(folding.written)
@@ -272,20 +308,66 @@ class Projection:
                 self.status, self.error = RUNNING, ""
                 return
 
-    async def _stand_changed(self) -> None:
-        """The rows were folded by another definition: nobody may add to them. Looks now and then whether they were
-        rebuilt.
+    async def _stand_changed(self, read: Checkpoint) -> None:
+        """The rows that are read were folded by another definition: nobody may add to them here. A new definition is
+        built beside them, and takes their place; one that has served before only comes back when somebody says so.
         """
         name = self.definition.name
-        if self.status != CHANGED:
-            self.status = CHANGED
-            self.error = f"its definition changed since its rows were written; run `refold rebuild {name}`"
-            _log.error("read model %s stands still: %s", name, self.error)
-        await self._sink.release(name, self.epoch)
-        while not self._stopping.is_set():
-            await self._wait(self._lease / 4)
-            checkpoint = await self._sink.checkpoint(name)
-            if checkpoint is not None and checkpoint.fingerprint == self.definition.fingerprint:
+        known = await self._sink.definitions(name)
+        before = next((each.parts for each in known if each.fingerprint == read.fingerprint), {})
+        if lives_elsewhere(read):
+            place = read.fingerprint.partition(":")[0]
+            self._say_changed(f"its rows are in {place}; run `refold rebuild {name}` to move them here", stands=True)
+        elif retired(known, self.definition.fingerprint):
+            self._say_changed(
+                "a newer definition took the place of this one, and its rows are gone; update this process, or run "
+                f"`refold rebuild {name}` to go back",
+                stands=True,
+            )
+        elif self._build is None:
+            self._say_changed(
+                f"its definition changed since its rows were written; run `refold rebuild {name}`", stands=True
+            )
+        else:
+            what = changes_between(before, self.definition.parts)
+            self._say_changed(f"its definition changed ({what}); the new version is built beside the old one")
+            try:
+                await self._build_beside(self._build)
+                return
+            except ProjectionStopped as problem:  # another process builds it, or was faster
+                self.error = str(problem)
+        await self._wait_until_it_is_mine(self._lease / 4)
+
+    async def _build_beside(self, build: Callable[[ReadModelDefinition], Awaitable[int]]) -> None:
+        building = asyncio.ensure_future(build(self.definition))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({building, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # What is built by then is kept: the next process goes on with it.
+            for task in (building, stopping):
+                task.cancel()
+            await asyncio.gather(building, stopping, return_exceptions=True)
+        if not building.cancelled():
+            building.result()
+
+    def _say_changed(self, error: str, *, stands: bool = False) -> None:
+        self.stands = stands
+        if self.status != CHANGED or self.error != error:
+            _log.error("read model %s: %s", self.definition.name, error)
+        self.status, self.error = CHANGED, error
+        self.applied.ring_anyway()
+
+    async def _wait_until_it_is_mine(self, seconds: float) -> None:
+        """Looks now and then whether the rows are of this definition by now. Ends after some time too: it may have to
+        be built after all.
+        """
+        for _ in range(20):
+            if self._stopping.is_set():
+                return
+            await self._wait(seconds)
+            found = await self._version()
+            if found is None or found.fingerprint == self.definition.fingerprint:
                 return
 
     async def _stop_at(self, problem: Exception) -> None:
@@ -298,9 +380,9 @@ class Projection:
         self.applied.ring_anyway()
         while not self._stopping.is_set():
             try:
-                await self._sink.mark(self.definition.name, epoch, STOPPED, self.error)
-                await self._sink.renew(self.definition.name, epoch, self._lease)
-                checkpoint = await self._sink.checkpoint(self.definition.name)
+                await self._sink.mark(self._table, epoch, STOPPED, self.error)
+                await self._sink.renew(self._table, epoch, self._lease)
+                checkpoint = await self._sink.checkpoint(self._table)
                 orders = await self._orders()
                 if checkpoint is None or checkpoint.epoch != epoch or orders.paused or orders.requested:
                     self._care.failures = 0
@@ -309,7 +391,7 @@ class Projection:
                 _log.debug("read model %s: its error is not kept yet: %s", self.definition.name, away)
             await self._wait(self._lease / 4)
         with contextlib.suppress(RefoldError):  # then the lease runs out by itself
-            await self._sink.release(self.definition.name, epoch)
+            await self._sink.release(self._table, epoch)
 
     async def _wait_for_the_store(self, problem: RefoldError) -> None:
         if self._absences == 0:

@@ -114,9 +114,14 @@ class Projections:
         wanted = {event for definition in self._following for event in definition.evolves}
         self._feed = Feed(self._store, self._types, wanted)
         for definition in self._following:
-            projection = Projection(self._store, self.sink, self._feed, definition, self.owner, self._lease)
+            projection = Projection(
+                self._store, self.sink, self._feed, definition, self.owner, self._lease, self._rebuilt
+            )
             self._running[definition.name] = projection
             self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
+
+    async def _rebuilt(self, definition: ReadModelDefinition) -> int:
+        return await self.rebuild(definition, keep=True)
 
     async def _watched(self, projection: Projection) -> None:
         """Runs a projection, and again should it ever end by an error: none may stop in silence."""
@@ -155,6 +160,7 @@ class Projections:
         progress: Callable[[RebuildProgress], None] | None = None,
         *,
         resume: bool = True,
+        keep: bool = False,
         split: Split | None = None,
     ) -> int:
         """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
@@ -167,6 +173,7 @@ class Projections:
             progress,
             self._lease,
             resume=resume,
+            keep=keep,
             split=split,
         )
         await self._look_again(definition)

@@ -195,6 +195,15 @@ class Reads:
         assert checkpoint is not None
         return checkpoint
 
+    async def _checkpoint_soon(self, definition: ReadModelDefinition, running: Projection | None) -> Checkpoint | None:
+        """The checkpoint; None while this process may build the rows of a definition that changed."""
+        try:
+            return await self._checkpoint(definition)
+        except ProjectionStopped:
+            if running is None or running.stands or running.status == STOPPED:
+                raise
+            return None
+
     async def _wait(self, definition: ReadModelDefinition, wanted: int, timeout: float, look_here: bool = True) -> None:
         """Returns when the read model has reached a position: as the projection of this process says, or (`look_here`
         is false) as the checkpoint does. Raises `StaleRead` at the time-out, or when it stands still.
@@ -213,8 +222,10 @@ class Reads:
                     # Rung too when it stops, or when another process takes over; then the checkpoint tells.
                     await running.applied.wait_beyond(wanted - 1, left)
                     continue
+            elif (checkpoint := await self._checkpoint_soon(definition, running)) is None:
+                reached, why = 0, running.error if running is not None else ""
+                await asyncio.sleep(min(_LONGEST_LOOK, max(left, 0)))
             else:
-                checkpoint = await self._checkpoint(definition)
                 reached, why = checkpoint.position, checkpoint.error or (running.error if running is not None else "")
                 # What was stopped and is nobody's is begun again by the projection here.
                 begins = running is not None and running.status == RUNNING and not checkpoint.owner

@@ -50,13 +50,15 @@ async def rebuild(
     lease: float = LEASE_SECONDS,
     *,
     resume: bool = True,
+    keep: bool = False,
     split: Split | None = None,
 ) -> int:
     """Folds the whole log into a new table and puts it in the place of the old one; gives the position that it stands
     at.
 
     The old rows are read all the time. When it is killed, nothing has changed; the next rebuild goes on where it was
-    (or, without `resume`, starts clean). `split` folds most of the log in several processes first. Raises
+    (or, without `resume`, starts clean). One that is cancelled is cleared away, or (`keep`) kept as if killed. `split`
+    folds most of the log in several processes first. Raises
     `ProjectionStopped` when another process rebuilds the same read model, and what the fold raises.
     """
     await sink.register(definition, definition.name)
@@ -73,8 +75,11 @@ async def rebuild(
         await building_up.switch()
         faults.at("rebuild.switched")
         await sink.choose(definition.name, definition.fingerprint, definition.parts)
-    except (Exception, asyncio.CancelledError):  # Ctrl-C too leaves nothing behind
-        await _clear_away(sink, definition, claimed.epoch)
+    except (Exception, asyncio.CancelledError) as problem:  # Ctrl-C too leaves nothing behind
+        if keep and isinstance(problem, asyncio.CancelledError):
+            await sink.release(building(definition.name), claimed.epoch)
+        else:
+            await _clear_away(sink, definition, claimed.epoch)
         raise
     return folding.written
 

@@ -85,6 +85,7 @@ class Care:
     async def begin(self, checkpoint: Checkpoint, died: bool, head: int) -> None:
         """Begins a term of ownership. `died`: the last owner did not end in order."""
         self._epoch = checkpoint.epoch
+        self._name = checkpoint.name
         attempt = await self._records.attempt(self._name)
         self._attempt = attempt if attempt is not None and attempt.first > checkpoint.position else None
         self._singly_to = self._slowly_to = 0
