@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from uuid import UUID
 
+import msgspec
+
+from refold.app.shares import rebuilt_in_shares
 from refold.commands.envelope import sealed
 from refold.commands.handler import CommandHandler
 from refold.commands.loading import Loaded, Until
@@ -31,7 +34,7 @@ from refold.subscriptions.subscription import pages
 if TYPE_CHECKING:
     from refold.app import App
 
-__all__ = ["Context"]
+__all__ = ["Context", "Place"]
 
 A = TypeVar("A", bound=Aggregate)
 R = TypeVar("R", bound=ReadModel)
@@ -40,12 +43,23 @@ _AT_ONCE = 2_000
 """Commands of one `execute_many` that wait for their commit at the same time."""
 
 
+class Place(msgspec.Struct, frozen=True):
+    """How another process would connect: the store's URL (None: it was given open), and where read models live."""
+
+    url: str | None
+    listen_url: str | None
+    sinks: Mapping[str, Any]
+
+
 class Context:
     """An app connected to a store. Made by `App.connect`; may be used by many tasks at once."""
 
-    def __init__(self, app: App, store: EventStore, sink: Sink, *, live_aggregates: int, lease: float) -> None:
+    def __init__(
+        self, app: App, store: EventStore, sink: Sink, *, live_aggregates: int, lease: float, place: Place
+    ) -> None:
         self.app = app
         self.store = store
+        self._place = place
         self.types: EventTypes = app.types
         self.projections = Projections(store, sink, list(app.read_models.values()), app.types, lease)
         self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates)
@@ -310,14 +324,22 @@ class Context:
         *,
         progress: Callable[[RebuildProgress], None] | None = None,
         resume: bool = True,
+        jobs: int = 1,
     ) -> int:
         """Folds a read model anew from the whole log, beside the one that is read, and switches in one step. What was
         read is kept for a `rollback`.
 
-        `progress` is called with each page; with `resume`, it goes on where a killed rebuild was. Gives the position
-        that it stands at. Raises `ProjectionStopped` when another process rebuilds it.
+        `progress` is called with each page; with `resume`, it goes on where a killed rebuild was. `jobs` is the number
+        of processes that fold (Postgres only; the class must be one that they can import). Gives the position that it
+        stands at. Raises `ProjectionStopped` when another process rebuilds it, `ConfigurationError`.
         """
-        return await self.projections.rebuild(self._model(read_model), progress, resume=resume)
+        definition, split = self._model(read_model), None
+        if type(jobs) is not int or not 1 <= jobs <= 64:
+            raise ConfigurationError(f"jobs={jobs!r} must be a number of processes, 1 to 64")
+        if jobs > 1:
+            place = self._place
+            split = rebuilt_in_shares(self.store, self.types, place.url, place.listen_url, place.sinks, jobs)
+        return await self.projections.rebuild(definition, progress, resume=resume, split=split)
 
     async def rollback(self, read_model: type[ReadModel]) -> int:
         """Puts the rows that were read before the last rebuild back in their place, in one step; gives the position

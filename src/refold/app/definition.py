@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 
-from refold.app.context import Context
+from refold.app.context import Context, Place
 from refold.app.stores import open_store, sink_of
 from refold.app.sync import SyncContext, running_loop_in_thread
 from refold.commands.decision import Deciders
@@ -101,7 +101,8 @@ class App:
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
             async with sink_of(opened, self._checked(sinks)) as sink:
-                context = Context(self, opened, sink, live_aggregates=live_aggregates, lease=lease)
+                place = Place(store if isinstance(store, str) else None, listen_url, sinks or {})
+                context = Context(self, opened, sink, live_aggregates=live_aggregates, lease=lease, place=place)
                 try:
                     if not read_only:
                         await context.start(projections=projections)

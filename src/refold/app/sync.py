@@ -295,9 +295,10 @@ class SyncContext:
         *,
         progress: Callable[[RebuildProgress], None] | None = None,
         resume: bool = True,
+        jobs: int = 1,
     ) -> int:
         """Folds a read model anew; see `Context.rebuild`."""
-        return self._loop.run(self._context.rebuild(read_model, progress=progress, resume=resume))
+        return self._loop.run(self._context.rebuild(read_model, progress=progress, resume=resume, jobs=jobs))
 
     def rollback(self, read_model: type[ReadModel]) -> int:
         """Puts the rows from before the last rebuild back; see `Context.rollback`."""
