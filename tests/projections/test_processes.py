@@ -99,6 +99,10 @@ async def test_killed_on_postgres(point: str, database: str) -> None:
             ]
 
 
+async def _owners(context: Context, wanted: set[str]) -> bool:
+    return {each.owner for each in await context.projections.checkpoints()} == wanted
+
+
 @pytest.mark.postgres
 async def test_one_stands_by_and_takes_over(database: str) -> None:
     async with shop.connect(database, lease=LEASE) as second:
@@ -106,8 +110,12 @@ async def test_one_stands_by_and_takes_over(database: str) -> None:
             await _fill(second)
             await assert_equals_fold(first)
             await assert_equals_fold(second)
-            owners = {each.owner for each in await second.projections.checkpoints()}
-            assert owners == {second.projections.owner}
+            both = {first.projections.owner, second.projections.owner}
+            await until(lambda: _owners(second, both), "each to have one")
+            await _fill(second)
+            await assert_equals_fold(first)
+            await assert_equals_fold(second)
+        await until(lambda: _owners(second, {second.projections.owner}), "the one that is left to have both")
         await _fill(second)
         await assert_equals_fold(second)
     async with shop.connect(database, lease=60) as first:

@@ -21,6 +21,7 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.parking.records import Dropped, ProjectionRecords, Renamed, written_apart
+from refold.projections.roster import Roster
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import (
     Answer,
@@ -172,6 +173,11 @@ class ExternalSink:
         """See `Sink.drop`."""
         await (await self._rows()).drop(table)
         await self._leases.withdraw(table)
+
+    @property
+    def roster(self) -> Roster | None:
+        """See `Sink.roster`."""
+        return self._leases.roster
 
     async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""

@@ -30,6 +30,7 @@ from refold.projections.parking.care import ATTEMPTS, Care, WorkerKilled, said_o
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import Orders, Pause
 from refold.projections.parking.requests import Requests
+from refold.projections.roster import Shift
 from refold.projections.sink import Sink, lives_elsewhere, previous
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventStore
@@ -90,7 +91,9 @@ class Projection:
         owner: str,
         lease: float = LEASE_SECONDS,
         build: Callable[[ReadModelDefinition], Awaitable[int]] | None = None,
+        shift: Shift | None = None,
     ) -> None:
+        self._shift = shift
         self._build = build
         self.stands = False
         self._table = definition.name
@@ -156,6 +159,9 @@ class Projection:
         if left is not None and left.fingerprint != self.definition.fingerprint:
             await self._stand_changed(left)
             return
+        if self._is_anothers():
+            await self._wait(self._lease / 8)
+            return
         checkpoint = await self._sink.claim(self._table, self._owner, self._lease)
         if checkpoint is None:
             # Whoever dropped the table wants it made anew.
@@ -178,6 +184,10 @@ class Projection:
             # Who waits here must look elsewhere now.
             self.applied.ring_anyway()
         await self._sink.release(self._table, self.epoch)
+
+    def _is_anothers(self) -> bool:
+        """Whether another process is to have it, so that all have their share."""
+        return self._shift is not None and self._shift.is_anothers(self.definition.name)
 
     async def _version(self) -> Checkpoint | None:
         """The checkpoint of the rows that are this definition's: those that are read; or the previous ones, when
@@ -218,6 +228,11 @@ class Projection:
         self._looked = 0.0
         while not self._stopping.is_set():
             if await self._paused_after_orders(folding):
+                return
+            if self._is_anothers():
+                _log.info("read model %s is handed over", self.definition.name)
+                if folding.position > folding.written:
+                    await folding.write()
                 return
             batch = await self._feed.read(folding.position)
             careful = await self._take(folding, batch)

@@ -19,6 +19,7 @@ from refold.projections.projection import Projection, check_history
 from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
 from refold.projections.refolding import refold_row
+from refold.projections.roster import Shift, Worker
 from refold.projections.routed import RoutedSink
 from refold.projections.sink import InlineRows, Sink, previous
 from refold.store.event_store import EventStore
@@ -43,6 +44,7 @@ class Projections:
         self._running: dict[str, Projection] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._feed: Feed | None = None
+        self._shift: Shift | None = None
         self._following: Sequence[ReadModelDefinition] = ()
         self.reads = Reads(store, sink, types, lambda definition: self._running.get(definition.name))
 
@@ -113,9 +115,12 @@ class Projections:
             return
         wanted = {event for definition in self._following for event in definition.evolves}
         self._feed = Feed(self._store, self._types, wanted)
+        serves = {definition.name: definition.fingerprint for definition in self._following}
+        self._shift = Shift(self.sink.roster, Worker(owner=self.owner, serves=serves), self._lease)
+        await self._shift.begin()
         for definition in self._following:
             projection = Projection(
-                self._store, self.sink, self._feed, definition, self.owner, self._lease, self._rebuilt
+                self._store, self.sink, self._feed, definition, self.owner, self._lease, self._rebuilt, self._shift
             )
             self._running[definition.name] = projection
             self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
@@ -136,6 +141,8 @@ class Projections:
 
     async def stop(self) -> None:
         """Stops following, and gives the leases back."""
+        if self._shift is not None:
+            await self._shift.end()
         for projection in self._running.values():
             await projection.stop()
         if self._tasks:

@@ -16,6 +16,7 @@ from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.external import ExternalSink
 from refold.projections.parking.records import ProjectionRecords
+from refold.projections.roster import Roster
 from refold.projections.sink import Answer, Decode, InlineRows, Loaded, LogSink, Query, Sink, read_model_of_table
 
 __all__ = ["RoutedSink"]
@@ -91,6 +92,11 @@ class RoutedSink:
     async def drop(self, table: str) -> None:
         """See `Sink.drop`."""
         await self._of(table).drop(table)
+
+    @property
+    def roster(self) -> Roster | None:
+        """See `Sink.roster`."""
+        return self._default.roster
 
     async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
         """See `Sink.choose`."""

@@ -14,6 +14,7 @@ from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
 from refold.projections.conditions import Condition, Order
 from refold.projections.definitions import KnownDefinition
 from refold.projections.parking.records import ProjectionRecords
+from refold.projections.roster import Roster
 
 __all__ = [
     "Answer",
@@ -185,6 +186,11 @@ class Sink(Protocol):
 
     async def drop(self, table: str) -> None:
         """Drops a table and its checkpoint, if they are there."""
+        ...
+
+    @property
+    def roster(self) -> Roster | None:
+        """Who else keeps read models current; None where there is never more than one process."""
         ...
 
     async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:

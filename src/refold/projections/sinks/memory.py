@@ -20,6 +20,7 @@ from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.ordering import sorted_rows
 from refold.projections.parking.memory import MemoryRecords
+from refold.projections.roster import MemoryRoster, Roster
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -60,6 +61,7 @@ class MemorySink:
         self._definitions: dict[str, dict[str, KnownDefinition]] = {}
         self._epoch = 0
         self.records = MemoryRecords(self._owned)
+        self.roster: Roster | None = MemoryRoster()
 
     def together(self, name: str) -> bool:
         """See `Sink.together`."""

@@ -27,6 +27,7 @@ from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition, known_definition
 from refold.projections.parking.postgres import DoesNotHold, PostgresRecords
 from refold.projections.parking.records import Dropped, Renamed
+from refold.projections.roster import PostgresRoster, Roster
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -77,7 +78,7 @@ do $do$ begin
             primary key (name, fingerprint)
         );
         comment on table {schema}.read_model_definitions is 'Which definitions of a read model have served, and when.';
-    end if;
+    end if;{workers}
 end $do$"""
 
 
@@ -116,6 +117,7 @@ class PostgresSink:
         self._known: dict[tuple[str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
         self.records = PostgresRecords(store)
+        self.roster: Roster | None = PostgresRoster(store.run, store.schema)
 
     def together(self, name: str) -> bool:
         """See `Sink.together`."""
@@ -130,7 +132,9 @@ class PostgresSink:
 
     async def prepare(self) -> None:
         """See `Sink.prepare`."""
-        await self._store.run(_PREPARE.format(lock=_SCHEMA_LOCK, schema=self._store.schema))
+        schema = self._store.schema
+        workers = PostgresRoster.TABLE.format(schema=schema)
+        await self._store.run(_PREPARE.format(lock=_SCHEMA_LOCK, schema=schema, workers=workers))
 
     async def checkpoint(self, name: str) -> Checkpoint | None:
         """See `Sink.checkpoint`."""

@@ -25,6 +25,7 @@ from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition, known_definition
 from refold.projections.parking.sqlite import SqliteRecords, apply_changes, forget_table, rename_table
+from refold.projections.roster import Roster
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -111,6 +112,7 @@ class SqliteSink:
         self._store = store
         self._known: dict[tuple[str, str], SqliteRows] = {}
         self._epoch = 0
+        self.roster: Roster | None = None
         self.records = SqliteRecords(store)
 
     def together(self, name: str) -> bool:
