@@ -7,7 +7,8 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import cast
 
 from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StoreUnavailable
@@ -15,6 +16,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.feed import Feed
+from refold.projections.parking.operator import Operator
 from refold.projections.projection import Projection, check_history
 from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
@@ -44,6 +46,7 @@ class Projections:
         self._tasks: list[asyncio.Task[None]] = []
         self._feed: Feed | None = None
         self._following: Sequence[ReadModelDefinition] = ()
+        self.operator = Operator(store, sink, types, self._standing_by)
         self.reads = Reads(store, sink, types, lambda definition: self._running.get(definition.name))
 
     async def prepare(self) -> None:
@@ -83,18 +86,28 @@ class Projections:
         await check_history(self._store, checkpoint)
         if checkpoint.position >= head.position:
             return
-        feed = Feed(self._store, self._types, definition.evolves)
-        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease)
-        task = asyncio.create_task(projection.run())
-        try:
+        async with self._standing_by(definition) as projection:
             while projection.applied.position < head.position:
-                if projection.status != RUNNING or task.done():
+                if projection.status != RUNNING:
                     raise ProjectionStopped(f"inline read model {definition.name!r} stopped: {projection.error}")
                 if not projection.owns:
                     now = await self.sink.checkpoint(definition.name)
                     if now is not None and now.position >= head.position:
                         break
                 await projection.applied.wait_beyond(projection.applied.position, 0.1)
+
+    @asynccontextmanager
+    async def _standing_by(self, definition: ReadModelDefinition) -> AsyncIterator[Projection]:
+        """The projection of this process, or, for the time of the block, one that takes over when nobody owns it."""
+        local = self.local(definition.name)
+        if local is not None:
+            yield local
+            return
+        feed = Feed(self._store, self._types, definition.evolves)
+        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease)
+        task = asyncio.create_task(self._watched(projection))
+        try:
+            yield projection
         finally:
             await projection.stop()
             await task
