@@ -441,7 +441,7 @@ async def test_pause_and_resume(where: str | EventStore) -> None:
         await until(lambda: asyncio.sleep(0, local.status == "paused"), "it to pause")
         last = await context.append("box-a", [Put(what="2")])
         began = time.monotonic()
-        with pytest.raises(StaleRead, match="paused by ann since .*: a migration; run `refold resume box`"):
+        with pytest.raises(StaleRead, match=r"paused by ann since .*: a migration; run `refold resume box`"):
             await context.get(Box, "a", after=last, timeout=20)
         assert time.monotonic() - began < 5
         assert await context.get(Count, "a", after=last, timeout=20) is not None
@@ -538,7 +538,7 @@ async def test_the_log_of_operations_only_grows(where: str | EventStore) -> None
             return
         table = "refold_operations" if where.startswith("sqlite") else "refold.operations"
         for statement in (f"update {table} set actor = 'eve'", f"delete from {table}"):
-            with pytest.raises(Exception, match="never changed|permission denied"):
+            with pytest.raises(Exception, match=r"never changed|permission denied"):
                 async with context.transaction() as unit:
                     await unit.execute(statement)
         assert await context.projections.operator.operations() == [only]

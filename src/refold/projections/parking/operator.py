@@ -181,9 +181,11 @@ class Operator:
         """
         name = definition.name
         done = Logged(Operation(actor=actor, operation="resume", target=name, reason=reason))
+        checkpoint, attempt = await self._sink.checkpoint(name), await self._records.attempt(name)
         resumed = await self._records.apply([Resume(name), Forget(name), done])
-        checkpoint = await self._sink.checkpoint(name)
-        if checkpoint is None or checkpoint.status != STOPPED:
+        # Whoever has just taken it over has not marked it as stopped again.
+        deadly = attempt is not None and checkpoint is not None and attempt.first > checkpoint.position
+        if checkpoint is None or (checkpoint.status != STOPPED and not deadly):
             return resumed
         if not resumed:
             await self._records.apply([Forget(name), done])
