@@ -69,7 +69,7 @@ stopping = App("killer", read_models=[Stops, Bystander])
 parking = App("killer", read_models=[Parks, Bystander])
 
 
-async def _work(url: str, lease: float, deadly: str, app: App, point: str, ask: str) -> None:
+async def _work(url: str, lease: float, deadly: str, app: App, point: str, ask: Any) -> None:
     def die(passed: str) -> None:
         if passed == point:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -89,13 +89,13 @@ async def _work(url: str, lease: float, deadly: str, app: App, point: str, ask: 
                 ask,
                 actor="ann",
                 reason="it was mended",
-                timeout=30,  # type: ignore[arg-type]
+                timeout=30,
             )
             print("done", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    arguments = [*sys.argv[1:], *[""] * 4]
+    arguments: list[Any] = [*sys.argv[1:], *[""] * 4]
     chosen = parking if arguments[3] == "parks" else stopping
     asyncio.run(_work(arguments[0], float(arguments[1]), arguments[2], chosen, arguments[4], arguments[5]))

@@ -194,9 +194,7 @@ async def test_killed_while_it_parks(url: str, point: str) -> None:
 
 @pytest.mark.parametrize("kind", ["retry", "release", "skip"])
 @pytest.mark.parametrize("point", _points("parking.attempt_noted"))
-async def test_killed_while_a_row_is_dealt_with(
-    url: str, point: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_killed_while_a_row_is_dealt_with(url: str, point: str, kind: Any) -> None:
     """Who asked died with it: what was asked is done by the next owner, once."""
     if point == "parking.before_commit" and url.startswith("sqlite"):
         pytest.skip("only Postgres writes rows and changes by several statements")
@@ -215,7 +213,7 @@ async def test_killed_while_a_row_is_dealt_with(
                     kind,
                     actor="ann",
                     reason="mended",
-                    timeout=20,  # type: ignore[arg-type]
+                    timeout=20,
                 )
                 assert done.details["done"]
             await until(lambda: _none_parked(context), "it to go on")

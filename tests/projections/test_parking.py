@@ -380,7 +380,9 @@ async def test_failing_is_seen_while_it_is_tried_again(
         assert "cannot take bad" in attempt.error
         assert attempt.next_at > time.time_ns() // 1000
         BAD.clear()
-        context.projections.local("box").look()  # type: ignore[union-attr]
+        local = context.projections.local("box")
+        assert local is not None
+        local.look()
         row = await context.get(Box, "a", after=2, timeout=20)
         assert row is not None
         assert row.things == ["1", "bad"]
@@ -499,7 +501,7 @@ async def test_resume_of_one_that_has_stopped(where: str | EventStore) -> None:
 def test_definitions() -> None:
     with pytest.raises(DefinitionError, match="on_error='skip' must be 'stop' or 'park'"):
 
-        class Wrong(ReadModel, key="id", on_error="skip"):  # type: ignore[arg-type]
+        class Wrong(ReadModel, key="id", on_error="skip"):
             id: str
 
             @evolve
