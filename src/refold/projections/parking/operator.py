@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
@@ -200,7 +200,7 @@ class Operator:
         return await self._records.operations(before=before, limit=limit)
 
     async def record(
-        self, operation: str, target: str, *, actor: str, reason: str = "", details: dict[str, Any] | None = None
+        self, operation: str, target: str, *, actor: str, reason: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
         """Adds to the log of operations what was done by other means: a rebuild, an import, a migration."""
         done = Operation(actor=actor, operation=operation, target=target, reason=reason, details=details or {})
