@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
 from typing import Any
 
@@ -10,23 +12,27 @@ import msgspec
 import pytest
 
 from refold.app import App, Context
+from refold.app.stores import migrate
 from refold.errors import (
     ConfigurationError,
     DefinitionError,
     InvalidQuery,
     ProjectionStopped,
+    SchemaMismatch,
     StaleRead,
 )
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent
-from refold.projections.checkpoint import RUNNING, STOPPED
+from refold.operations.verify.read_models import check_read_model
+from refold.projections.checkpoint import RUNNING, STOPPED, Move
 from refold.projections.parking import care
 from refold.projections.parking.records import Operation, ParkedKey
 from refold.store.append import ANY, Append, StreamAppend
 from refold.store.event_store import EventStore
-from tests.projections.stores import until
+from tests.projections.stores import place, until
+from tests.store.postgres.events import run_sql
 
 BAD: set[str] = set()
 """What cannot be folded at the moment: the test mends it by taking it out."""
@@ -551,3 +557,64 @@ async def test_an_inline_one_is_not_paused(where: str | EventStore) -> None:
         inline = msgspec.structs.replace(read_model_of(Count), inline=True)
         with pytest.raises(ConfigurationError, match="inline"):
             await context.projections.operator.pause(inline, actor="ann", reason="")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_a_database_of_before_there_was_parking(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None:
+    """Its read models go on after `refold migrate`, from where they are."""
+    url = place(kind, request, tmp_path)
+    assert isinstance(url, str)
+    async with boxes.connect(url, lease=1.0) as context:
+        await context.get(Box, "a", after=await context.append("box-a", [Put(what="1")]), timeout=20)
+    tables = ("parked", "skipped", "attempts", "pauses", "operations")
+    if kind == "sqlite":
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            for table in tables:
+                connection.execute(f"drop table refold_{table}")
+            connection.execute("pragma user_version = 1")
+            connection.commit()
+    else:
+        dropped = ", ".join(f"refold.{table}" for table in tables)
+        run_sql(
+            url,
+            f"drop table {dropped}",
+            "drop function refold.refuse_operations_change",
+            "delete from refold.schema_version where version = 3",
+        )
+    with pytest.raises(SchemaMismatch, match="refold migrate"):
+        async with boxes.connect(url):
+            raise AssertionError("it was opened")
+    await migrate(url)
+    BAD.add("bad")
+    async with boxes.connect(url, lease=1.0) as context:
+        await context.append("box-a", [Put(what="2"), Put(what="bad")])
+        await _parked(context)
+        assert await _things(context, "a") == ["1", "2"]
+
+
+async def test_verify_knows_what_is_parked_and_skipped(where: str | EventStore) -> None:
+    BAD.update(["bad", "worse"])
+    async with boxes.connect(where, lease=1.0) as context:
+        await context.append("box-a", [Put(what="1"), Put(what="bad"), Put(what="2")])
+        last = await context.append("box-b", [Put(what="3"), Put(what="worse"), Put(what="4")])
+        await _parked(context, 2)
+        assert (await _ask(context, "b", "skip", "it is wrong")).details["done"]
+        await context.get(Count, "b", after=last, timeout=20)
+        checkpoint = await context.projections.sink.checkpoint("box")
+        sink, definition = context.projections.sink, read_model_of(Box)
+
+        async def checked() -> Any:
+            return await check_read_model(context.store, sink, definition, checkpoint, context.types, lambda *_: None)
+
+        check = await checked()
+        assert check.looked_at == 2
+        assert check.findings == []
+        # And a row that is wrong beside is found.
+        assert checkpoint is not None
+        wrong = Box(id="a", things=["1", "2"])
+        owned = await sink.claim("box", "somebody", 10.0, force=True)
+        assert owned is not None
+        move = Move(owned.position, owned.position, owned.append_id, owned.epoch)
+        assert await sink.write(definition, "box", [wrong], [], move)
+        await sink.release("box", owned.epoch)
+        assert [finding.where for finding in (await checked()).findings] == ["row id=a"]
