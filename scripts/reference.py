@@ -17,6 +17,8 @@ PAGES = {
     "api": ("The public names", "refold"),
     "context": ("The connected context", "refold.app.context"),
     "sync": ("Without async", "refold.app.sync"),
+    "projections": ("Dealing with projections", "refold.projections.projections"),
+    "sync-projections": ("Dealing with projections, without async", "refold.app.sync_projections"),
     "unit-of-work": ("The unit of work", "refold.commands.unit_of_work"),
     "receipt": ("Receipts", "refold.commands.receipt"),
     "errors": ("Errors", "refold.errors"),

@@ -24,7 +24,12 @@ def reference() -> str:
         parts.append(f"## {title}\n")
         for name in names:
             parts.append(f"### refold {name}\n")
-            parts.append(_block(_context(cli.commands[name], top, name)))
+            command = cli.commands[name]
+            context = _context(command, top, name)
+            parts.append(_block(context))
+            for inner, each in command.commands.items() if isinstance(command, click.Group) else ():
+                parts.append(f"#### refold {name} {inner}\n")
+                parts.append(_block(_context(each, context, inner)))
     return "\n".join(parts)
 
 

@@ -12,7 +12,7 @@ from refold.store.event_store import EventStore
 from tests.projections.stores import STORES, place, shop
 
 # The contract's assertions show what they compared, though they live in the library.
-pytest.register_assert_rewrite("refold.testing.sink_contract")
+pytest.register_assert_rewrite("refold.testing.sink_contract", "refold.testing.records_contract")
 
 
 @pytest.fixture(params=STORES)

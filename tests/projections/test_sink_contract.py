@@ -15,11 +15,12 @@ from refold.projections.sinks.sqlite import SqliteSink
 from refold.store.postgres import open_postgres
 from refold.store.sqlite import open_sqlite
 from refold.testing.memory import MemoryStore
+from refold.testing.records_contract import RecordsContract
 from refold.testing.sink_contract import LogSinkContract, SinkContract
 from tests.projections.memory_rows import MemoryRows
 
 
-class TestMemory(LogSinkContract):
+class TestMemory(LogSinkContract, RecordsContract):
     @pytest.fixture
     async def sink(self) -> AsyncIterator[LogSink]:
         store = MemoryStore()
@@ -27,7 +28,7 @@ class TestMemory(LogSinkContract):
         await store.close()
 
 
-class TestSqliteFile(LogSinkContract):
+class TestSqliteFile(LogSinkContract, RecordsContract):
     @pytest.fixture
     async def sink(self, tmp_path: Path) -> AsyncIterator[LogSink]:
         store = await open_sqlite(f"sqlite:///{tmp_path}/log.db")
@@ -37,7 +38,7 @@ class TestSqliteFile(LogSinkContract):
         await store.close()
 
 
-class TestSqliteInMemory(LogSinkContract):
+class TestSqliteInMemory(LogSinkContract, RecordsContract):
     @pytest.fixture
     async def sink(self) -> AsyncIterator[LogSink]:
         store = await open_sqlite("sqlite:///:memory:")
@@ -47,7 +48,7 @@ class TestSqliteInMemory(LogSinkContract):
         await store.close()
 
 
-class TestPostgres(LogSinkContract):
+class TestPostgres(LogSinkContract, RecordsContract):
     @pytest.fixture
     async def sink(self, fresh_database: str) -> AsyncIterator[LogSink]:
         store = await open_postgres(fresh_database)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
+from refold.app.sync_projections import SyncProjections
 from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
 from refold.errors import RefoldError, StoreUnavailable
@@ -121,6 +122,11 @@ class SyncContext:
     def __init__(self, context: Context, loop: LoopThread) -> None:
         self._context = context
         self._loop = loop
+
+    @property
+    def projections(self) -> SyncProjections:
+        """What keeps the read models: parked rows, pauses, the log of operations."""
+        return SyncProjections(self._context.projections, self._loop)
 
     @property
     def store(self) -> EventStore:

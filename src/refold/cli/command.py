@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from refold.cli.user_app import find_app
 __all__ = [
     "Command",
     "Group",
+    "actor_option",
     "app_of_settings",
     "app_options",
     "json_option",
@@ -82,6 +84,20 @@ def _with(command: F, options: Iterable[click.Option]) -> F:
 def json_option(command: F) -> F:
     """`--json`, given to the function as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def actor_option(command: F) -> F:
+    """`--actor`: who does it; the user of the operating system unless given."""
+    return click.option(
+        "--actor", metavar="WHO", default=_user, help="Who does it, for the log of operations; you, unless given."
+    )(command)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def settings() -> Settings:

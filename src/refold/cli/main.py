@@ -14,6 +14,9 @@ from refold.cli.doctor import doctor
 from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
 from refold.cli.init import init
 from refold.cli.migrate import migrate
+from refold.cli.operations import operations
+from refold.cli.parked import parked
+from refold.cli.pause import pause, resume
 from refold.cli.rebuild import rebuild, rollback
 from refold.cli.rebuild import refold as refold_row
 from refold.cli.show import show
@@ -62,9 +65,9 @@ cli = Group(
 )
 click.version_option(refold.__version__, message="refold %(version)s", help="Show the version and exit.")(cli)
 cli.add_section("Begin", init, migrate, version)
-cli.add_section("Run", worker, status)
+cli.add_section("Run", worker, status, pause, resume, parked)
 cli.add_section("Refold", rebuild, rollback, refold_row)
-cli.add_section("Look", streams, history, show)
+cli.add_section("Look", streams, history, show, operations)
 cli.add_section("Move", export, import_)
 cli.add_section("Check", verify, doctor)
 

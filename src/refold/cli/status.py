@@ -27,6 +27,8 @@ _STYLES = {
     "running": "green",
     "inline": "green",
     "rebuilding": "cyan",
+    "failing": "yellow",
+    "paused": "yellow",
     "no worker": "yellow",
     "abandoned": "yellow",
     "previous": "dim",
@@ -45,8 +47,8 @@ def status(watch: bool, as_json: bool) -> int:
     """Show where the log stands, and for each projection its position, how far it is behind, and who moves it.
 
     The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
-    projection has stopped, its definition has changed, or it is of another log. With --watch, --json prints one
-    line each second. Without an app it is not seen whether a definition has changed.
+    projection has stopped or has parked rows, its definition has changed, or it is of another log. With --watch,
+    --json prints one line each second. Without an app it is not seen whether a definition has changed.
     """
     app = optional_app_of_settings()
     if watch:
@@ -117,6 +119,9 @@ def _screen(now: Status) -> Text:
     text.append("\n\n")
     text.append_text(table_of(columns, [_row(each) for each in now.projections]))
     for each in now.projections:
+        if each.parked:
+            text.append(f"\n\n{each.name}: ", style="bold red")
+            text.append(f"parked rows: {each.parked}; see `refold parked list`")
         if each.error:
             text.append(f"\n\n{each.name}: ", style="bold red").append(each.error)
     return text

@@ -90,8 +90,9 @@ def _summary(now: Status) -> str:
 
 
 def _of(each: ProjectionStatus) -> str:
-    if each.wrong:
-        return f"{each.name} {each.state} at {count(each.position)}"
+    if each.wrong or each.state in ("failing", "paused"):
+        parked = f" ({each.parked} parked)" if each.parked else ""
+        return f"{each.name} {each.state} at {count(each.position)}{parked}"
     if not each.lag:
         return f"{each.name} current"
     speed = f" at {rate(each.rate)}" if each.rate is not None else ""

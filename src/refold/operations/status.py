@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
 from refold.app import App
 from refold.projections.checkpoint import STOPPED, Checkpoint
-from refold.projections.sink import Sink, building, previous
+from refold.projections.parking.care import ATTEMPTS
+from refold.projections.parking.records import Attempt, Pause
+from refold.projections.projection import paused_in_words
+from refold.projections.sink import Sink, building, previous, read_model_of_table
 from refold.store.event_store import EventStore
 
 __all__ = ["ProjectionStatus", "State", "Status", "measured_status", "status_of"]
 
 State = Literal[
     "running",
+    "failing",
+    "paused",
     "no worker",
     "stopped",
     "definition changed",
@@ -27,8 +34,9 @@ State = Literal[
     "inline",
     "unknown",
 ]
-"""`no worker`: nobody moves it. `other log`: it is ahead of the log. `abandoned`: its rebuild died. `previous`: what
-was read before, kept for the way back. `unknown`: the app that is meant has none such.
+"""`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `other log`:
+it is ahead of the log. `abandoned`: its rebuild died. `previous`: what was read before, kept for the way back.
+`unknown`: the app that is meant has none such.
 """
 
 _WRONG: frozenset[State] = frozenset({"stopped", "definition changed", "other log"})
@@ -37,7 +45,7 @@ _MINUTE = 60_000_000
 
 class ProjectionStatus(msgspec.Struct, frozen=True):
     """One projection. `lag_seconds` is the age of the first event that it has not seen; `rate` is positions a second,
-    where that was measured. Times are microseconds since 1970.
+    where that was measured. `parked` is the number of rows of it that wait. Times are microseconds since 1970.
     """
 
     name: str
@@ -49,11 +57,12 @@ class ProjectionStatus(msgspec.Struct, frozen=True):
     owner: str
     error: str
     moved_at: int
+    parked: int = 0
 
     @property
     def wrong(self) -> bool:
         """Whether a person has to do something about it."""
-        return self.state in _WRONG
+        return self.state in _WRONG or self.parked > 0
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -80,6 +89,7 @@ async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: S
     checkpoints = await sink.checkpoints()
     # Read after the checkpoints, the head is never behind one of them, unless something is wrong.
     head = await store.head()
+    trouble = await _trouble(sink)
     now = time.time_ns() // 1000
     minute_ago = await store.position_at(now - _MINUTE)
     earlier = {} if before is None else {each.name: each.position for each in before.projections}
@@ -89,13 +99,13 @@ async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: S
         rate = None
         if elapsed > 0 and checkpoint.name in earlier:
             rate = max(0.0, (checkpoint.position - earlier[checkpoint.name]) / elapsed)
-        projections.append(await _projection(store, checkpoint, app, head.position, now, rate))
+        projections.append(await _projection(store, checkpoint, app, head.position, now, rate, trouble))
     if app is not None:
         there = {checkpoint.name for checkpoint in checkpoints}
         for definition in app.read_models.values():
             if definition.name not in there:
                 waiting = Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
-                projections.append(await _projection(store, waiting, app, head.position, now, None))
+                projections.append(await _projection(store, waiting, app, head.position, now, None, trouble))
     return Status(
         store=store.name,
         head=head.position,
@@ -106,8 +116,31 @@ async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: S
     )
 
 
+class _Trouble(msgspec.Struct, frozen=True):
+    """What is known of failures and pauses."""
+
+    parked: Mapping[str, int]
+    attempts: Mapping[str, Attempt]
+    pauses: Mapping[str, Pause]
+
+
+async def _trouble(sink: Sink) -> _Trouble:
+    records = sink.records
+    return _Trouble(
+        parked=Counter(each.name for each in await records.parked()),
+        attempts={each.name: each for each in await records.attempts()},
+        pauses={each.name: each for each in await records.pauses()},
+    )
+
+
 async def _projection(
-    store: EventStore, checkpoint: Checkpoint, app: App | None, head: int, now: int, rate: float | None
+    store: EventStore,
+    checkpoint: Checkpoint,
+    app: App | None,
+    head: int,
+    now: int,
+    rate: float | None,
+    trouble: _Trouble,
 ) -> ProjectionStatus:
     kept = checkpoint.name.endswith(previous(""))  # it stands still, and is not behind in anything
     lag = 0 if kept else max(0, head - checkpoint.position)
@@ -117,7 +150,7 @@ async def _projection(
         if page.events:
             lag_seconds = max(0.0, (now - page.events[0].recorded_at) / 1_000_000)
     owned = bool(checkpoint.owner) and checkpoint.lease_until > now
-    state, error = _state(checkpoint, app, head, owned)
+    state, error = _held_up(checkpoint, now, trouble, *_state(checkpoint, app, head, owned))
     return ProjectionStatus(
         name=checkpoint.name,
         state=state,
@@ -128,7 +161,21 @@ async def _projection(
         owner=checkpoint.owner if owned else "",
         error=error,
         moved_at=checkpoint.updated_at,
+        parked=0 if kept else trouble.parked.get(checkpoint.name, 0),
     )
+
+
+def _held_up(checkpoint: Checkpoint, now: int, trouble: _Trouble, state: State, error: str) -> tuple[State, str]:
+    """The state, with what is known of failures and pauses."""
+    pause = trouble.pauses.get(read_model_of_table(checkpoint.name))
+    attempt = trouble.attempts.get(checkpoint.name)
+    if pause is not None and state in ("running", "no worker"):
+        return "paused", paused_in_words(pause)
+    if state == "running" and attempt is not None and attempt.failed and attempt.first > checkpoint.position:
+        seconds = (attempt.next_at - now) / 1_000_000
+        when = f"next try in {seconds:.0f} s" if seconds > 0.5 else "trying"
+        return "failing", f"attempt {attempt.failed} of {ATTEMPTS}, {when}: {attempt.error}"
+    return state, error
 
 
 def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> tuple[State, str]:

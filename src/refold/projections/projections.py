@@ -7,14 +7,17 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StoreUnavailable
-from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read_model_of
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.feed import Feed
+from refold.projections.parking.operator import Operator, Waiting
+from refold.projections.parking.records import Operation, ParkedKey
 from refold.projections.projection import Projection, check_history
 from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
@@ -46,6 +49,7 @@ class Projections:
         self._feed: Feed | None = None
         self._shift: Shift | None = None
         self._following: Sequence[ReadModelDefinition] = ()
+        self.operator = Operator(store, sink, types, self._standing_by)
         self.reads = Reads(store, sink, types, lambda definition: self._running.get(definition.name))
 
     async def prepare(self) -> None:
@@ -85,18 +89,28 @@ class Projections:
         await check_history(self._store, checkpoint)
         if checkpoint.position >= head.position:
             return
-        feed = Feed(self._store, self._types, definition.evolves)
-        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease)
-        task = asyncio.create_task(projection.run())
-        try:
+        async with self._standing_by(definition) as projection:
             while projection.applied.position < head.position:
-                if projection.status != RUNNING or task.done():
+                if projection.status != RUNNING:
                     raise ProjectionStopped(f"inline read model {definition.name!r} stopped: {projection.error}")
                 if not projection.owns:
                     now = await self.sink.checkpoint(definition.name)
                     if now is not None and now.position >= head.position:
                         break
                 await projection.applied.wait_beyond(projection.applied.position, 0.1)
+
+    @asynccontextmanager
+    async def _standing_by(self, definition: ReadModelDefinition) -> AsyncIterator[Projection]:
+        """The projection of this process, or, for the time of the block, one that takes over when nobody owns it."""
+        local = self.local(definition.name)
+        if local is not None:
+            yield local
+            return
+        feed = Feed(self._store, self._types, definition.evolves)
+        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease)
+        task = asyncio.create_task(self._watched(projection))
+        try:
+            yield projection
         finally:
             await projection.stop()
             await task
@@ -219,6 +233,67 @@ class Projections:
     async def refold(self, definition: ReadModelDefinition, key: RowKey) -> ReadModel | None:
         """Folds one row anew; see `refold.projections.refolding`."""
         return await refold_row(self._store, self.sink, definition, self._types, key, self._lease)
+
+    async def parked(self, read_model: type[ReadModel] | None = None) -> list[ParkedKey]:
+        """The rows that wait, of one read model or of all, in the order of the events that failed."""
+        return await self.operator.parked("" if read_model is None else read_model_of(read_model).name)
+
+    async def waiting(self, read_model: type[ReadModel], key: object, *, limit: int = 100) -> Waiting:
+        """Why a row waits, and the events that do; the one that failed is the first. Raises `InvalidQuery` when it does
+        not wait.
+        """
+        return await self.operator.waiting(read_model_of(read_model), key, limit)
+
+    async def retry(
+        self, read_model: type[ReadModel], key: object, *, actor: str, reason: str = "", timeout: float = 30.0
+    ) -> Operation:
+        """Folds the event that failed, and all that wait behind it, onto a parked row: in order, each once.
+
+        The owner of the projection does it, in one step with the checkpoint; `details["done"]` says whether the row
+        goes on. Raises `InvalidQuery`, `Refused`, `ProjectionStopped`.
+        """
+        return await self.operator.ask(
+            read_model_of(read_model), key, "retry", actor=actor, reason=reason, timeout=timeout
+        )
+
+    async def release(
+        self, read_model: type[ReadModel], key: object, *, actor: str, reason: str = "", timeout: float = 30.0
+    ) -> Operation:
+        """Folds a parked row anew from the log's beginning, and lets it go on; otherwise as `retry`."""
+        return await self.operator.ask(
+            read_model_of(read_model), key, "release", actor=actor, reason=reason, timeout=timeout
+        )
+
+    async def skip(
+        self, read_model: type[ReadModel], key: object, *, actor: str, reason: str, timeout: float = 30.0
+    ) -> Operation:
+        """Leaves the event that failed out of a parked row, for as long as the read model has this definition, and
+        folds what waits behind it; otherwise as `retry`.
+        """
+        return await self.operator.ask(
+            read_model_of(read_model), key, "skip", actor=actor, reason=reason, timeout=timeout
+        )
+
+    async def pause(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Lets a read model stand still, for all processes, until it is resumed. False: it is paused already.
+
+        Raises `ConfigurationError` for an inline one.
+        """
+        return await self.operator.pause(read_model_of(read_model), actor=actor, reason=reason)
+
+    async def resume(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Lets a read model go on that is paused or has stopped: what failed is tried again. False: it is neither."""
+        return await self.operator.resume(read_model_of(read_model), actor=actor, reason=reason)
+
+    async def operations(self, *, before: int = 0, limit: int = 100) -> list[Operation]:
+        """What operators did, newest first; with a number below `before` (0: from the end)."""
+        return await self.operator.operations(before=before, limit=limit)
+
+    async def record_operation(
+        self, operation: str, target: str, *, actor: str, reason: str = "", details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Adds to the log of operations what was done by other means."""
+        await self.operator.record(operation, target, actor=actor, reason=reason, details=details)
 
     def stopped(self) -> list[Projection]:
         """The projections of this process that stand still."""

@@ -18,7 +18,9 @@ from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.columns import refuse_value
 from refold.projections.conditions import Condition, checked, orders_of
 from refold.projections.ordering import sorted_rows
-from refold.projections.projection import Projection, check_history
+from refold.projections.parking.gate import open_gate
+from refold.projections.parking.records import as_text
+from refold.projections.projection import Projection, check_history, paused_in_words
 from refold.projections.sink import Answer, Query, Sink, previous, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -57,12 +59,15 @@ class Reads:
         """The row of a key, or None."""
         row_key = _key(definition, key)
         answer = await self._answer_after(definition, [row_key], None, None if fresh else after, timeout)
+        if definition.parks and (after or fresh):
+            await self._refuse_parked(definition, row_key, after)
         if not fresh:
             return answer.rows.get(row_key)
         state: dict[RowKey, ReadModel | None] = {row_key: answer.rows.get(row_key)}
         fold = RowFold(definition)
+        passes = await self._passes(definition)
         for events in await self._unseen(definition, answer.position):
-            fold.fold(state, events, only=lambda each: each == row_key, seen=answer.seen)
+            fold.fold(state, events, only=lambda each: each == row_key, seen=answer.seen, passes=passes)
         return state[row_key]
 
     async def find(
@@ -99,7 +104,8 @@ class Reads:
         answer = await self._answer(definition, touched, Query(where, query.order, enough))
         # The checkpoint may have moved since the events were read; then the rows have seen some of them.
         state: dict[RowKey, ReadModel | None] = dict(answer.rows)
-        fold.fold(state, [event for event in unseen if event.position > answer.position], seen=answer.seen)
+        new = [event for event in unseen if event.position > answer.position]
+        fold.fold(state, new, seen=answer.seen, passes=await self._passes(definition))
         changed = set(touched)
         kept = [row for row in answer.found if definition.key_of(row) not in changed]
         kept += [row for row in state.values() if row is not None and (where is None or where.holds(row))]
@@ -159,6 +165,28 @@ class Reads:
     async def _kept(self, definition: ReadModelDefinition) -> bool:
         checkpoint = await self._sink.checkpoint(previous(definition.name))
         return checkpoint is not None and checkpoint.fingerprint == definition.fingerprint
+
+    async def _refuse_parked(self, definition: ReadModelDefinition, key: RowKey, wanted: int | None) -> None:
+        """Raises `StaleRead` for a row that is parked before a position (None: at all)."""
+        text = as_text(key)
+        for parked in await self._sink.records.parked():
+            if parked.key == text and parked.name.partition(":")[0] == definition.name:
+                if wanted is not None and wanted < parked.position:
+                    return
+                raise StaleRead(
+                    definition.name,
+                    wanted or parked.position,
+                    parked.position - 1,
+                    0.0,
+                    f"row {text} is parked at position {parked.position}: {parked.error}; see `refold parked list`",
+                )
+
+    async def _passes(self, definition: ReadModelDefinition) -> Callable[[RowKey, int], bool] | None:
+        """Which events go to which rows; None: all."""
+        if not definition.parks:
+            return None
+        gate = await open_gate(self._sink.records, definition, definition.name)
+        return gate.passes if gate else None
 
     async def _unseen(self, definition: ReadModelDefinition, position: int) -> list[list[Recorded[Any]]]:
         """What the log holds for this read model after a position, in pages."""
@@ -228,7 +256,8 @@ class Reads:
             else:
                 reached, why = checkpoint.position, checkpoint.error or (running.error if running is not None else "")
                 # What was stopped and is nobody's is begun again by the projection here.
-                begins = running is not None and running.status == RUNNING and not checkpoint.owner
+                owned = bool(checkpoint.owner and checkpoint.lease_until)
+                begins = running is not None and running.status == RUNNING and not owned
                 stopped = checkpoint.status == STOPPED and not begins
                 if running is not None and running.status == STOPPED and running.epoch == checkpoint.epoch:
                     stopped, why = True, running.error
@@ -236,6 +265,9 @@ class Reads:
                     await check_history(self._store, checkpoint)
                 if reached >= wanted:
                     return
+                if not stopped and (pause == _LONGEST_LOOK or left <= 0):
+                    pauses = [each for each in await self._sink.records.pauses() if each.name == definition.name]
+                    stopped, why = (True, paused_in_words(pauses[0])) if pauses else (False, why)
                 if not stopped and left > 0:
                     await asyncio.sleep(min(pause, left))
                     pause = min(2 * pause, _LONGEST_LOOK)

@@ -15,6 +15,7 @@ from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.feed import decoded
 from refold.projections.folding import Folding
+from refold.projections.parking.gate import open_gate
 from refold.projections.projection import LEASE_SECONDS, check_history
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore
@@ -68,7 +69,9 @@ async def rebuild(
         if split is not None and claimed.position == 0:
             claimed = await _split(store, sink, definition, claimed, split, progress, lease)
             faults.at("split.folded")
-        folding = Folding(sink, definition, building(definition.name), claimed)
+        # What was left out of a row stays so, as long as its definition is the same.
+        gate = await open_gate(sink.records, definition, building(definition.name))
+        folding = Folding(sink, definition, building(definition.name), claimed, gate=gate)
         building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease)
         await building_up.catch_up(progress)
         faults.at("rebuild.caught_up")

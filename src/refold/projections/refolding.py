@@ -14,6 +14,8 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import Move
+from refold.projections.parking.gate import Gate, open_gate
+from refold.projections.parking.records import Unpark, as_text
 from refold.projections.projection import check_history
 from refold.projections.sink import Sink, refuse_other
 from refold.store.append import Matching
@@ -31,13 +33,15 @@ async def refold_row(
     there. Gives the row, None when there is none.
 
     Whoever owns the projection loses it for that time, and takes it again then: nobody moves the checkpoint meanwhile.
+    A parked row goes on with it; events that an operator skipped stay left out.
     Raises `ProjectionStopped` when the rows are not of this definition, or others take it over again and again;
     `LogRegression`, and what the fold raises: then nothing has changed.
     """
     name = definition.name
     known = await sink.checkpoint(name)
     # Most of it before the projection is held up.
-    state, at = await _folded(store, definition, types, key, 0, 0 if known is None else known.position)
+    gate = await open_gate(sink.records, definition, name)
+    state, at = await _folded(store, definition, types, key, gate, 0, 0 if known is None else known.position)
     owner = f"refold:{secrets.token_hex(4)}"
     for _ in range(10):
         claimed = await sink.claim(name, owner, lease, force=True)
@@ -48,11 +52,13 @@ async def refold_row(
             await check_history(store, claimed)
             if claimed.position < at:
                 state, at = None, 0
-            state, at = await _folded(store, definition, types, key, at, claimed.position, state)
+            state, at = await _folded(store, definition, types, key, gate, at, claimed.position, state)
             faults.at("refolding.folded")
             rows = [] if state is None else [state]
             deleted = [key] if state is None else []
-            move = Move(claimed.position, claimed.position, claimed.append_id, claimed.epoch)
+            parked = [each for each in await sink.records.parked(name) if each.key == as_text(key)]
+            changes = tuple(Unpark(each.name, each.key, each.request_id) for each in parked)
+            move = Move(claimed.position, claimed.position, claimed.append_id, claimed.epoch, changes=changes)
             if await sink.write(definition, name, rows, deleted, move):
                 faults.at("refolding.written")
                 return state
@@ -67,6 +73,7 @@ async def _folded(
     definition: ReadModelDefinition,
     types: EventTypes,
     key: RowKey,
+    gate: Gate,
     after: int,
     until: int,
     state: ReadModel | None = None,
@@ -75,8 +82,12 @@ async def _folded(
     fold = RowFold(definition)
     rows: dict[RowKey, ReadModel | None] = {key: state}
     given_way = time.monotonic()
+
+    def passes(each: RowKey, position: int) -> bool:
+        return not gate.left_out(each, position)
+
     async for events in _pages(store, definition, after, until):
-        fold.fold(rows, [types.decode(event) for event in events], only=lambda each: each == key)
+        fold.fold(rows, [types.decode(event) for event in events], only=lambda each: each == key, passes=passes)
         if time.monotonic() - given_way > 0.05:
             await asyncio.sleep(0)
             given_way = time.monotonic()

@@ -63,7 +63,8 @@ async def test_an_older_schema_is_named_and_migrated(fresh_database: str):
     # As if the last migration had not been applied.
     run_sql(
         fresh_database,
-        "drop function refold.append_one, refold.append, refold.lock_log, refold.first_match",
+        "drop table refold.parked, refold.skipped, refold.attempts, refold.pauses, refold.operations",
+        "drop function refold.refuse_operations_change",
         f"delete from refold.schema_version where version = {SCHEMA_VERSION}",
     )
     with pytest.raises(SchemaMismatch, match=f"has schema version {SCHEMA_VERSION - 1}.*refold migrate"):

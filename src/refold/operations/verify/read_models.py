@@ -19,6 +19,7 @@ from refold.operations.verify.findings import Check
 from refold.operations.verify.parts import Part, passes
 from refold.projections.checkpoint import Checkpoint
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
+from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.sink import Query, Sink
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -97,11 +98,15 @@ class _Comparison:
         self._progress = progress
         self._fold = RowFold(definition)
         self._position = 0
+        self._gate = Gate((), ())
+        self._changed: set[RowKey] = set()
         self._wanted = EventFilter(
             matching=(Matching(types=tuple(event.__message_name__ for event in definition.evolves)),)
         )
 
     async def run(self, position: int) -> None:
+        # A parked row is right when it equals the fold of what came before the event that failed.
+        self._gate = await self._gate_now()
         await self._advance(position)
         unseen = set(self._part.remembered)
         # Rows that come behind today's last one are left out: a projection may add them faster than they are looked at.
@@ -109,6 +114,7 @@ class _Comparison:
         beyond: RowKey | None = None
         while end is not None:
             position, rows = await self._page(beyond, end)
+            self._changed |= self._gate.differing(await self._gate_now())
             await self._advance(position)
             self._compare(position, rows)
             unseen -= rows.keys()
@@ -120,8 +126,12 @@ class _Comparison:
         for start in range(0, len(waiting), _KEYS):
             keys = waiting[start : start + _KEYS]
             answer = await self._sink.read(self._definition, keys, None)
+            self._changed |= self._gate.differing(await self._gate_now())
             await self._advance(answer.position)
             self._compare(answer.position, {key: answer.rows.get(key) for key in keys if key not in answer.seen})
+
+    async def _gate_now(self) -> Gate:
+        return await open_gate(self._sink.records, self._definition, self._definition.name)
 
     async def _last_key(self) -> RowKey | None:
         order = tuple(Order(name, True) for name in self._definition.key)
@@ -153,7 +163,8 @@ class _Comparison:
         part = self._part
         events = [self._types.decode(event) for event in page]
         try:
-            touched = self._fold.fold(part.remembered, events, only=part.has)
+            passes = self._gate.passes if self._gate else None
+            touched = self._fold.fold(part.remembered, events, only=part.has, passes=passes)
         except RefoldError:
             raise
         except Exception as problem:
@@ -172,7 +183,8 @@ class _Comparison:
             )
             return
         for key, row in rows.items():
-            if not self._part.has(key):
+            # What was parked or let go meanwhile was folded by other rules here.
+            if not self._part.has(key) or key in self._changed:
                 continue
             self._check.looked_at += 1
             folded = self._part.remembered.get(key)

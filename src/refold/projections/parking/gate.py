@@ -35,6 +35,12 @@ class Gate:
         """Whether an operator left that event out of that row."""
         return (key, position) in self._skipped
 
+    def differing(self, other: Gate) -> set[RowKey]:
+        """The rows that wait elsewhere there, or have other events left out."""
+        mine = {(key, each.position) for key, each in self._parked.items()} | self._skipped
+        others = {(key, each.position) for key, each in other._parked.items()} | other._skipped
+        return {key for key, _ in mine ^ others}
+
     def park(self, key: RowKey, parked: ParkedKey) -> None:
         """Keeps a row's events back."""
         self._parked[key] = parked

@@ -18,7 +18,17 @@ from refold.store.postgres.wire import Parameter, text
 __all__ = ["Check", "examine"]
 
 _OLDEST, _NEWEST = 14, 18
-_TABLES = ("events", "event_tags", "snapshots", "schema_version")
+_TABLES = (
+    "events",
+    "event_tags",
+    "snapshots",
+    "schema_version",
+    "parked",
+    "skipped",
+    "attempts",
+    "pauses",
+    "operations",
+)
 
 _SETTINGS = """
 select name::text, setting::text from pg_settings where name in (
