@@ -7,7 +7,15 @@ from typing import NoReturn
 
 import pytest
 
-from tests.servers import PgBouncer, PostgresServer, Unavailable, find_pgbouncer, find_postgres
+from tests.servers import (
+    OpenSearchServer,
+    PgBouncer,
+    PostgresServer,
+    Unavailable,
+    find_opensearch,
+    find_pgbouncer,
+    find_postgres,
+)
 from tests.servers.installations import POSTGRES_NAMES
 from tests.servers.postgres import FAST_AND_UNSAFE
 from tests.untested import MISSING, skip_loudly
@@ -28,6 +36,10 @@ def pytest_report_header() -> list[str]:
         lines.append(f"pgbouncer: {find_pgbouncer()}")
     except Unavailable as reason:
         lines.append(f"pgbouncer: NOT FOUND, {reason}")
+    try:
+        lines.append(f"opensearch: {find_opensearch()}")
+    except Unavailable as reason:
+        lines.append(f"opensearch: NOT FOUND, {reason}")
     return lines
 
 
@@ -120,3 +132,24 @@ def pgbouncer(postgres_server: PostgresServer, _bouncers: dict[int, PgBouncer]) 
         bouncer.start()
         _bouncers[postgres_server.port] = bouncer
     return _bouncers[postgres_server.port]
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[OpenSearchServer]:
+    """A running OpenSearch, shared by the whole session; take a prefix of your own: `opensearch.url("mine")`."""
+    with _opensearch() as server:
+        yield server
+
+
+@pytest.fixture
+def own_opensearch() -> Iterator[OpenSearchServer]:
+    """A running OpenSearch of the test's own, which it may stop, kill and fill up."""
+    with _opensearch() as server:
+        yield server
+
+
+def _opensearch() -> OpenSearchServer:
+    try:
+        return OpenSearchServer.create()
+    except Unavailable as reason:
+        _without("opensearch", reason)

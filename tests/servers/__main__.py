@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tests.servers.account import base_folder, new_folder
 from tests.servers.installations import POSTGRES_NAMES, Unavailable, find_pgbouncer, find_postgres
+from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.packages import install_missing
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 
-NAMES = (*POSTGRES_NAMES, "pgbouncer")
+NAMES = (*POSTGRES_NAMES, "pgbouncer", "opensearch")
 
 
 def main() -> int:
@@ -42,6 +43,11 @@ def start(name: str, settings: dict[str, str]) -> str:
         if not bouncer.running:
             bouncer.start()
         return bouncer.url()
+    if name == "opensearch":
+        search = kept_opensearch() or OpenSearchServer.create(folder=_keep(name))
+        _remember_port(search.folder, search.port)
+        search.start()
+        return search.url()
     server = kept_postgres(name) or PostgresServer.create(name, settings=settings, folder=_keep(name))
     if not server.running:
         server.start()
@@ -51,7 +57,7 @@ def start(name: str, settings: dict[str, str]) -> str:
 
 def stop(name: str) -> None:
     """Stop a server that was started with `start`, and delete its data."""
-    kept = kept_pgbouncer() if name == "pgbouncer" else kept_postgres(name)
+    kept = _kept(name)
     if kept is not None:
         kept.remove()
         _link(name).unlink()
@@ -61,10 +67,10 @@ def status() -> None:
     """Print one line for each server: what is installed, and the URL when it was started."""
     for name in NAMES:
         try:
-            found = str(find_pgbouncer() if name == "pgbouncer" else find_postgres(name))
+            found = str(_FINDERS[name]() if name in _FINDERS else find_postgres(name))
         except Unavailable as reason:
             found = str(reason)
-        kept = kept_pgbouncer() if name == "pgbouncer" else kept_postgres(name)
+        kept = _kept(name)
         print(f"{name:<12} {kept.url() if kept is not None and kept.running else 'not started':<72} {found}")
 
 
@@ -80,6 +86,25 @@ def kept_pgbouncer() -> PgBouncer | None:
     return (
         PgBouncer(_kept_server("postgres18"), folder.resolve(), _port(folder)) if (folder / "port").exists() else None
     )
+
+
+def kept_opensearch() -> OpenSearchServer | None:
+    """The OpenSearch that `start` made, if there is one."""
+    folder = _link("opensearch")
+    return OpenSearchServer(folder.resolve(), _port(folder)) if (folder / "port").exists() else None
+
+
+def _kept(name: str) -> PostgresServer | PgBouncer | OpenSearchServer | None:
+    match name:
+        case "pgbouncer":
+            return kept_pgbouncer()
+        case "opensearch":
+            return kept_opensearch()
+        case _:
+            return kept_postgres(name)
+
+
+_FINDERS = {"pgbouncer": find_pgbouncer, "opensearch": find_opensearch}
 
 
 def _kept_server(name: str) -> PostgresServer:

@@ -90,6 +90,26 @@ def run_as_server(command: Sequence[str | Path], *, cwd: Path, output: Path | No
         )
 
 
+def start_as_server(command: Sequence[str | Path | int], *, cwd: Path, output: Path) -> int:
+    """Start a command as the servers' user, in a session of its own, and return its process id at once."""
+    output.touch(mode=0o600)
+    _give_to_server(output)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(cwd), "LC_ALL": "C"}
+    with output.open("ab") as stream:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=_user(),
+            group=_group(),
+            extra_groups=_groups(),
+        ).pid
+
+
 def runnable_by_server(program: Path) -> bool:
     """Whether the servers' user may run this program (it cannot when a parent folder is closed to it)."""
     try:

@@ -46,7 +46,7 @@ class PostgresServer:
         Raises Unavailable when the programs are not on this machine.
         """
         installation = find_postgres(name)
-        folder = folder or _session_folder(name)
+        folder = folder or session_folder(name)
         template = _initialised(installation)
         run_as_server(["cp", "-a", template / "data", template / "password", folder], cwd=folder)
         server = cls(installation, folder, free_port())
@@ -183,7 +183,7 @@ class PostgresServer:
         )
 
 
-def _session_folder(name: str) -> Path:
+def session_folder(name: str) -> Path:
     """A folder named by the process that made it, so that a later session can clear up behind one that was killed."""
     runs = base_folder() / "runs"
     clear_abandoned(runs)
@@ -195,7 +195,7 @@ def clear_abandoned(runs: Path) -> None:
     for folder in runs.glob("*-*"):
         if started_by_living_process(folder.name):
             continue
-        for pid_file in (folder / "data" / "postmaster.pid", folder / "pgbouncer.pid"):
+        for pid_file in (folder / "data" / "postmaster.pid", *folder.glob("*.pid")):
             pid = pid_in(pid_file)
             if pid is not None:
                 kill_tree(pid)
