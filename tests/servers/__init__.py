@@ -4,14 +4,17 @@ from tests.servers.installations import Installation, Unavailable, find_pgbounce
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer, find_redis
 
 __all__ = [
     "Installation",
     "OpenSearchServer",
     "PgBouncer",
     "PostgresServer",
+    "RedisServer",
     "Unavailable",
     "find_opensearch",
     "find_pgbouncer",
     "find_postgres",
+    "find_redis",
 ]
