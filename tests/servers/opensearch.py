@@ -47,7 +47,7 @@ class OpenSearchServer:
 
     @classmethod
     def create(cls, *, settings: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
-        """A new server, with these settings, not started yet. Raises Unavailable when the programs are not on this machine."""
+        """A new server, with these settings, not started yet. Raises Unavailable without the programs."""
         find_opensearch()
         folder = folder or session_folder("opensearch")
         write_file(folder / "log4j2.properties", _LOGGING)
