@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
@@ -146,7 +147,7 @@ class OpenSearchRows:
                 return False
         except (Gone, Conflicted):
             return False
-        if time.monotonic() - self._swept.get(found.index, 0.0) > _SECONDS_BETWEEN_SWEEPS:
+        if time.monotonic() - self._swept.get(found.index, -math.inf) > _SECONDS_BETWEEN_SWEEPS:
             await self._sweep(found)
         return True
 
