@@ -23,6 +23,7 @@ dir {folder}
 pidfile {folder}/redis.pid
 logfile {folder}/redis.log
 daemonize no
+set-proc-title no
 appendonly yes
 appendfsync {fsync}
 save ""

@@ -44,7 +44,7 @@ class RedisRow:
         flat: list[Any] = []
         size = 0
         for name, value in msgspec.to_builtins(row, str_keys=True).items():
-            text = value if name in self._plain else self._encode(value)
+            text = value if name in self._plain else self._encode(value).decode()
             flat += (name, text)
             size += len(text)
         if size > _LARGEST:

@@ -13,6 +13,8 @@ from refold.errors import ConfigurationError, MissingExtra, StoreFull, StoreRead
 try:
     import redis.asyncio as redis
     from redis import exceptions
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
 except ImportError as missing:
     raise MissingExtra(
         f'read models in Redis need redis-py ({missing}); install it with: pip install "refold[redis]"'
@@ -52,6 +54,10 @@ class RedisServer:
             socket_connect_timeout=_SECONDS_TO_CONNECT,
             socket_timeout=_SECONDS_TO_ANSWER,
             health_check_interval=15,
+            # A server that was restarted has closed what waits in the pool. A write that is sent twice is found to have
+            # been done: its checkpoint has moved.
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[exceptions.ConnectionError],
         )
         self._script = self._client.register_script(
             files("refold.projections.sinks").joinpath("redis.lua").read_text(encoding="utf-8")
@@ -109,12 +115,13 @@ class RedisServer:
         except (exceptions.OutOfMemoryError, exceptions.ResponseError) as problem:
             raise self._refused(problem) from None
         except (exceptions.RedisError, OSError, TimeoutError) as problem:
-            raise StoreUnavailable(f"{self.name} cannot be reached: {problem or type(problem).__name__}") from None
+            raise StoreUnavailable(f"{self.name} cannot be reached: {str(problem) or type(problem).__name__}") from None
 
     def _refused(self, problem: Exception) -> Exception:
         text = " ".join(str(problem).split())
         for sign, kind, what in (
             ("OOM", StoreFull, "is full"),
+            ("maxmemory", StoreFull, "is full"),
             ("WRONGPASS", ConfigurationError, "refuses the login; say user and password in the URL of the sink"),
             ("NOAUTH", ConfigurationError, "wants a login; say user and password in the URL of the sink"),
             ("NOPERM", ConfigurationError, "does not let this user do it"),
