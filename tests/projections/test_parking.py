@@ -632,3 +632,38 @@ async def test_verify_knows_what_is_parked_and_skipped(where: str | EventStore) 
         assert await sink.write(definition, "box", [wrong], [], move)
         await sink.release("box", owned.epoch)
         assert [finding.where for finding in (await checked()).findings] == ["row id=a"]
+
+
+async def test_what_an_older_release_parks_is_parked_in_its_own_rows(where: str | EventStore) -> None:
+    """Two releases run beside: each has its version of the rows, and its own failures."""
+
+    class Newer(ReadModel, key="id", name="box", on_error="park"):
+        id: str
+        number: int = 0
+
+        @evolve
+        def put(self, event: Put) -> None:
+            self.number += 1
+
+    newer = App("boxes", read_models=[Newer, Count])
+    async with boxes.connect(where, lease=1.0) as context:
+        await context.get(Box, "a", after=await context.append("box-a", [Put(what="1")]), timeout=20)
+    async with newer.connect(where, projections=False) as context:
+        await context.rebuild(Newer)
+    BAD.add("bad")
+    async with boxes.connect(where, lease=1.0) as context:
+        await context.append("box-a", [Put(what="bad")])
+        last = await context.append("box-b", [Put(what="3")])
+        row = await context.get(Box, "b", after=last, timeout=20)
+        assert row is not None
+        assert row.things == ["3"]
+        (parked,) = await context.projections.sink.records.parked()
+        assert (parked.name, parked.position) == ("box__previous", 2)
+        with pytest.raises(StaleRead, match="is parked at position 2"):
+            await context.get(Box, "a", after=last, timeout=5)
+        assert await context.projections.pause(Box, actor="ann")
+        local = context.projections.local("box")
+        assert local is not None
+        await until(lambda: asyncio.sleep(0, local.status == "paused"), "it to pause")
+        assert await context.projections.resume(Box, actor="ann")
+        await context.get(Box, "b", after=await context.append("box-b", [Put(what="4")]), timeout=20)
