@@ -282,8 +282,7 @@ async def test_a_damaged_file_is_said_to_be_damaged(url: str, file: Path):
     with pytest.raises(StoreCorrupt, match="damaged") as problem:
         await whole_log(store)
     one_line(problem, str(file), "restore it from a backup")
-    with pytest.raises(StoreCorrupt, match="damaged"):
-        await store.flaws()
+    assert (await store.flaws())["file"]
     await store.close()
     store = await open_sqlite(url)
     with pytest.raises(StoreCorrupt, match="damaged"):
