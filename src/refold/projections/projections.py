@@ -182,7 +182,8 @@ class Projections:
         """Stops following, and gives the leases back."""
         if self._shift is not None:
             await self._shift.end()
-        for projection in [*self._running.values(), *self._hand_written.values()]:
+        running: list[Projection | HandWrittenProjection] = [*self._running.values(), *self._hand_written.values()]
+        for projection in running:
             await projection.stop()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
