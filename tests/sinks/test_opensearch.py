@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from refold import faults
-from refold.errors import ConfigurationError, InvalidQuery, StoreFull, StoreUnavailable
+from refold.errors import ConfigurationError, InvalidQuery, ProjectionStopped, StoreCorrupt, StoreFull, StoreUnavailable
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
@@ -309,11 +310,38 @@ async def test_more_rows_than_one_answer_has(rows: OpenSearchRows) -> None:
     assert [row.id for row in found] == wanted[11_500:11_505]  # type: ignore[attr-defined]
 
 
-# --- for people and their tools ----------------------------------------------------------------------------------
-
-
 class _Written(Event, name="OpenSearchTestWritten"):
     pass
+
+
+class Strict(ReadModel, key="id", name="strict", forbid_unknown_fields=True):
+    """Takes no field that it does not know."""
+
+    id: str
+    amount: Decimal = Decimal(0)
+
+    @evolve
+    def written(self, event: _Written) -> None:
+        """Never called."""
+
+
+async def test_a_row_that_takes_no_unknown_fields(rows: OpenSearchRows) -> None:
+    strict = read_model_of(Strict)
+    await rows.create(strict, "strict", {"strict": Standing(fingerprint=strict.fingerprint, epoch=1)})
+    row = Strict(id="1", amount=Decimal("1.50"))
+    assert await rows.write(strict, "strict", [row], [], Move(0, 1, ID, 1))
+    assert (await rows.load(strict, "strict", [("1",)])).rows == {("1",): row}
+
+
+async def test_a_document_that_somebody_else_has_written(
+    rows: OpenSearchRows, opensearch: OpenSearchServer, prefix: str
+) -> None:
+    opensearch.ask("PUT", f"/{prefix}-{NAME}/_doc/1", {"id": "1", "number": "many"})
+    with pytest.raises(StoreCorrupt, match="was changed by somebody else; run `refold rebuild contract_everything`"):
+        await rows.load(EVERYTHING, NAME, [("1",)])
+
+
+# --- for people and their tools ----------------------------------------------------------------------------------
 
 
 class Article(ReadModel, key="slug", name="article"):
@@ -363,6 +391,10 @@ async def test_full_text_search(rows: OpenSearchRows) -> None:
         await found("quick", fields=["views"])
     with pytest.raises(InvalidQuery, match="limit=-1"):
         await found("quick", -1)
+    with pytest.raises(ProjectionStopped, match="another definition"):
+        await rows.search(msgspec.structs.replace(ARTICLE, fingerprint="other"), "quick", 10)
+    with pytest.raises(ProjectionStopped, match="no table yet"):
+        await rows.search(msgspec.structs.replace(ARTICLE, name="nowhere"), "quick", 10)
 
 
 async def test_what_tools_see(rows: OpenSearchRows, opensearch: OpenSearchServer, prefix: str) -> None:

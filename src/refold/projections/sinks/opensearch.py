@@ -155,7 +155,9 @@ class OpenSearchRows:
         """Removes what says that rows were deleted, once nobody can bring them back."""
         self._swept[found.index] = time.monotonic()
         try:
-            await self._tables.sweep(found, int(time.time() - self._seconds_deleted), _SWEPT_AT_ONCE)
+            before = int(time.time() - self._seconds_deleted)
+            if await self._tables.sweep(found, before, _SWEPT_AT_ONCE) == _SWEPT_AT_ONCE:
+                self._swept[found.index] = -math.inf  # there are more, for the next write
         except RefoldError as problem:
             _log.warning("what was deleted from %s is swept later: %s", found.place, problem)
 

@@ -263,11 +263,13 @@ class Generations:
             actions += [_points(index, self.alias(before), remove=True), _points(index, self.alias(after))]
         return await self._change(actions)
 
-    async def sweep(self, found: Stands, before: int, most: int) -> None:
-        """Removes what says that a row was deleted, when all checkpoints have passed it and it was before a time."""
-        stands, _ = await self.look_up(f"{found.place.removeprefix(self._prefix)}", [])
+    async def sweep(self, found: Stands, before: int, most: int) -> int:
+        """Removes what says that a row was deleted, when all checkpoints have passed it and it was before a time (in
+        seconds since 1970), and gives how many there were, of `most` at once.
+        """
+        stands, _ = await self.look_up(found.place.removeprefix(self._prefix), [])
         if stands is None:
-            return
+            return 0
         which = [
             {"term": {f"{META}.kind": "deleted"}},
             {"range": {f"{META}.at": {"lte": before}}},
@@ -285,6 +287,7 @@ class Generations:
         if lines:
             # A row that has come back meanwhile is another document by its number, and stays.
             await self._server.ask("POST", f"/{found.place}/_bulk", dict[str, Any], b"\n".join([*lines, b""]))
+        return len(lines)
 
 
 def _points(index: str, alias: str, *, remove: bool = False) -> dict[str, Any]:
