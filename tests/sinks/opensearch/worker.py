@@ -1,4 +1,4 @@
-"""A worker process whose `stock` lives in OpenSearch: `python -m tests.sinks.opensearch_worker LOG SINK LEASE [POINT]`.
+"""A worker process whose `stock` lives in OpenSearch: `python -m tests.sinks.opensearch.worker LOG SINK LEASE [POINT]`.
 
 It says `ready`, and dies at POINT.
 """

@@ -7,10 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -22,16 +21,9 @@ from tests.servers import OpenSearchServer
 
 pytestmark = pytest.mark.opensearch
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEASE = 0.6
 ELSEWHERE = ("projection.checkpoint_moved", "projection.rows_written", "projection.before_write", "rebuild.switching")
-
-
-@pytest.fixture
-def prefix(opensearch: OpenSearchServer) -> Iterator[str]:
-    name = f"p{uuid4().hex[:12]}"
-    yield name
-    opensearch.ask("DELETE", f"/{name}-*")
 
 
 @asynccontextmanager
@@ -60,7 +52,7 @@ async def test_killed(point: str, tmp_path: Path, opensearch: OpenSearchServer, 
     sink = opensearch.url(prefix)
     async with connected(tmp_path, sink, projections=False) as context:
         await fill(context, 12)
-    command = [sys.executable, "-m", "tests.sinks.opensearch_worker", f"sqlite:///{tmp_path}/log.db", sink, str(LEASE)]
+    command = [sys.executable, "-m", "tests.sinks.opensearch.worker", f"sqlite:///{tmp_path}/log.db", sink, str(LEASE)]
     assert await asyncio.to_thread(_ended, [*command, point]) == -signal.SIGKILL
     async with connected(tmp_path, sink) as context:
         await assert_equals_fold(context)
