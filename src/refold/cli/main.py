@@ -15,6 +15,7 @@ from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_o
 from refold.cli.init import init
 from refold.cli.migrate import migrate
 from refold.cli.rebuild import rebuild
+from refold.cli.replay import replay_test
 from refold.cli.show import show
 from refold.cli.status import status
 from refold.cli.streams import history, streams
@@ -64,7 +65,7 @@ cli.add_section("Begin", init, migrate, version)
 cli.add_section("Run", worker, status, rebuild)
 cli.add_section("Look", streams, history, show)
 cli.add_section("Move", export, import_)
-cli.add_section("Check", verify, doctor)
+cli.add_section("Check", verify, replay_test, doctor)
 
 
 def main() -> None:
