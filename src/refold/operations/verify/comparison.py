@@ -17,6 +17,7 @@ from refold.operations.verify.findings import Check
 from refold.operations.verify.manner import Pace
 from refold.operations.verify.parts import Part
 from refold.operations.verify.rows import difference_of, row_pages, row_text
+from refold.operations.verify.waiting import decoded
 from refold.projections.parking.gate import Gate
 from refold.projections.sink import Sink
 from refold.store.append import Matching
@@ -58,6 +59,7 @@ class Comparison:
         self._sink = sink
         self._definition = definition
         self._types = types
+        self._gate = gate
         self._passes = gate.passes if gate else None
         self._check = check
         self._part = part
@@ -132,7 +134,7 @@ class Comparison:
 
     def _fold_page(self, page: list[StoredEvent]) -> None:
         part = self._part
-        events = [self._types.decode(event) for event in page]
+        events = decoded(page, self._types, self._definition, self._gate)
         try:
             touched = self._fold.fold(part.remembered, events, only=part.has, passes=self._passes)
         except RefoldError:

@@ -74,7 +74,11 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
     async def _compare(self, definition: ReadModelDefinition, position: int, check: Check) -> None:
         gate = await open_gate(self.sink.records, definition, definition.name)
         if gate.parked:
-            check.notes.append(f"{gate.parked:,} rows are parked; they are compared as far as they are")
+            many = gate.parked != 1
+            check.notes.append(
+                f"{gate.parked:,} {'rows are' if many else 'row is'} parked; "
+                f"{'they are compared as far as they are' if many else 'it is compared as far as it is'}"
+            )
         if self.sample is not None and follows_streams(definition):
             await SampledRows(
                 self.store, self.sink, definition, self.types, self.sample, self.pace, self.progress

@@ -19,6 +19,7 @@ from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
 from refold.operations.verify.manner import Pace, Sample
 from refold.operations.verify.rows import difference_of, row_pages, row_text
+from refold.operations.verify.waiting import decoded
 from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
@@ -124,7 +125,8 @@ class SampledRows:
         state: dict[RowKey, ReadModel | None] = {}
         passes = gate.passes if gate else None
         async for page in self._events(streams, position):
-            events = [self._types.decode(event) for event in page if event.type in self._wanted]
+            wanted = [event for event in page if event.type in self._wanted]
+            events = decoded(wanted, self._types, self._definition, gate)
             try:
                 self._fold.fold(state, events, only=partial(eq, key), passes=passes)
             except RefoldError:
