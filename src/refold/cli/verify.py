@@ -42,9 +42,9 @@ def verify(sample: float | None, seed: int | None, online: bool, as_json: bool) 
     It only reads, with little memory however long the log is, and may run while the application does. It takes as
     long as reading the log once, and once more for each read model.
 
-    With --sample it takes about as much less time as there is less to look at, but for read models whose rows gather
-    events of many streams, and for listing streams, rows and snapshots. Each time it is another part; the seed that is
-    printed gives the same again.
+    With --sample it takes about as much less time as there is less to look at, but for listing streams, rows and
+    snapshots. A read model whose rows gather events of many streams is compared as a whole, in N of 100 samples. Each
+    time it is another part; the seed that is printed gives the same again.
     """
     if seed is not None and sample is None:
         raise click.UsageError("--seed goes with --sample")

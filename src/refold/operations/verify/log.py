@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 from uuid import UUID
 
@@ -22,7 +23,6 @@ from refold.store.event_store import EventFilter, EventStore
 __all__ = ["check_log", "check_sampled_log"]
 
 _BLOCK = 2_000
-_STREAMS = 1_000
 
 _AS_IT_IS = EventFilter(recorded_from=-(2**62))
 """Filters nothing; but a store refuses to read a log with a gap unless it filters, and here gaps are to be counted."""
@@ -59,7 +59,13 @@ async def check_log(
 
 
 async def check_sampled_log(
-    store: EventStore, types: EventTypes | None, head: int, sample: Sample, pace: Pace, progress: Progress
+    store: EventStore,
+    types: EventTypes | None,
+    head: int,
+    sample: Sample,
+    streams: Iterable[str],
+    pace: Pace,
+    progress: Progress,
 ) -> list[Check]:
     """The same checks of some blocks of the log, and of the versions of some streams. One block is always looked at."""
     blocks = -(-head // _BLOCK)
@@ -80,29 +86,22 @@ async def check_sampled_log(
         order.finish(last)
         progress("verify the log", number + 1, len(chosen))
         await pace.rest()
-    versions = await _sampled_versions(store, sample, pace, progress)
+    versions = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
+    for stream in streams:
+        await _see_stream(store, stream, versions)
+        progress("verify versions", versions.looked_at, 0)
+        await pace.rest()
     return [order.positions, order.times, order.appends, versions, content.check]
 
 
-async def _sampled_versions(store: EventStore, sample: Sample, pace: Pace, progress: Progress) -> Check:
-    versions = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
-    after = ""
-    while streams := await store.streams(after=after, limit=_STREAMS):
-        after = streams[-1].stream
-        for info in streams:
-            if not sample.has(b"stream %b" % info.stream.encode()):
-                continue
-            before = 0
-            while page := await store.read_stream(info.stream, after=before, limit=_BLOCK):
-                for event in page:
-                    versions.looked_at += 1
-                    if event.version != before + 1:
-                        versions.found(_at(event), f"version {event.version} follows {before}")
-                    before = event.version
-                await pace.rest()
-            progress("verify versions", versions.looked_at, 0)
-        await pace.rest()
-    return versions
+async def _see_stream(store: EventStore, stream: str, versions: Check) -> None:
+    before = 0
+    while page := await store.read_stream(stream, after=before, limit=_BLOCK):
+        for event in page:
+            versions.looked_at += 1
+            if event.version != before + 1:
+                versions.found(_at(event), f"version {event.version} follows {before}")
+            before = event.version
 
 
 class _Order:

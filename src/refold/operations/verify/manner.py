@@ -10,7 +10,7 @@ import msgspec
 
 from refold.errors import InvalidQuery
 
-__all__ = ["Pace", "Sample"]
+__all__ = ["Pace", "Sample", "chosen_id", "chosen_stream"]
 
 _WHOLE = 10_000
 _ROWS = 10_000
@@ -32,6 +32,16 @@ class Sample(msgspec.Struct, frozen=True):
         """Whether something of that name is in the sample."""
         digest = hashlib.blake2b(what, digest_size=8, key=str(self.seed).encode()[:64]).digest()
         return int.from_bytes(digest) % (100 * _WHOLE) < self.percent * _WHOLE
+
+
+def chosen_stream(sample: Sample, stream: str) -> bool:
+    """Whether a stream is in the sample. All streams of one id are together in it, or none."""
+    return chosen_id(sample, stream.partition("-")[2])
+
+
+def chosen_id(sample: Sample, name: str) -> bool:
+    """Whether the streams of an id are in the sample."""
+    return sample.has(b"id %b" % name.encode())
 
 
 class Pace:

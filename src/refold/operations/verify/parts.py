@@ -46,14 +46,15 @@ class Part(Generic[K, V]):
         if len(self._noted) < _NOTED:
             self._noted.append((key, where, problem))
 
-    def noted(self) -> list[tuple[K, str, str]]:
-        """What was noted: key, where, and what is wrong; at the end of the pass."""
-        return [each for each in self._noted if self.has(each[0])]
+    def noted_keys(self) -> set[K]:
+        """The keys with which something is wrong, at the end of the pass."""
+        return {key for key, _, _ in self._noted if self.has(key)}
 
     def report(self, check: Check) -> None:
         """Gives what was noted to a check, at the end of the pass."""
-        for _, where, problem in self.noted():
-            check.found(where, problem)
+        for key, where, problem in self._noted:
+            if self.has(key):
+                check.found(where, problem)
 
 
 def passes(chosen: Callable[[K], bool] | None = None) -> Iterator[Part[K, V]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
 from functools import partial
 from operator import eq
@@ -13,18 +13,18 @@ import msgspec
 from refold.errors import DefinitionError, RefoldError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.messages.event_types import EventTypes, encode_json
+from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
 from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
-from refold.operations.verify.manner import Pace, Sample
+from refold.operations.verify.manner import Pace, Sample, chosen_id, chosen_stream
 from refold.operations.verify.rows import difference_of, row_pages, row_text
 from refold.operations.verify.waiting import decoded
 from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
 
-__all__ = ["SampledRows", "follows_streams"]
+__all__ = ["SampledRows", "follows_streams", "sampled_streams"]
 
 _STREAMS = 1_000
 _KEYS = 200
@@ -37,6 +37,23 @@ def follows_streams(definition: ReadModelDefinition) -> bool:
     return all(handler.key is None for handler in definition.evolves.values())
 
 
+async def stream_pages(store: EventStore, pace: Pace) -> AsyncGenerator[list[str], None]:
+    """The names of all streams."""
+    after = ""
+    while page := await store.streams(after=after, limit=_STREAMS):
+        after = page[-1].stream
+        yield [info.stream for info in page]
+        await pace.rest()
+
+
+async def sampled_streams(store: EventStore, sample: Sample, pace: Pace) -> list[str]:
+    """The streams of a sample."""
+    chosen: list[str] = []
+    async for page in stream_pages(store, pace):
+        chosen += [stream for stream in page if chosen_stream(sample, stream)]
+    return chosen
+
+
 class SampledRows:
     """The rows of a sample, each folded from its own streams, up to where the row is."""
 
@@ -47,6 +64,7 @@ class SampledRows:
         definition: ReadModelDefinition,
         types: EventTypes,
         sample: Sample,
+        streams: Iterable[str],
         pace: Pace,
         progress: Progress,
     ) -> None:
@@ -55,6 +73,7 @@ class SampledRows:
         self._definition = definition
         self._types = types
         self._sample = sample
+        self._listed = streams
         self._pace = pace
         self._progress = progress
         self._fold = RowFold(definition)
@@ -65,7 +84,8 @@ class SampledRows:
         keys = {key async for key in self._rows_there()}
         wrong: dict[RowKey, str] = {}
         for look in range(_LOOKS):
-            streams = await self._streams_of(keys if look else None)
+            # Those that were listed at first may not be all of a row: then it differs, and is looked at again.
+            streams = self._by_key(self._listed) if not look else await self._streams_of(keys)
             gate = await open_gate(self._sink.records, self._definition, self._definition.name)
             wrong = await self._differing(sorted(keys | streams.keys(), key=repr), streams, gate, check, look == 0)
             keys = set(wrong)
@@ -82,24 +102,26 @@ class SampledRows:
                     if self._chosen(key):
                         yield key
 
-    async def _streams_of(self, keys: Collection[RowKey] | None) -> dict[RowKey, list[str]]:
-        """The streams of these rows, or of all in the sample."""
+    async def _streams_of(self, keys: Collection[RowKey]) -> dict[RowKey, list[str]]:
+        """All streams of these rows."""
         found: dict[RowKey, list[str]] = defaultdict(list)
-        after = ""
-        while page := await self._store.streams(after=after, limit=_STREAMS):
-            after = page[-1].stream
-            for info in page:
-                try:
-                    key = self._definition.as_key(info.stream.partition("-")[2])
-                except (DefinitionError, msgspec.ValidationError):
-                    continue  # a stream of other events, whose ids are no keys
-                if (key in keys) if keys is not None else self._chosen(key):
-                    found[key].append(info.stream)
-            await self._pace.rest()
+        async for page in stream_pages(self._store, self._pace):
+            for key, streams in self._by_key(page).items():
+                if key in keys:
+                    found[key] += streams
+        return found
+
+    def _by_key(self, streams: Iterable[str]) -> dict[RowKey, list[str]]:
+        found: dict[RowKey, list[str]] = defaultdict(list)
+        for stream in streams:
+            try:
+                found[self._definition.as_key(stream.partition("-")[2])].append(stream)
+            except (DefinitionError, msgspec.ValidationError):
+                continue  # a stream of other events, whose ids are no keys
         return found
 
     def _chosen(self, key: RowKey) -> bool:
-        return self._sample.has(b"row %b" % encode_json(key))
+        return chosen_id(self._sample, str(msgspec.to_builtins(key[0])))
 
     async def _differing(
         self, keys: list[RowKey], streams: dict[RowKey, list[str]], gate: Gate, check: Check, first: bool

@@ -9,6 +9,7 @@ from refold.operations.verify.findings import Check, Report
 from refold.operations.verify.log import check_log, check_sampled_log
 from refold.operations.verify.manner import Pace, Sample
 from refold.operations.verify.read_models import ReadModelVerification
+from refold.operations.verify.sampled_rows import sampled_streams
 from refold.operations.verify.snapshots import check_snapshots
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
@@ -39,6 +40,7 @@ async def verify(
     pace = Pace(online=online)
     types = None if app is None else app.types
     head = (await store.head()).position
+    streams: list[str] = []
     if sample is None:
         checks = await _check_store(store)
     else:
@@ -49,13 +51,14 @@ async def verify(
         if sample is None:
             checks += await check_log(store, types, head, pace, progress)
         else:
-            checks += await check_sampled_log(store, types, head, sample, pace, progress)
+            streams = await sampled_streams(store, sample, pace)
+            checks += await check_sampled_log(store, types, head, sample, streams, pace, progress)
         if sink is not None:
             checks.append(await check_checkpoints(store, await sink.checkpoints()))
         if app is not None:
             checks.append(await check_snapshots(store, app.aggregates.values(), app.types, sample, pace, progress))
         if app is not None and sink is not None:
-            comparing = ReadModelVerification(store, sink, app.types, sample, pace, progress)
+            comparing = ReadModelVerification(store, sink, app.types, sample, streams, pace, progress)
             checks += [await comparing.check(definition) for definition in app.read_models.values()]
     if sample is None:
         return Report(store.name, head, checks)
