@@ -27,7 +27,8 @@ from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent
 from refold.operations.status import status_of
-from refold.operations.verify.read_models import check_read_model
+from refold.operations.verify.manner import Pace
+from refold.operations.verify.read_models import ReadModelVerification
 from refold.projections.checkpoint import RUNNING, STOPPED, Move
 from refold.projections.parking import care
 from refold.projections.parking.records import Operation, ParkedKey
@@ -618,7 +619,8 @@ async def test_verify_knows_what_is_parked_and_skipped(where: str | EventStore) 
         sink, definition = context.projections.sink, read_model_of(Box)
 
         async def checked() -> Any:
-            return await check_read_model(context.store, sink, definition, checkpoint, context.types, lambda *_: None)
+            comparing = ReadModelVerification(context.store, sink, context.types, None, [], Pace(), lambda *_: None)
+            return await comparing.check(definition)
 
         check = await checked()
         assert check.looked_at == 2
