@@ -21,11 +21,23 @@ from benchmarks.suite import (
     latency,
     load,
     read_log,
+    read_models,
     rebuild,
 )
 from benchmarks.summary import Summary, summarize
 
-MODULES = (append, append_sqlite, hot_account, commands, read_log, rebuild, latency, load, append_aging)
+MODULES = (
+    append,
+    append_sqlite,
+    hot_account,
+    commands,
+    read_log,
+    rebuild,
+    latency,
+    load,
+    append_aging,
+    read_models,
+)
 BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in MODULES}
 
 FAILED = 1

@@ -11,7 +11,7 @@ async def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     """Events a second, from the call to the table that is ready to be read."""
     async with app.connect(arguments["url"], projections=False) as bank:
         begin = perf_counter()
-        await bank.rebuild(AccountBalance)
+        await bank.rebuild(AccountBalance, jobs=arguments.get("jobs", 1))
         seconds = perf_counter() - begin
         events = (await bank.store.head()).position
     return {"rate": events / seconds, "events": events, "peak": peak_megabytes()}

@@ -16,11 +16,13 @@ from refold.messages.event import Event
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded, StoredEvent
 from refold.store.event_store import EventStore, LogReader
+from refold.subscriptions.pace import Pace
 
 __all__ = ["Batch", "Feed", "decoded"]
 
 _PAGE = 2_000
 _KEPT = 2
+_RAREST = 1.0
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -76,15 +78,21 @@ class Feed:
         self._reader: LogReader | None = None
         self._nothing: Batch | None = None
         self._nothing_at = 0.0
+        self._look_at = 0.0
+        self._pace = Pace(_RAREST)
 
     async def read(self, after: int) -> Batch:
-        """The batch after a position; without events when there are none yet. Raises `LogRegression`,
+        """The batch after a position; without events when there are none yet. At the log's end, one look is for all
+        that ask there, and those that nothing rings for become rare: down to one a second. Raises `LogRegression`,
         `StoreUnavailable`.
         """
         batch = self._find(after)
         if batch is not None:
             return batch
         asked = time.monotonic()
+        quiet = self._nothing is not None and self._nothing.after == after and asked < self._look_at
+        if quiet and self._nothing is not None and not await self._store.wait_beyond(after, 0):
+            return self._nothing
         async with self._lock:
             # Whoever held the lock before may have read just this, or found just now that nothing is there.
             return self._find(after, nothing_since=asked) or await self._read(after)
@@ -110,8 +118,10 @@ class Feed:
         batch = decoded(after, page.head, page.events, self.types, self._wanted)
         if batch.last is not None:
             self._kept.append(batch)
+            self._pace = Pace(_RAREST)
         else:
             self._nothing, self._nothing_at = batch, began
+            self._look_at = time.monotonic() + self._pace.pause()
         return batch
 
     async def read_alone(self, after: int, wanted: frozenset[str]) -> Batch:

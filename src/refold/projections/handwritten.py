@@ -23,6 +23,7 @@ from refold.messages.recorded import Recorded
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint, Move
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import LostOwnership
+from refold.projections.parking.records import Desk
 from refold.projections.projection import check_history
 from refold.projections.roster import Shift
 from refold.projections.sink import LogSink
@@ -107,7 +108,9 @@ class HandWrittenProjection:
         owner: str,
         lease: float,
         shift: Shift,
+        desk: Desk,
     ) -> None:
+        self._desk = desk
         self.declared = declared
         self.applied = Doorbell()
         self.status = RUNNING
@@ -131,7 +134,7 @@ class HandWrittenProjection:
             checkpoint: Checkpoint | None = None
             try:
                 await self._sink.enroll(name, HAND_WRITTEN)
-                if self._shift.is_anothers(name) or (await self._sink.records.orders(name, name)).paused:
+                if self._shift.is_anothers(name) or name in (await self._desk.orders()).paused:
                     await self._wait(self._lease / 8)
                     continue
                 checkpoint = await self._sink.claim(name, self._owner, self._lease)
@@ -201,7 +204,7 @@ class HandWrittenProjection:
                 raise LostOwnership(name)
         if now - self._looked > _LOOK:
             self._looked = now
-            if (await self._sink.records.orders(name, name)).paused:
+            if name in (await self._desk.orders()).paused:
                 return True
         return self._shift.is_anothers(name)
 
@@ -235,7 +238,7 @@ class HandWrittenProjection:
                     await self._sink.mark(name, checkpoint.epoch, STOPPED, self.error)
                     if not await self._sink.renew(name, checkpoint.epoch, self._lease):
                         return
-                if (await self._sink.records.orders(name, name)).paused:
+                if name in (await self._desk.orders()).paused:
                     break
             await self._wait(self._lease / 4)
         if checkpoint is not None:

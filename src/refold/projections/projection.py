@@ -28,7 +28,7 @@ from refold.projections.feed import Batch, Feed
 from refold.projections.folding import Folding, LostOwnership
 from refold.projections.parking.care import ATTEMPTS, Care, WorkerKilled, said_of
 from refold.projections.parking.gate import open_gate
-from refold.projections.parking.records import Orders, Pause
+from refold.projections.parking.records import Desk, Pause
 from refold.projections.parking.requests import Requests
 from refold.projections.roster import Shift
 from refold.projections.sink import Sink, lives_elsewhere, previous
@@ -46,7 +46,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _LONGEST_ABSENCE = 1.0
 """Seconds between attempts to reach a store that is away: it is told of once, and found again soon."""
-_LOOK = 0.5
+ORDERS_EVERY = 0.9
 """Seconds between two looks at what operators ask."""
 
 
@@ -92,7 +92,9 @@ class Projection:
         lease: float = LEASE_SECONDS,
         build: Callable[[ReadModelDefinition], Awaitable[int]] | None = None,
         shift: Shift | None = None,
+        desk: Desk | None = None,
     ) -> None:
+        self._desk = desk or Desk(sink.records, ORDERS_EVERY)
         self._shift = shift
         self._build = build
         self.stands = False
@@ -152,7 +154,7 @@ class Projection:
     async def _own_and_follow(self) -> None:
         """One term of ownership. Returns when it ends in order."""
         name = self.definition.name
-        if (await self._orders()).paused:
+        if (await self._orders())[0]:
             await self._stand_paused()
             return
         left = await self._version()
@@ -292,22 +294,26 @@ class Projection:
             self.applied.ring(folding.written)
         return batch
 
-    async def _orders(self) -> Orders:
+    async def _orders(self, *, now: bool = False) -> tuple[bool, bool]:
+        """Whether it is to pause, and whether parked keys are to be dealt with."""
         self._looked = time.monotonic()
-        return await self._sink.records.orders(self._table, self.definition.name)
+        orders = await self._desk.orders(now=now)
+        return self.definition.name in orders.paused, self._table in orders.requested
 
     async def _paused_after_orders(self, folding: Folding) -> bool:
         """Looks now and then what operators ask, and does it. Says whether it is paused."""
-        if time.monotonic() - self._looked < _LOOK and not self._woken.is_set():
+        woken = self._woken.is_set()
+        if time.monotonic() - self._looked < ORDERS_EVERY and not woken:
             return False
         self._woken.clear()
-        orders = await self._orders()
-        if orders.requested:
+        paused, requested = await self._orders(now=woken)
+        if requested:
             await self._requests.answer(folding, self._table, self._renew)
-        if orders.paused and folding.position > folding.written:
+            paused, _ = await self._orders(now=True)
+        if paused and folding.position > folding.written:
             await folding.write()
             self.applied.ring(folding.written)
-        return orders.paused
+        return paused
 
     async def _stand_paused(self) -> None:
         """Stands still, and lets nobody's lease run, until an operator resumes it."""
@@ -318,8 +324,8 @@ class Projection:
         _log.warning("read model %s is %s", self.definition.name, self.error)
         self.applied.ring_anyway()
         while not self._stopping.is_set():
-            await self._wait(_LOOK)
-            if not (await self._orders()).paused:
+            await self._wait(ORDERS_EVERY)
+            if not (await self._orders())[0]:
                 self.status, self.error = RUNNING, ""
                 return
 
@@ -398,8 +404,7 @@ class Projection:
                 await self._sink.mark(self._table, epoch, STOPPED, self.error)
                 await self._sink.renew(self._table, epoch, self._lease)
                 checkpoint = await self._sink.checkpoint(self._table)
-                orders = await self._orders()
-                if checkpoint is None or checkpoint.epoch != epoch or orders.paused or orders.requested:
+                if checkpoint is None or checkpoint.epoch != epoch or any(await self._orders()):
                     self._care.failures = 0
                     return
             except RefoldError as away:

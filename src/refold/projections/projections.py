@@ -19,8 +19,8 @@ from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.feed import Feed
 from refold.projections.handwritten import HAND_WRITTEN, HandWritten, HandWrittenProjection
 from refold.projections.parking.operator import Operator, Waiting
-from refold.projections.parking.records import Operation, ParkedKey
-from refold.projections.projection import Projection, check_history
+from refold.projections.parking.records import Desk, Operation, ParkedKey
+from refold.projections.projection import ORDERS_EVERY, Projection, check_history
 from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
 from refold.projections.refolding import refold_row
@@ -149,9 +149,18 @@ class Projections:
         serves |= {each.name: HAND_WRITTEN for each in declared}
         self._shift = Shift(self.sink.roster, Worker(owner=self.owner, serves=serves), self._lease)
         await self._shift.begin()
+        desk = Desk(self.sink.records, ORDERS_EVERY)
         for definition in self._following:
             projection = Projection(
-                self._store, self.sink, self._feed, definition, self.owner, self._lease, self._rebuilt, self._shift
+                self._store,
+                self.sink,
+                self._feed,
+                definition,
+                self.owner,
+                self._lease,
+                self._rebuilt,
+                self._shift,
+                desk,
             )
             self._running[definition.name] = projection
             self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
@@ -159,7 +168,7 @@ class Projections:
         log = self.sink.log if isinstance(self.sink, RoutedSink) else cast("LogSink", self.sink)
         for each in declared:
             one = HandWrittenProjection(
-                self._store, log, self._feed, self._types, each, self.owner, self._lease, self._shift
+                self._store, log, self._feed, self._types, each, self.owner, self._lease, self._shift, desk
             )
             self._hand_written[each.name] = one
             self._tasks.append(asyncio.create_task(self._watched(one), name=f"refold-{each.name}"))

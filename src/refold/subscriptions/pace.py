@@ -11,13 +11,14 @@ _LONGEST = 0.25
 
 
 class Pace:
-    """Seconds to wait: 5 ms while events keep coming, then twice as long each time, up to 250 ms, each a little
-    different.
+    """Seconds to wait: 5 ms while events keep coming, then twice as long each time, up to 250 ms (or `longest`), each a
+    little different.
 
     The differences keep processes that were started together from looking together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = _LONGEST) -> None:
+        self._longest = longest
         self._next = _SHORTEST
 
     def found(self) -> None:
@@ -27,5 +28,5 @@ class Pace:
     def pause(self) -> float:
         """How long to wait now, nothing having been there."""
         seconds = self._next
-        self._next = min(2 * seconds, _LONGEST)
+        self._next = min(2 * seconds, self._longest)
         return seconds * random.uniform(0.8, 1.2)  # noqa: S311  # spreads polls, guards nothing

@@ -139,10 +139,10 @@ class MemoryRecords:
         """See `ProjectionRecords.pauses`."""
         return [self._pauses[name] for name in sorted(self._pauses)]
 
-    async def orders(self, name: str, read_model: str) -> Orders:
+    async def orders(self) -> Orders:
         """See `ProjectionRecords.orders`."""
-        requested = any(parked.name == name and parked.request for parked in self._parked.values())
-        return Orders(read_model in self._pauses, requested)
+        requested = frozenset(parked.name for parked in self._parked.values() if parked.request)
+        return Orders(frozenset(self._pauses), requested)
 
     async def operations(self, *, before: int = 0, limit: int = 100, request: str = "") -> list[Operation]:
         """See `ProjectionRecords.operations`."""

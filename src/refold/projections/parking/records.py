@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -113,10 +115,33 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What an owner has to look at: it is paused, or parked keys are to be dealt with."""
+    """What operators want of all projections: `paused` read models, and the checkpoints with parked keys that are to be
+    dealt with (`requested`).
+    """
 
-    paused: bool
-    requested: bool
+    paused: frozenset[str] = frozenset()
+    requested: frozenset[str] = frozenset()
+
+
+class Desk:
+    """The orders, looked up for all projections of a process at once: not by each of them."""
+
+    def __init__(self, records: ProjectionRecords, seconds: float) -> None:
+        self._records = records
+        self._seconds = seconds
+        self._orders = Orders()
+        self._looked = 0.0
+        self._lock = asyncio.Lock()
+
+    async def orders(self, *, now: bool = False) -> Orders:
+        """What was found not longer ago than some time; `now`: what is found now. Raises `StoreUnavailable`."""
+        asked = time.monotonic()
+        async with self._lock:
+            if self._looked < (asked if now else asked - self._seconds):
+                began = time.monotonic()
+                self._orders = await self._records.orders()
+                self._looked = began
+        return self._orders
 
 
 class Park(msgspec.Struct, frozen=True):
@@ -229,8 +254,8 @@ class ProjectionRecords(Protocol):
         """All pauses."""
         ...
 
-    async def orders(self, name: str, read_model: str) -> Orders:
-        """What the owner of a checkpoint has to look at."""
+    async def orders(self) -> Orders:
+        """What owners have to look at."""
         ...
 
     async def operations(self, *, before: int = 0, limit: int = 100, request: str = "") -> list[Operation]:

@@ -112,10 +112,11 @@ class SqliteRecords:
         """See `ProjectionRecords.pauses`."""
         return [statements.pause_of(row) for row in await self._ask(statements.PAUSES)]
 
-    async def orders(self, name: str, read_model: str) -> Orders:
+    async def orders(self) -> Orders:
         """See `ProjectionRecords.orders`."""
-        paused, requested = (await self._ask(statements.ORDERS, name, read_model))[0]
-        return Orders(bool(paused), bool(requested))
+        rows = await self._ask(statements.ORDERS)
+        paused = frozenset(name for what, name in rows if what == "paused")
+        return Orders(paused, frozenset(name for what, name in rows if what == "requested"))
 
     async def operations(self, *, before: int = 0, limit: int = 100, request: str = "") -> list[Operation]:
         """See `ProjectionRecords.operations`."""

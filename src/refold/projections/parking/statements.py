@@ -63,8 +63,7 @@ NOTE = (
 )
 PAUSES = "select name, actor, reason, since from {pauses} order by name"
 ORDERS = (
-    "select (select count(*) from {pauses} where name = $2), "
-    "(select count(*) from {parked} where name = $1 and request <> '')"
+    "select 'paused', name from {pauses} union all select distinct 'requested', name from {parked} where request <> ''"
 )
 OPERATIONS = (
     f"select {_OPERATION_FIELDS} from {{operations}} where ($1 = 0 or number < $1) and $3 in ('', request) "
