@@ -24,6 +24,8 @@ from tests.projections.killer import MENDED, Bystander, Parks, Put, Stops, parki
 from tests.projections.stores import until
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LEASE = 0.6
 KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
