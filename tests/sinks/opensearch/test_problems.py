@@ -93,8 +93,11 @@ async def test_a_number_of_more_than_64_bits(rows: OpenSearchRows, number: int) 
 
 @pytest.mark.slow
 async def test_pages_and_rows_that_are_too_large() -> None:
-    """A page is sent in smaller parts; a row that is too large by itself is named."""
-    with OpenSearchServer.create(settings={"http.max_content_length": "300kb"}) as server:
+    """A page is sent in smaller parts, also where the server is too busy for it; a row that is too large by itself is
+    named.
+    """
+    settings = {"http.max_content_length": "300kb", "indexing_pressure.memory.limit": "150kb"}
+    with OpenSearchServer.create(settings=settings) as server:
         rows = OpenSearchRows(Server(place_of(server.url())))
         await rows.create(EVERYTHING, NAME, {NAME: HEAD})
         given = [Everything(id=f"{number:03}", order="x " * 4_000) for number in range(300)]
