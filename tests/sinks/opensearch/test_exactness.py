@@ -82,6 +82,7 @@ async def test_a_deleted_row_does_not_come_back(
     late = documents_of(EVERYTHING).rows([Everything(id="3", number=7)], 1)
     marked = {"query": {"term": {"_refold.kind": "deleted"}}}
     for wanted in (20, 0):
+        opensearch.ask("POST", f"/{prefix}-{NAME}/_refresh")
         await write_documents(server, place, late, 1)
         opensearch.ask("POST", f"/{prefix}-{NAME}/_refresh")
         assert opensearch.ask("POST", f"/{prefix}-{NAME}/_count", marked)["count"] == wanted

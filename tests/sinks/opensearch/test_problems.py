@@ -18,6 +18,8 @@ from refold.folds.read_model import ReadModel, read_model_of
 from refold.projections.checkpoint import Move
 from refold.projections.sink import building
 from refold.projections.sinks.opensearch import OpenSearchRows, open_opensearch
+from refold.projections.sinks.opensearch_bulk import write_documents
+from refold.projections.sinks.opensearch_documents import documents_of
 from refold.projections.sinks.opensearch_server import Server, place_of
 from refold.testing.sink_contract import EVERYTHING, ID, Everything
 from tests.servers import OpenSearchServer
@@ -93,13 +95,27 @@ async def test_a_number_of_more_than_64_bits(rows: OpenSearchRows, number: int) 
 
 @pytest.mark.slow
 async def test_pages_and_rows_that_are_too_large() -> None:
-    """A page is sent in smaller parts; a row that is too large by itself is named."""
-    with OpenSearchServer.create(settings={"http.max_content_length": "300kb"}) as server:
+    """A page is sent in smaller parts, also where the server is too busy for it; a row that is too large by itself is
+    named.
+    """
+    settings = {
+        "http.max_content_length": "300kb",
+        "indexing_pressure.memory.limit": "150kb",
+        "thread_pool.write.size": "1",
+        "thread_pool.write.queue_size": "1",
+    }
+    with OpenSearchServer.create(settings=settings) as server:
         rows = OpenSearchRows(Server(place_of(server.url())))
         await rows.create(EVERYTHING, NAME, {NAME: HEAD})
         given = [Everything(id=f"{number:03}", order="x " * 4_000) for number in range(300)]
         await put(rows, *given)
         assert await rows.count(EVERYTHING, NAME, None) == 300
+        place = f"{next(iter(server.ask('GET', f'/{NAME}')))}--rows"
+        parts = [[Everything(id=f"part {part} {number}") for number in range(40)] for part in range(8)]
+        sender, documents = Server(place_of(server.url())), documents_of(EVERYTHING)
+        await asyncio.gather(*(write_documents(sender, place, documents.rows(part, 1), 1) for part in parts))
+        await sender.close()
+        assert await rows.count(EVERYTHING, NAME, None) == 300 + 8 * 40
         with pytest.raises(InvalidQuery, match=r"takes no document as large as that of 'huge' \([\d,]+ bytes\)"):
             await put(rows, Everything(id="small"), Everything(id="huge", order="x" * 400_000))
         stands = await rows.standing(NAME)

@@ -52,7 +52,7 @@ async def test_killed(point: str, tmp_path: Path, opensearch: OpenSearchServer, 
     sink = opensearch.url(prefix)
     async with connected(tmp_path, sink, projections=False) as context:
         await fill(context, 12)
-    command = [sys.executable, "-m", "tests.sinks.opensearch.worker", f"sqlite:///{tmp_path}/log.db", sink, str(LEASE)]
+    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", sink, str(LEASE)]
     assert await asyncio.to_thread(_ended, [*command, point]) == -signal.SIGKILL
     async with connected(tmp_path, sink) as context:
         await assert_equals_fold(context)

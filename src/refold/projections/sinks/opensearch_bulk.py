@@ -101,13 +101,11 @@ async def _write(server: Server, place: str, chunk: Sequence[Document], position
         if not left:
             return
         # Smaller parts are taken sooner by who has too much to do.
-        if len(left) > 100:
+        await pause(attempt)
+        if len(left) > 1:
             middle = len(left) // 2
-            await pause(attempt)
             await _write(server, place, left[:middle], position)
             left = left[middle:]
-        else:
-            await pause(attempt)
     raise Busy(f"{server.place.name} has too much to do: it did not take {len(left):,} documents; they are tried again")
 
 
