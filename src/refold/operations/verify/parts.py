@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from refold.operations.verify.findings import Check
@@ -50,10 +50,10 @@ class Part(Generic[K, V]):
         """The keys with which something is wrong, at the end of the pass."""
         return {key for key, _, _ in self._noted if self.has(key)}
 
-    def report(self, check: Check) -> None:
+    def report(self, check: Check, *, but: Collection[K] = ()) -> None:
         """Gives what was noted to a check, at the end of the pass."""
         for key, where, problem in self._noted:
-            if self.has(key):
+            if self.has(key) and key not in but:
                 check.found(where, problem)
 
 

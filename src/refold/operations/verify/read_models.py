@@ -109,10 +109,15 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
             # Looked at once more, from the beginning: a row may have been parked or let go at the wrong moment.
             again = _new_check(definition)
             gate = await open_gate(self.sink.records, definition, definition.name)
-            wrong = frozenset(suspects)
-            for part in passes(chosen=lambda key: key in wrong):
+
+            def suspected(key: RowKey) -> bool:
+                return key in suspects
+
+            for part in passes(chosen=suspected):
                 await self._comparison(definition, gate, again, part).look_at(suspects)
-                part.report(check)
+                moved = gate.differing(await open_gate(self.sink.records, definition, definition.name))
+                again.uncompared += len(part.noted_keys() & moved)
+                part.report(check, but=moved)
             check.uncompared += again.uncompared
 
     def _comparison(
