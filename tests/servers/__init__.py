@@ -4,14 +4,18 @@ from tests.servers.installations import Installation, Unavailable, find_pgbounce
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.prometheus import Prometheus, find_prometheus, promtool
 
 __all__ = [
     "Installation",
     "OpenSearchServer",
     "PgBouncer",
     "PostgresServer",
+    "Prometheus",
     "Unavailable",
     "find_opensearch",
     "find_pgbouncer",
     "find_postgres",
+    "find_prometheus",
+    "promtool",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.servers.account import running_as_root
 from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
 from tests.servers.jars import JDK_PACKAGES, find_java, install_jars
+from tests.servers.prometheus import find_prometheus
 
 # The first that this release knows is installed: Debian 12 has Postgres 15, other releases have its neighbours.
 POSTGRES_PACKAGES = ("postgresql-15", "postgresql-14", "postgresql-16", "postgresql-17")
@@ -21,7 +22,8 @@ _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/refold-tests.conf")
 def install_missing() -> int:
     """Install what is missing, say what could not be had, and return the exit code: 0 when all is there."""
     postgres, pgbouncer, java = _is_missing_postgres(), _is_missing_pgbouncer(), _is_missing_java()
-    if (postgres or pgbouncer or java) and shutil.which("apt-get"):
+    prometheus = _is_missing_prometheus()
+    if (postgres or pgbouncer or java or prometheus) and shutil.which("apt-get"):
         if not running_as_root():
             return _install_missing_with_sudo()
         if postgres:
@@ -30,7 +32,14 @@ def install_missing() -> int:
             _install_first(("pgbouncer",))
         if java:
             _install_first(JDK_PACKAGES)
-    looked = (_is_missing_postgres(), _is_missing_pgbouncer(), _is_missing_java() or _is_missing_opensearch())
+        if prometheus:
+            _install_first(("prometheus",))
+    looked = (
+        _is_missing_postgres(),
+        _is_missing_pgbouncer(),
+        _is_missing_prometheus(),
+        _is_missing_java() or _is_missing_opensearch(),
+    )
     reasons = [reason for reason in looked if reason]
     for reason in reasons:
         print(f"servers: {reason}", file=sys.stderr)
@@ -40,7 +49,8 @@ def install_missing() -> int:
 def _install_missing_with_sudo() -> int:
     if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
         print(
-            f"servers: something is missing; as root run: apt-get install postgresql-15 pgbouncer {JDK_PACKAGES[0]}",
+            "servers: something is missing; as root run: apt-get install postgresql-15 pgbouncer prometheus "
+            f"{JDK_PACKAGES[0]}",
             file=sys.stderr,
         )
         return 1
@@ -75,6 +85,15 @@ def _is_missing_java() -> str | None:
 def _is_missing_opensearch() -> str | None:
     try:
         install_jars("opensearch", "OpenSearchMain")
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
+def _is_missing_prometheus() -> str | None:
+    try:
+        find_prometheus("prometheus")
+        find_prometheus("promtool")
     except Unavailable as reason:
         return str(reason)
     return None

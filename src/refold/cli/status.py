@@ -34,6 +34,7 @@ _STYLES = {
     "previous": "dim",
     "unknown": "dim",
     "stopped": "bold red",
+    "stalled": "bold red",
     "definition changed": "bold red",
     "other log": "bold red",
 }
@@ -47,8 +48,8 @@ def status(watch: bool, as_json: bool) -> int:
     """Show where the log stands, and for each projection its position, how far it is behind, and who moves it.
 
     The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
-    projection has stopped or has parked rows, its definition has changed, or it is of another log. With --watch,
-    --json prints one line each second. Without an app it is not seen whether a definition has changed.
+    projection has stopped, is stalled or has parked rows, its definition has changed, or it is of another log. With
+    --watch, --json prints one line each second. Without an app it is not seen whether a definition has changed.
     """
     app = optional_app_of_settings()
     if watch:

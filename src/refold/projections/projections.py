@@ -9,12 +9,14 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, cast
 
 from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StoreUnavailable
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read_model_of
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
+from refold.projections.counts import FoldCounts
 from refold.projections.feed import Feed
 from refold.projections.parking.operator import Operator, Waiting
 from refold.projections.parking.records import Operation, ParkedKey
@@ -25,7 +27,9 @@ from refold.projections.refolding import refold_row
 from refold.projections.roster import Shift, Worker
 from refold.projections.routed import RoutedSink
 from refold.projections.sink import InlineRows, Sink, previous
+from refold.projections.watchdog import PATIENCE_SECONDS, Stalled, Watchdog
 from refold.store.event_store import EventStore
+from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["Projections"]
 
@@ -36,13 +40,23 @@ class Projections:
     """The read models of one context: kept current by this process when it is started, read in any case."""
 
     def __init__(
-        self, store: EventStore, sink: Sink, definitions: Sequence[ReadModelDefinition], types: EventTypes, lease: float
+        self,
+        store: EventStore,
+        sink: Sink,
+        definitions: Sequence[ReadModelDefinition],
+        types: EventTypes,
+        lease: float,
+        patience: float = PATIENCE_SECONDS,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self.sink = sink
         self.definitions = tuple(definitions)
         self._store = store
         self._types = types
         self._lease = lease
+        self.counts: dict[str, FoldCounts] = {}
+        self.watchdog = Watchdog(store, sink, self._running_here, patience)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._running: dict[str, Projection] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,10 +148,22 @@ class Projections:
         await self._shift.begin()
         for definition in self._following:
             projection = Projection(
-                self._store, self.sink, self._feed, definition, self.owner, self._lease, self._rebuilt, self._shift
+                self._store,
+                self.sink,
+                self._feed,
+                definition,
+                self.owner,
+                self._lease,
+                self._rebuilt,
+                self._shift,
+                self.counts.setdefault(definition.name, FoldCounts()),
+                self._tracing,
             )
             self._running[definition.name] = projection
-            self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
+            self._tasks.append(
+                asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}", context=Context())
+            )
+        self.watchdog.start()
 
     async def _rebuilt(self, definition: ReadModelDefinition) -> int:
         return await self.rebuild(definition, keep=True)
@@ -155,6 +181,7 @@ class Projections:
 
     async def stop(self) -> None:
         """Stops following, and gives the leases back."""
+        await self.watchdog.stop()
         if self._shift is not None:
             await self._shift.end()
         for projection in self._running.values():
@@ -185,18 +212,20 @@ class Projections:
         split: Split | None = None,
     ) -> int:
         """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
-        position = await rebuild(
-            self._store,
-            self.sink,
-            definition,
-            self._types,
-            f"{self.owner}:rebuild:{secrets.token_hex(3)}",
-            progress,
-            self._lease,
-            resume=resume,
-            keep=keep,
-            split=split,
-        )
+        with self._tracing.rebuild(definition.name):
+            position = await rebuild(
+                self._store,
+                self.sink,
+                definition,
+                self._types,
+                f"{self.owner}:rebuild:{secrets.token_hex(3)}",
+                progress,
+                self._lease,
+                resume=resume,
+                keep=keep,
+                split=split,
+                tracing=self._tracing,
+            )
         await self._look_again(definition)
         return position
 
@@ -294,6 +323,14 @@ class Projections:
     ) -> None:
         """Adds to the log of operations what was done by other means."""
         await self.operator.record(operation, target, actor=actor, reason=reason, details=details)
+
+    def _running_here(self) -> dict[str, Projection]:
+        """By the names of their checkpoints."""
+        return dict(self._running)
+
+    def stalled(self) -> list[Stalled]:
+        """Those that this process should move and that make no progress, whatever their state says."""
+        return self.watchdog.stalled()
 
     def stopped(self) -> list[Projection]:
         """The projections of this process that stand still."""
