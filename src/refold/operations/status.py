@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from refold.app import App
+from refold.messages.recorded import from_microseconds
 from refold.projections.checkpoint import STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
@@ -18,7 +19,7 @@ from refold.projections.projection import paused_in_words
 from refold.projections.sink import Sink, building, previous, read_model_of_table
 from refold.store.event_store import EventStore
 
-__all__ = ["STATES", "ProjectionStatus", "State", "Status", "measured_status", "status_of"]
+__all__ = ["STATES", "ProjectionStatus", "State", "Status", "document_of", "measured_status", "status_of"]
 
 State = Literal[
     "running",
@@ -229,3 +230,24 @@ async def measured_status(store: EventStore, sink: Sink, app: App | None, *, sec
         return first
     await asyncio.sleep(seconds)
     return await status_of(store, sink, app, before=first)
+
+
+def document_of(now: Status) -> dict[str, object]:
+    """A status as `refold status --json` prints it: times as datetimes, rates a second."""
+    projections = [
+        {
+            **msgspec.structs.asdict(each),
+            "rate": each.rate,
+            "moved_at": from_microseconds(each.moved_at) if each.moved_at else None,
+        }
+        for each in now.projections
+    ]
+    return {
+        "store": now.store,
+        "at": from_microseconds(now.at),
+        "head": now.head,
+        "recorded_at": from_microseconds(now.recorded_at) if now.head else None,
+        "rate": round(now.rate, 3),
+        "ok": now.ok,
+        "projections": projections,
+    }

@@ -56,7 +56,7 @@ class Projections:
         self._types = types
         self._lease = lease
         self.counts: dict[str, FoldCounts] = {}
-        self.watchdog = Watchdog(store, sink, self._running_here, patience)
+        self.watchdog = Watchdog(store, sink, self.running, patience)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._running: dict[str, Projection] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -324,8 +324,8 @@ class Projections:
         """Adds to the log of operations what was done by other means."""
         await self.operator.record(operation, target, actor=actor, reason=reason, details=details)
 
-    def _running_here(self) -> dict[str, Projection]:
-        """By the names of their checkpoints."""
+    def running(self) -> dict[str, Projection]:
+        """Those of this process, by the names of their checkpoints."""
         return dict(self._running)
 
     def stalled(self) -> list[Stalled]:
