@@ -29,6 +29,7 @@ _MOST_BYTES = 8_192
 _SECONDS = 5.0
 """For one request, from the first byte to the last of the answer."""
 _AT_ONCE = 32
+"""Whoever comes when so many are being answered is sent away without an answer."""
 _JSON = "application/json; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -118,6 +119,9 @@ class Endpoints:
         server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._open >= _AT_ONCE:
+            writer.close()
+            return
         self._open += 1
         try:
             async with asyncio.timeout(_SECONDS):
@@ -134,8 +138,6 @@ class Endpoints:
 
     async def _answered(self, reader: asyncio.StreamReader) -> tuple[_Answer, bool]:
         """The answer to a request, and whether its body is wanted."""
-        if self._open > _AT_ONCE:
-            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once"), True
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
