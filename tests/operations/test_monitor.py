@@ -66,7 +66,8 @@ def test_a_fold_that_hangs_is_called_though_the_event_loop_stands_still(
     with (
         holding.connect_sync(url, patience=PATIENCE) as context,
         context.entered(Monitor) as monitor,
-        Endpoints(monitor, "0") as endpoints,ThreadPoolExecutor(1) as thread
+        Endpoints(monitor, "0") as endpoints,
+        ThreadPoolExecutor(1) as thread,
     ):
         assert ask(endpoints.url, "/livez") == (200, {"live": True, "reasons": []})
         assert ask(endpoints.url, "/readyz") == (200, {"ready": True, "reasons": []})
@@ -76,14 +77,10 @@ def test_a_fold_that_hangs_is_called_though_the_event_loop_stands_still(
         code, ready = ask(endpoints.url, "/readyz")
         assert code == 503
         assert any("the event loop has stood still" in reason for reason in ready["reasons"])
-        assert any(
-            "read model held is stalled" in reason and "endless loop" in reason for reason in ready["reasons"]
-        )
+        assert any("read model held is stalled" in reason and "endless loop" in reason for reason in ready["reasons"])
         code, document = ask(endpoints.url, "/status")
         assert code == 200
-        assert [(each["name"], each["state"]) for each in document["status"]["projections"]] == [
-            ("held", "stalled")
-        ]
+        assert [(each["name"], each["state"]) for each in document["status"]["projections"]] == [("held", "stalled")]
         gate.set()
         appending.result(10)
         wait_until(lambda: ask(endpoints.url, "/readyz")[0] == 200, "all to be well again", timeout=10)
@@ -109,7 +106,7 @@ async def test_a_store_of_rows_that_does_not_come_back_is_called(caplog: pytest.
                 await released.wait()
             return await write(definition, *rest)
 
-        context.projections.sink.write = hanging  # type: ignore[method-assign]  # it hangs, for one read model
+        context.projections.sink.write = hanging  # type: ignore[method-assign,assignment]  # it hangs, for one
         await context.append("stock-a", [Added(count=1)])
 
         async def stalled() -> list[str]:

@@ -7,6 +7,7 @@ only read what a monitor has seen, and take nothing but GET and HEAD, of a bound
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -30,6 +31,8 @@ _SECONDS = 5.0
 """For one request, from the first byte to the last of the answer."""
 _AT_ONCE = 32
 """Whoever comes when so many are being answered is sent away without an answer."""
+_TURNS = 5
+"""Turns of the loop from a connection that the system has taken to the task that serves it, and some more."""
 _JSON = "application/json; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -68,7 +71,7 @@ class Endpoints:
         self._monitor = monitor
         self._wanted = parsed_address(address)
         self.host, self.port = self._wanted
-        self._open = 0
+        self._talks: dict[asyncio.StreamWriter, asyncio.Task[Any]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -117,12 +120,27 @@ class Endpoints:
         # Not by the server's own block: leaving that would wait for clients who do not go.
         await self._over.wait()
         server.close()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        talks = list(self._talks.values())
+        for writer in self._talks:
+            writer.transport.abort()
+        await asyncio.gather(*talks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= _AT_ONCE:
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks[writer] = talk
+        try:
+            if len(self._talks) <= _AT_ONCE:
+                await self._converse(reader, writer)
+        finally:
             writer.close()
-            return
-        self._open += 1
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            del self._talks[writer]
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_SECONDS):
                 answer, with_body = await self._answered(reader)
@@ -132,9 +150,8 @@ class Endpoints:
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             _log.debug("a client of the endpoints went away, or took too long")
-        finally:
-            self._open -= 1
-            writer.close()
+            # What is still to be sent to such a one is not waited for.
+            writer.transport.abort()
 
     async def _answered(self, reader: asyncio.StreamReader) -> tuple[_Answer, bool]:
         """The answer to a request, and whether its body is wanted."""
