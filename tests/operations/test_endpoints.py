@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_many_who_say_nothing_keep_nobody_out_for_long(endpoints: Endpoints, mon
             assert raw(endpoints, b"GET /livez HTTP/1.1\r\n\r\n")
         for connection in silent[:32]:
             connection.settimeout(10)
-            assert connection.recv(1) == b""
+            with contextlib.suppress(ConnectionError):  # cut, or ended
+                assert connection.recv(1) == b""
         assert ask(endpoints.url, "/livez")[0] == 200
     finally:
         for connection in silent:

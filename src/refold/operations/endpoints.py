@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -31,8 +32,8 @@ _SECONDS = 5.0
 """For one request, from the first byte to the last of the answer."""
 _AT_ONCE = 32
 """Whoever comes when so many are being answered is sent away without an answer."""
-_TURNS = 5
-"""Turns of the loop from a connection that the system has taken to the task that serves it, and some more."""
+_TURNS = 3
+"""Turns of the loop from the end of a connection's task to the end of the connection."""
 _JSON = "application/json; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -69,13 +70,11 @@ class Endpoints:
 
     def __init__(self, monitor: Monitor, address: str = f"{LOOPBACK}:9464") -> None:
         self._monitor = monitor
-        self._wanted = parsed_address(address)
-        self.host, self.port = self._wanted
-        self._talks: dict[asyncio.StreamWriter, asyncio.Task[Any]] = {}
+        self.host, self.port = parsed_address(address)
+        self._talks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
-        self._problem: Exception | None = None
 
     @property
     def url(self) -> str:
@@ -86,17 +85,17 @@ class Endpoints:
     def __enter__(self) -> Self:
         """Begins to serve."""
         self._monitor.metrics()  # what is missing for it is said now, not to whoever asks first
-        listening = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(listening)), name="refold-endpoints", daemon=True
-        )
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listening = socket.create_server((self.host, self.port), family=family)
+        except OSError as problem:
+            raise ConfigurationError(f"{self.url} cannot be served: {problem}; choose another address") from problem
+        listening.setblocking(False)
+        self.port = listening.getsockname()[1]
+        self._over = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=[listening], name="refold-endpoints", daemon=True)
         self._thread.start()
-        listening.wait()
-        if self._problem is not None:
-            self._thread.join()
-            raise ConfigurationError(
-                f"{self.url} cannot be served: {self._problem}; choose another address"
-            ) from self._problem
         return self
 
     def __exit__(
@@ -106,39 +105,53 @@ class Endpoints:
         if self._loop is not None and self._over is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._over.set)
             self._thread.join()
+            self._loop.close()
 
-    async def _serve(self, listening: threading.Event) -> None:
-        try:
-            server = await asyncio.start_server(self._accept, *self._wanted, limit=_MOST_BYTES)
-        except OSError as problem:
-            self._problem = problem
-            listening.set()
-            return
-        self.port = server.sockets[0].getsockname()[1]
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        listening.set()
-        # Not by the server's own block: leaving that would wait for clients who do not go.
+    def _run(self, listening: socket.socket) -> None:
+        assert self._loop is not None
+        with listening:
+            self._loop.run_until_complete(self._serve(listening))
+
+    async def _serve(self, listening: socket.socket) -> None:
+        assert self._over is not None
+        loop = asyncio.get_running_loop()
+        # Not by a server of asyncio: one that is closed forgets the connections that it has just taken.
+        loop.add_reader(listening, self._accept, listening)
         await self._over.wait()
-        server.close()
+        loop.remove_reader(listening)
+        for talk in self._talks:
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-        talks = list(self._talks.values())
-        for writer in self._talks:
-            writer.transport.abort()
-        await asyncio.gather(*talks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = asyncio.current_task()
-        assert talk is not None
-        self._talks[writer] = talk
+    def _accept(self, listening: socket.socket) -> None:
         try:
-            if len(self._talks) <= _AT_ONCE:
-                await self._converse(reader, writer)
+            connection, _ = listening.accept()
+        except OSError as problem:  # whoever came is gone, or no more files may be open
+            _log.debug("nobody can be let in: %s", problem)
+            return
+        if len(self._talks) >= _AT_ONCE:
+            connection.close()
+            return
+        connection.setblocking(False)
+        talk = asyncio.ensure_future(self._talk(connection))
+        self._talks.add(talk)
+
+        def over(talk: asyncio.Task[None]) -> None:
+            self._talks.discard(talk)
+            connection.close()  # where the task never began
+
+        talk.add_done_callback(over)
+
+    async def _talk(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=_MOST_BYTES)
+        try:
+            await self._converse(reader, writer)
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-            del self._talks[writer]
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
