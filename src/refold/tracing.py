@@ -5,7 +5,7 @@ It needs `refold[otel]` and a tracer provider. Without either everything here do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,10 @@ class Tracing:
         """Storing events."""
         return _NOTHING
 
-    def fold(self, read_model: str, events: Sequence[Recorded[Any]]) -> AbstractContextManager[None]:
-        """Folding a page of events; linked to the traces in which they came to be."""
+    def fold(
+        self, read_model: str, page: Sequence[Recorded[Any]], wanted: Container[type]
+    ) -> AbstractContextManager[None]:
+        """Folding those events of a page that are wanted, if any; linked to the traces in which they came to be."""
         return _NOTHING
 
     def rebuild(self, read_model: str) -> AbstractContextManager[None]:
@@ -93,7 +95,10 @@ class _Traced(Tracing):
     def append(self, events: int) -> AbstractContextManager[None]:
         return _Span(self, "append", {"refold.events": events}, "producer")
 
-    def fold(self, read_model: str, events: Sequence[Recorded[Any]]) -> AbstractContextManager[None]:
+    def fold(
+        self, read_model: str, page: Sequence[Recorded[Any]], wanted: Container[type]
+    ) -> AbstractContextManager[None]:
+        events = [recorded for recorded in page if type(recorded.event) in wanted]
         if not events:
             return _NOTHING
         attributes = {

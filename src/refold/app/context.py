@@ -181,21 +181,22 @@ class Context:
         again gives the first result. Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`,
         `Overloaded`, `OutcomeUnknown`.
         """
-        envelope = sealed(
-            command=None,
-            command_id=append_id,
-            actor=actor,
-            correlation_id=correlation_id,
-            causation_id=causation_id,
-            traceparent=None,
-            tracing=self._tracing,
-            data=data,
-            occurred_at=occurred_at,
-        )
-        new = tuple(
-            self.types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in events
-        )
-        with self._tracing.append(len(new)):
+        said = list(events)
+        with self._tracing.append(len(said)):
+            envelope = sealed(
+                command=None,
+                command_id=append_id,
+                actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=None,
+                tracing=self._tracing,
+                data=data,
+                occurred_at=occurred_at,
+            )
+            new = tuple(
+                self.types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in said
+            )
             return await self.store.append(Append((StreamAppend(stream, expected, new),), envelope.id, condition))
 
     # --- states -------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class Folding:
                     await self._between()
                 events = batch.events[start : start + _EVENTS_AT_ONCE]
                 self._touched |= self._fold.fold(self._rows, events, seen=self._seen, passes=passes)
-                self._counts.done(len(events))
+                self._counts.done(sum(type(recorded.event) in self._definition.evolves for recorded in events))
             faults.at("projection.folded")
         if batch.last is not None:
             if self.position == self.written:

@@ -245,7 +245,7 @@ class Projection:
                     await folding.write()
                 return
             batch = await self._feed.read(folding.position)
-            with self._tracing.fold(self.definition.name, batch.events):
+            with self._tracing.fold(self.definition.name, batch.events, self.definition.evolves):
                 careful = await self._take(folding, batch)
             self._written = folding.written
             if folding.written == folding.position:

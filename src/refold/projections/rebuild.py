@@ -127,7 +127,7 @@ class _Building:
                     # The next page is fetched while this one is folded.
                     reading = asyncio.ensure_future(reader.read(page.scanned_to, _PAGE))
                 batch = decoded(folding.position, page.head, page.events, self._types, self._wanted)
-                with self._tracing.fold(self._definition.name, batch.events):
+                with self._tracing.fold(self._definition.name, batch.events, self._definition.evolves):
                     await folding.take(batch)
                 if batch.unreadable is not None:
                     raise batch.unreadable
