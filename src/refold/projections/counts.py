@@ -10,8 +10,9 @@ __all__ = ["FoldCounts"]
 class FoldCounts:
     """What one projection has done in this process. Written by its event loop, may be read by any thread.
 
-    `events` are those that it wants and has folded (again after a failure), in `pages`; `failures` are attempts that failed. `busy_since` is when
-    the work at hand began, by the monotonic clock, 0 when it waits for events: what never comes back is found by it.
+    `events` are those that it wants and has folded (again after a failure), in `pages`; `failures` are attempts that
+    failed. `busy_since` is when the work at hand began, by the monotonic clock, 0 when it waits for events: what never
+    comes back is found by it.
     """
 
     __slots__ = ("busy_since", "events", "failures", "pages")
