@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-PACKAGE = PROJECT / "src" / "refold"
+PACKAGES = [PROJECT / "src" / name for name in ("refold", "refold_pytest")]
 
 USE = """
 import importlib.util
@@ -42,7 +42,8 @@ def check_content(wheel: Path) -> None:
     kept = {".py", ".sql", ".typed", ".toml", ".txt", ".md", ".json"}
     wanted = {
         path.relative_to(PROJECT / "src").as_posix()
-        for path in PACKAGE.rglob("*")
+        for package in PACKAGES
+        for path in package.rglob("*")
         if path.is_file() and (path.suffix in kept or path.name == "py.typed") and "__pycache__" not in path.parts
     }
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

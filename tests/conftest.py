@@ -15,11 +15,13 @@ from tests.servers import (
     PgBouncer,
     PostgresServer,
     Prometheus,
+    RedisServer,
     Unavailable,
     find_opensearch,
     find_pgbouncer,
     find_postgres,
     find_prometheus,
+    find_redis,
     promtool,
 )
 from tests.servers.installations import POSTGRES_NAMES
@@ -42,6 +44,10 @@ def pytest_report_header() -> list[str]:
         lines.append(f"pgbouncer: {find_pgbouncer()}")
     except Unavailable as reason:
         lines.append(f"pgbouncer: NOT FOUND, {reason}")
+    try:
+        lines.append(f"redis: {find_redis()}")
+    except Unavailable as reason:
+        lines.append(f"redis: NOT FOUND, {reason}")
     try:
         lines.append(f"opensearch: {find_opensearch()}")
     except Unavailable as reason:
@@ -142,6 +148,27 @@ def pgbouncer(postgres_server: PostgresServer, _bouncers: dict[int, PgBouncer]) 
         bouncer.start()
         _bouncers[postgres_server.port] = bouncer
     return _bouncers[postgres_server.port]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A running Redis, shared by the whole session; take a prefix of your own: `redis_server.url("mine")`."""
+    with _redis() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A running Redis of the test's own, which it may stop, kill and empty."""
+    with _redis() as server:
+        yield server
+
+
+def _redis() -> RedisServer:
+    try:
+        return RedisServer.create()
+    except Unavailable as reason:
+        _without("redis", reason)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from refold.messages.event import Command, Event
 from refold.messages.metadata import Metadata
 from refold.messages.recorded import Recorded
 from refold.projections.conditions import field
+from refold.projections.handwritten import ProjectionPage
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Event",
     "Metadata",
     "Overloaded",
+    "ProjectionPage",
     "ReadModel",
     "Receipt",
     "Recorded",

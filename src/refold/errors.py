@@ -7,6 +7,7 @@ from uuid import UUID
 
 __all__ = [
     "AlreadyAppended",
+    "BaselineError",
     "ConditionFailed",
     "ConfigurationError",
     "Conflict",
@@ -282,6 +283,10 @@ class TransferError(RefoldError):
         self.line = line
         self.details = dict(details or {})
         super().__init__(f"line {line}: {message}" if line is not None else message)
+
+
+class BaselineError(RefoldError):
+    """A baseline of a replay test cannot be read or written, or is none."""
 
 
 class Refused(RefoldError):

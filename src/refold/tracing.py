@@ -29,6 +29,9 @@ _LINKS = 128
 class Tracing:
     """Traces nothing. What is asked for is a block to be done inside of a span."""
 
+    def __repr__(self) -> str:
+        return "NO_TRACING"
+
     def command(self, name: str, traceparent: str | None) -> AbstractContextManager[None]:
         """The execution of a command. Without a current span it belongs to the trace of `traceparent`, when given."""
         return _NOTHING
@@ -77,6 +80,9 @@ def tracing_by(provider: Any = None) -> Tracing:
 
 class _Traced(Tracing):
     """Traces by a tracer of OpenTelemetry."""
+
+    def __repr__(self) -> str:
+        return f"tracing by {self._tracer!r}"
 
     def __init__(self, tracer: Tracer) -> None:
         from opentelemetry import trace

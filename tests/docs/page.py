@@ -107,11 +107,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.docs.page", description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("--postgres", metavar="URL", help="a server on which postgresql://localhost/NAME is made real")
+    parser.add_argument("--opensearch", metavar="URL", help="a server that stands for localhost:9200")
     arguments = parser.parse_args()
     page = arguments.page.resolve()
     with (
         tempfile.TemporaryDirectory(prefix="refold-docs-") as folder,
-        Databases(arguments.postgres) as databases,
+        Databases(arguments.postgres, arguments.opensearch) as databases,
         Shell(Path(folder)) as shell,
         asyncio.Runner() as loop,
     ):

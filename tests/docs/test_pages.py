@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.databases import SHOWN_URL
-from tests.servers import PostgresServer
+from tests.docs.indexes import SHOWN_SEARCH_URL
+from tests.servers import OpenSearchServer, PostgresServer
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")] if path.exists())
@@ -20,8 +21,15 @@ def _needs_postgres(page: Path) -> bool:
     return SHOWN_URL.search(page.read_text(encoding="utf-8")) is not None
 
 
+def _needs_opensearch(page: Path) -> bool:
+    return SHOWN_SEARCH_URL.search(page.read_text(encoding="utf-8")) is not None
+
+
 def _named(pages: list[Path]) -> list[object]:
-    marks = {page: [pytest.mark.postgres] if _needs_postgres(page) else [] for page in pages}
+    marks: dict[Path, list[pytest.MarkDecorator]] = {page: [] for page in pages}
+    for page in pages:
+        marks[page] += [pytest.mark.postgres] if _needs_postgres(page) else []
+        marks[page] += [pytest.mark.opensearch] if _needs_opensearch(page) else []
     return [pytest.param(page, id=str(page.relative_to(PROJECT)), marks=marks[page]) for page in pages]
 
 
@@ -33,11 +41,14 @@ def run_page(page: Path, *options: str) -> None:
 
 @pytest.mark.parametrize("page", _named(PAGES))
 def test_the_code_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> None:
+    options: list[str] = []
     if _needs_postgres(page):
         server: PostgresServer = request.getfixturevalue("postgres18")
-        run_page(page, "--postgres", server.url())
-    else:
-        run_page(page)
+        options += ["--postgres", server.url()]
+    if _needs_opensearch(page):
+        search: OpenSearchServer = request.getfixturevalue("opensearch")
+        options += ["--opensearch", search.url()]
+    run_page(page, *options)
 
 
 @pytest.mark.parametrize("page", _named(PAGES))

@@ -29,5 +29,6 @@ async def test_a_rebuild_that_was_killed_is_not_said_to_go_on(store: EventStore)
         await context.rebuild(Stock)
         assert [each.name for each in (await status_of(context.store, sink, context.app)).projections] == [
             "stock",
+            "stock__previous",
             "total",
         ]

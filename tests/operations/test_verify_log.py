@@ -199,7 +199,7 @@ async def test_a_snapshot_of_an_older_definition_is_passed_over(
 
 
 async def test_verifying_goes_part_by_part_when_there_is_much_to_remember(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refold.operations.verify.parts.passes.__defaults__", (7,))
+    monkeypatch.setattr("refold.operations.verify.parts._LIMIT", 7)
     store = MemoryStore()
     await fill(store, 300)
     report = await verify(store, None, None)

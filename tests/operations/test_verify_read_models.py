@@ -109,9 +109,9 @@ async def test_a_row_that_is_not_the_fold_is_named(
 async def test_all_rows_are_looked_at_however_they_are_paged(
     context: Context, tamperer: Tamperer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refold.operations.verify.read_models._PAGE", 3)
-    monkeypatch.setattr("refold.operations.verify.read_models._KEYS", 2)
-    monkeypatch.setattr("refold.operations.verify.parts.passes.__defaults__", (4,))
+    monkeypatch.setattr("refold.operations.verify.manner._ROWS", 3)
+    monkeypatch.setattr("refold.operations.verify.comparison._KEYS", 2)
+    monkeypatch.setattr("refold.operations.verify.parts._LIMIT", 4)
     report = await verified(context)
     assert report.ok, broken(report)
     assert named(report, "read model account_summary").looked_at == 9
@@ -153,8 +153,8 @@ async def test_a_read_model_is_compared_as_far_as_it_is(context: Context) -> Non
 
 
 async def test_read_models_that_move_meanwhile_are_sound(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refold.operations.verify.read_models._PAGE", 2)
-    monkeypatch.setattr("refold.operations.verify.read_models._KEYS", 1)
+    monkeypatch.setattr("refold.operations.verify.manner._ROWS", 2)
+    monkeypatch.setattr("refold.operations.verify.comparison._KEYS", 1)
     ended = asyncio.Event()
 
     async def keep_changing(connected: Context) -> int:
@@ -198,7 +198,7 @@ class DepositsBySize(ReadModel, key=("size", "day", "end")):
 
 
 async def test_keys_of_several_fields_are_paged_too(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refold.operations.verify.read_models._PAGE", 3)
+    monkeypatch.setattr("refold.operations.verify.manner._ROWS", 3)
     app = App("sizes", read_models=[DepositsBySize], events=[AccountOpened])
     async with app.connect(store) as connected:
         for number in range(20):

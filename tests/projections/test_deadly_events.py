@@ -235,3 +235,22 @@ async def _asked(context: Context) -> bool:
 
 async def _none_parked(context: Context) -> bool:
     return not await context.projections.operator.parked()
+
+
+async def test_a_retry_that_kills_is_given_up(url: str) -> None:
+    """The row waits on, and its worker lives."""
+    await _bad(url)
+    async with parking.connect(url, lease=LEASE) as context:
+        await until(lambda: _parked(context), "it to be parked")
+    # What only failed before kills now.
+    await _dies(url, "bad", "parks", "", "retry")
+    for _ in range(DEATHS - 1):
+        await _dies(url, "bad", "parks")
+    async with parking.connect(url, lease=LEASE) as context:
+        last = await context.append("box-b", [Put(what="4")])
+        row = await context.get(Parks, "b", after=last, timeout=20)
+        assert row is not None
+        (parked,) = await context.projections.parked()
+        assert (parked.position, parked.request, parked.error) == (2, "", f"retry killed the worker {DEATHS} times")
+        newest = (await context.projections.operations())[0]
+        assert (newest.operation, newest.details["done"]) == ("parked retry: failed", False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 import time
 from typing import Any
@@ -25,7 +26,9 @@ from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent
-from refold.operations.verify.read_models import check_read_model
+from refold.operations.status import status_of
+from refold.operations.verify.manner import Pace
+from refold.operations.verify.read_models import ReadModelVerification
 from refold.projections.checkpoint import RUNNING, STOPPED, Move
 from refold.projections.parking import care
 from refold.projections.parking.records import Operation, ParkedKey
@@ -130,6 +133,11 @@ async def test_one_row_waits_and_the_others_go_on(where: str | EventStore) -> No
         assert "cannot take bad" in parked.error
         assert parked.fingerprint == read_model_of(Box).fingerprint
         assert parked.owner == context.projections.owner
+        status = await status_of(context.store, context.projections.sink, boxes)
+        assert [(each.name, each.parked, each.wrong) for each in status.projections] == [
+            ("box", 1, True),
+            ("count", 0, False),
+        ]
         # Who asks for what was appended is told, and not shown an older row.
         with pytest.raises(StaleRead, match=r'row \["a"\] is parked at position 2.*cannot take bad'):
             await context.get(Box, "a", after=last, timeout=5)
@@ -385,6 +393,13 @@ async def test_failing_is_seen_while_it_is_tried_again(
         assert (attempt.first, attempt.last, attempt.begun) == (2, 2, 0)
         assert "cannot take bad" in attempt.error
         assert attempt.next_at > time.time_ns() // 1000
+        status = await status_of(context.store, context.projections.sink, boxes)
+        (box,) = [each for each in status.projections if each.name == "box"]
+        assert box.state == "failing"
+        assert re.match(
+            r"attempt \d of 5, (next try in \d s|trying): ZeroDivisionError\('cannot take bad'\)", box.error
+        )
+        assert not box.wrong
         BAD.clear()
         local = context.projections.local("box")
         assert local is not None
@@ -604,7 +619,8 @@ async def test_verify_knows_what_is_parked_and_skipped(where: str | EventStore) 
         sink, definition = context.projections.sink, read_model_of(Box)
 
         async def checked() -> Any:
-            return await check_read_model(context.store, sink, definition, checkpoint, context.types, lambda *_: None)
+            comparing = ReadModelVerification(context.store, sink, context.types, None, [], Pace(), lambda *_: None)
+            return await comparing.check(definition)
 
         check = await checked()
         assert check.looked_at == 2
@@ -618,3 +634,38 @@ async def test_verify_knows_what_is_parked_and_skipped(where: str | EventStore) 
         assert await sink.write(definition, "box", [wrong], [], move)
         await sink.release("box", owned.epoch)
         assert [finding.where for finding in (await checked()).findings] == ["row id=a"]
+
+
+async def test_what_an_older_release_parks_is_parked_in_its_own_rows(where: str | EventStore) -> None:
+    """Two releases run beside: each has its version of the rows, and its own failures."""
+
+    class Newer(ReadModel, key="id", name="box", on_error="park"):
+        id: str
+        number: int = 0
+
+        @evolve
+        def put(self, event: Put) -> None:
+            self.number += 1
+
+    newer = App("boxes", read_models=[Newer, Count])
+    async with boxes.connect(where, lease=1.0) as context:
+        await context.get(Box, "a", after=await context.append("box-a", [Put(what="1")]), timeout=20)
+    async with newer.connect(where, projections=False) as context:
+        await context.rebuild(Newer)
+    BAD.add("bad")
+    async with boxes.connect(where, lease=1.0) as context:
+        await context.append("box-a", [Put(what="bad")])
+        last = await context.append("box-b", [Put(what="3")])
+        row = await context.get(Box, "b", after=last, timeout=20)
+        assert row is not None
+        assert row.things == ["3"]
+        (parked,) = await context.projections.sink.records.parked()
+        assert (parked.name, parked.position) == ("box__previous", 2)
+        with pytest.raises(StaleRead, match="is parked at position 2"):
+            await context.get(Box, "a", after=last, timeout=5)
+        assert await context.projections.pause(Box, actor="ann")
+        local = context.projections.local("box")
+        assert local is not None
+        await until(lambda: asyncio.sleep(0, local.status == "paused"), "it to pause")
+        assert await context.projections.resume(Box, actor="ann")
+        await context.get(Box, "b", after=await context.append("box-b", [Put(what="4")]), timeout=20)

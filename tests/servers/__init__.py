@@ -5,6 +5,7 @@ from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.prometheus import Prometheus, find_prometheus, promtool
+from tests.servers.redis import RedisServer, find_redis
 
 __all__ = [
     "Installation",
@@ -12,10 +13,12 @@ __all__ = [
     "PgBouncer",
     "PostgresServer",
     "Prometheus",
+    "RedisServer",
     "Unavailable",
     "find_opensearch",
     "find_pgbouncer",
     "find_postgres",
     "find_prometheus",
+    "find_redis",
     "promtool",
 ]

@@ -4,14 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.servers.account import base_folder, new_folder
+from tests.servers.account import base_folder, new_folder, write_file
 from tests.servers.installations import POSTGRES_NAMES, Unavailable, find_pgbouncer, find_postgres
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.packages import install_missing
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer, find_redis
 
-NAMES = (*POSTGRES_NAMES, "pgbouncer", "opensearch")
+NAMES = (*POSTGRES_NAMES, "pgbouncer", "redis", "opensearch")
 
 
 def main() -> int:
@@ -43,6 +44,12 @@ def start(name: str, settings: dict[str, str]) -> str:
         if not bouncer.running:
             bouncer.start()
         return bouncer.url()
+    if name == "redis":
+        redis = kept_redis() or RedisServer.create(folder=_keep(name))
+        _remember_port(redis.folder, redis.port)
+        write_file(redis.folder / "password", redis.password)
+        redis.start()
+        return redis.url()
     if name == "opensearch":
         search = kept_opensearch() or OpenSearchServer.create(folder=_keep(name))
         _remember_port(search.folder, search.port)
@@ -88,23 +95,33 @@ def kept_pgbouncer() -> PgBouncer | None:
     )
 
 
+def kept_redis() -> RedisServer | None:
+    """The Redis that `start` made, if there is one."""
+    folder = _link("redis")
+    if not (folder / "port").exists():
+        return None
+    return RedisServer(folder.resolve(), _port(folder), (folder / "password").read_text(encoding="utf-8"))
+
+
 def kept_opensearch() -> OpenSearchServer | None:
     """The OpenSearch that `start` made, if there is one."""
     folder = _link("opensearch")
     return OpenSearchServer(folder.resolve(), _port(folder)) if (folder / "port").exists() else None
 
 
-def _kept(name: str) -> PostgresServer | PgBouncer | OpenSearchServer | None:
+def _kept(name: str) -> PostgresServer | PgBouncer | RedisServer | OpenSearchServer | None:
     match name:
         case "pgbouncer":
             return kept_pgbouncer()
+        case "redis":
+            return kept_redis()
         case "opensearch":
             return kept_opensearch()
         case _:
             return kept_postgres(name)
 
 
-_FINDERS = {"pgbouncer": find_pgbouncer, "opensearch": find_opensearch}
+_FINDERS = {"pgbouncer": find_pgbouncer, "redis": find_redis, "opensearch": find_opensearch}
 
 
 def _kept_server(name: str) -> PostgresServer:

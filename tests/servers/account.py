@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT_UID = 0
 PASSABLE = 0o711  # set after mkdir, because root's umask may close what it makes to everybody else
 
+_started: list[subprocess.Popen[bytes]] = []
+
 
 def running_as_root() -> bool:
     """Whether this process is root's, so that the servers have to run as somebody else."""
@@ -96,7 +98,7 @@ def start_as_server(command: Sequence[str | Path | int], *, cwd: Path, output: P
     _give_to_server(output)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(cwd), "LC_ALL": "C"}
     with output.open("ab") as stream:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(part) for part in command],
             cwd=cwd,
             env=environment,
@@ -107,7 +109,9 @@ def start_as_server(command: Sequence[str | Path | int], *, cwd: Path, output: P
             user=_user(),
             group=_group(),
             extra_groups=_groups(),
-        ).pid
+        )
+    _started.append(process)  # else Python warns of a child that nobody waits for
+    return process.pid
 
 
 def runnable_by_server(program: Path) -> bool:

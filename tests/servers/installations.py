@@ -62,7 +62,7 @@ def find_postgres(name: str) -> Installation:
 
 def find_pgbouncer() -> Path:
     """The pgbouncer program; raises Unavailable when there is none."""
-    found = shutil.which("pgbouncer", path=_search_path())
+    found = shutil.which("pgbouncer", path=search_path())
     if found is None:
         raise Unavailable(f"pgbouncer was not found; {INSTALL_HINT}")
     return Path(found)
@@ -121,13 +121,14 @@ def _postgres_folders() -> list[Path]:
     folders = [Path(f"/usr/lib/postgresql/{major}/bin") for major in OLDER_MAJORS]
     for prefix in ("/opt/homebrew/opt", "/usr/local/opt"):
         folders += [Path(f"{prefix}/postgresql@{major}/bin") for major in OLDER_MAJORS]
-    on_path = shutil.which("postgres", path=_search_path())
+    on_path = shutil.which("postgres", path=search_path())
     if on_path is not None:
         folders.append(Path(on_path).resolve().parent)
     return [folder for folder in folders if (folder / "initdb").exists()]
 
 
-def _search_path() -> str:
+def search_path() -> str:
+    """Where programs of servers are looked for."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"])
 
 

@@ -1,4 +1,4 @@
-"""Servers that are Java programs: their jars, pinned by hash, from a Maven repository into a folder beside the servers."""
+"""Servers that are Java programs: their jars, pinned by hash, from a Maven repository into a folder of their own."""
 
 import hashlib
 import os

@@ -5,6 +5,7 @@ import os
 import signal
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,11 +46,12 @@ class OpenSearchServer:
         self.port = port
 
     @classmethod
-    def create(cls, *, folder: Path | None = None) -> Self:
-        """A new server, not started yet. Raises Unavailable when the programs are not on this machine."""
+    def create(cls, *, settings: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
+        """A new server, with these settings, not started yet. Raises Unavailable without the programs."""
         find_opensearch()
         folder = folder or session_folder("opensearch")
         write_file(folder / "log4j2.properties", _LOGGING)
+        write_file(folder / "settings", "".join(f"{name}={value}\n" for name, value in (settings or {}).items()))
         return cls(folder, free_port())
 
     @property
@@ -93,6 +95,7 @@ class OpenSearchServer:
             self.port,
             free_port(),
         ]
+        command += (self.folder / "settings").read_text(encoding="utf-8").split()
         pid = start_as_server(command, cwd=self.folder, output=self.log)
         (self.folder / "opensearch.pid").write_text(str(pid), encoding="utf-8")
         wait_until(

@@ -11,6 +11,7 @@ from tests.servers.account import running_as_root
 from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
 from tests.servers.jars import JDK_PACKAGES, find_java, install_jars
 from tests.servers.prometheus import find_prometheus
+from tests.servers.redis import find_redis
 
 # The first that this release knows is installed: Debian 12 has Postgres 15, other releases have its neighbours.
 POSTGRES_PACKAGES = ("postgresql-15", "postgresql-14", "postgresql-16", "postgresql-17")
@@ -22,14 +23,16 @@ _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/refold-tests.conf")
 def install_missing() -> int:
     """Install what is missing, say what could not be had, and return the exit code: 0 when all is there."""
     postgres, pgbouncer, java = _is_missing_postgres(), _is_missing_pgbouncer(), _is_missing_java()
-    prometheus = _is_missing_prometheus()
-    if (postgres or pgbouncer or java or prometheus) and shutil.which("apt-get"):
+    redis, prometheus = _is_missing_redis(), _is_missing_prometheus()
+    if (postgres or pgbouncer or redis or java or prometheus) and shutil.which("apt-get"):
         if not running_as_root():
             return _install_missing_with_sudo()
         if postgres:
             _install_first(POSTGRES_PACKAGES)
         if pgbouncer:
             _install_first(("pgbouncer",))
+        if redis:
+            _install_first(("redis-server",))
         if java:
             _install_first(JDK_PACKAGES)
         if prometheus:
@@ -38,6 +41,7 @@ def install_missing() -> int:
         _is_missing_postgres(),
         _is_missing_pgbouncer(),
         _is_missing_prometheus(),
+        _is_missing_redis(),
         _is_missing_java() or _is_missing_opensearch(),
     )
     reasons = [reason for reason in looked if reason]
@@ -49,8 +53,8 @@ def install_missing() -> int:
 def _install_missing_with_sudo() -> int:
     if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
         print(
-            "servers: something is missing; as root run: apt-get install postgresql-15 pgbouncer prometheus "
-            f"{JDK_PACKAGES[0]}",
+            "servers: something is missing; as root run: "
+            f"apt-get install postgresql-15 pgbouncer prometheus redis-server {JDK_PACKAGES[0]}",
             file=sys.stderr,
         )
         return 1
@@ -69,6 +73,14 @@ def _is_missing_postgres() -> str | None:
 def _is_missing_pgbouncer() -> str | None:
     try:
         find_pgbouncer()
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
+def _is_missing_redis() -> str | None:
+    try:
+        find_redis()
     except Unavailable as reason:
         return str(reason)
     return None

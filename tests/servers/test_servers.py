@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.servers import PgBouncer, PostgresServer
+from tests.servers import OpenSearchServer, PgBouncer, PostgresServer
 from tests.servers.postgres import clear_abandoned
 from tests.servers.processes import alive, wait_until
 
@@ -123,3 +123,17 @@ def test_what_a_killed_session_left_behind_is_cleared_by_the_next(postgres18: Po
     wait_until(lambda: not alive(int(pid)), "the abandoned server to end", timeout=10)
     assert not Path(folder).exists()
     assert postgres18.running, "this session's servers are left alone"
+
+
+@pytest.mark.opensearch
+@pytest.mark.slow
+def test_opensearch_keeps_what_it_has_acknowledged_on_the_same_port(own_opensearch: OpenSearchServer) -> None:
+    own_opensearch.ask("PUT", "/numbers/_doc/1", {"n": 1})
+    own_opensearch.kill()
+    assert not own_opensearch.running
+    with pytest.raises(OSError, match="refused"):
+        own_opensearch.ask("GET", "/")
+    own_opensearch.start()
+    assert own_opensearch.ask("GET", "/numbers/_doc/1")["_source"] == {"n": 1}
+    own_opensearch.stop()
+    assert not own_opensearch.running

@@ -72,7 +72,16 @@ class Context:
         self.store = store
         self._place = place
         self.types: EventTypes = app.types
-        self.projections = Projections(store, sink, list(app.read_models.values()), app.types, lease, patience, tracing)
+        self.projections = Projections(
+            store,
+            sink,
+            list(app.read_models.values()),
+            app.types,
+            lease,
+            tuple(app.projections.values()),
+            patience,
+            tracing,
+        )
         self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates, tracing)
         self._tracing = tracing
 
@@ -382,6 +391,13 @@ class Context:
         """
         definition = self._model(read_model)
         return cast("R | None", await self.projections.refold(definition, definition.as_key(key)))
+
+    async def reached(self, projection: str, after: Receipt | AppendResult | int, *, timeout: float = 5.0) -> None:
+        """Waits until a hand-written projection has seen a receipt (or a position), `timeout` seconds at most.
+
+        Raises `StaleRead`, `ConfigurationError` (there is none of that name).
+        """
+        await self.projections.reached(projection, _position(after) or 0, timeout)
 
     def _model(self, read_model: type[ReadModel]) -> ReadModelDefinition:
         definition = self.app.read_models.get(read_model)

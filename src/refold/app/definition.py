@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +17,7 @@ from refold.folds.aggregate import Aggregate, AggregateDefinition, definition_of
 from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.messages.event import Event
 from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
+from refold.projections.handwritten import Function, HandWritten, hand_written
 from refold.projections.projection import LEASE_SECONDS
 from refold.projections.row_store import RowStore
 from refold.projections.watchdog import PATIENCE_SECONDS
@@ -24,6 +26,8 @@ from refold.store.group_commit import Limits
 from refold.tracing import tracing_by
 
 __all__ = ["App"]
+
+F = TypeVar("F", bound=Function)
 
 
 class App:
@@ -53,8 +57,33 @@ class App:
         _refuse_shared(((definition.name, cls) for cls, definition in self.read_models.items()), "the name")
         said = [event for definition in self.aggregates.values() for event in definition.events]
         seen = [event for model in self.read_models.values() for event in model.evolves]
+        self.projections: dict[str, HandWritten] = {}
         self.types = EventTypes([*said, *seen, *events], payload_limit=payload_limit)
         Deciders(self.aggregates.values())
+
+    def projection(
+        self, name: str, *, events: Iterable[type[Event]] = (), transaction: bool = True
+    ) -> Callable[[F], F]:
+        """Declares a hand-written projection: an async function that gets pages of recorded events, each once and in
+        order, for what no read model can express.
+
+        `events` are the types that it wants (none: all of the app's). Its page has the open transaction of the log's
+        database, in which the checkpoint moves too: what it writes there is exactly once. With `transaction=False` the
+        checkpoint moves after it has returned: what it does elsewhere must be the same when it is done twice, after a
+        crash. Raises `DefinitionError`.
+        """
+
+        def declare(function: F) -> F:
+            declared = hand_written(name, function, events, transaction)
+            if name in self.projections or name in {each.name for each in self.read_models.values()}:
+                raise DefinitionError(f"the name {name!r} is taken by another projection of app {self.name!r}")
+            unknown = sorted(each for each in declared.events if each not in self.types)
+            if unknown:
+                raise DefinitionError(f"projection {name!r}: app {self.name!r} has no event {unknown[0]!r}")
+            self.projections[name] = declared
+            return function
+
+        return declare
 
     def aggregate_of(self, category: str) -> type[Aggregate]:
         """The aggregate whose streams have this category. Raises `ConfigurationError`."""

@@ -314,6 +314,10 @@ class SyncContext:
         """Folds a read model anew; see `Context.rebuild`."""
         return self._loop.run(self._context.rebuild(read_model, progress=progress, resume=resume, jobs=jobs))
 
+    def reached(self, projection: str, after: Receipt | AppendResult | int, *, timeout: float = 5.0) -> None:
+        """Waits for a hand-written projection; see `Context.reached`."""
+        self._loop.run(self._context.reached(projection, after, timeout=timeout))
+
     def rollback(self, read_model: type[ReadModel]) -> int:
         """Puts the rows from before the last rebuild back; see `Context.rollback`."""
         return self._loop.run(self._context.rollback(read_model))

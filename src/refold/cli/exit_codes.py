@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refold.errors import (
+    BaselineError,
     ConfigurationError,
     Conflict,
     DecodeError,
@@ -40,7 +41,7 @@ INTERRUPTED = 130
 
 TEXT = {
     OK: "done; nothing is wrong",
-    FOUND: "verify, doctor or status found something wrong",
+    FOUND: "verify, replay-test, doctor or status found something wrong",
     USAGE: "the command line, the configuration or the app is wrong",
     STORE: "the store cannot be used: not reached, locked, full, another schema",
     DATA: "bad data: a broken export, an unknown event, a damaged database",
@@ -58,6 +59,7 @@ _CODES: dict[type[RefoldError], int] = {
     StaleRead: STORE,
     Rejected: REFUSED,
     TransferError: DATA,
+    BaselineError: DATA,
     UnknownEvent: DATA,
     DecodeError: DATA,
     FoldFailed: DATA,

@@ -19,6 +19,7 @@ from refold.cli.parked import parked
 from refold.cli.pause import pause, resume
 from refold.cli.rebuild import rebuild, rollback
 from refold.cli.rebuild import refold as refold_row
+from refold.cli.replay import replay_test
 from refold.cli.show import show
 from refold.cli.status import status
 from refold.cli.streams import history, streams
@@ -69,7 +70,7 @@ cli.add_section("Run", worker, status, pause, resume, parked)
 cli.add_section("Refold", rebuild, rollback, refold_row)
 cli.add_section("Look", streams, history, show, operations)
 cli.add_section("Move", export, import_)
-cli.add_section("Check", verify, doctor)
+cli.add_section("Check", verify, replay_test, doctor)
 
 
 def main() -> None:

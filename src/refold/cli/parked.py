@@ -12,7 +12,6 @@ from refold.cli.command import Command, actor_option, app_of_settings, app_optio
 from refold.cli.exit_codes import FOUND, OK
 from refold.cli.printing import Column, console, count, duration, print_json, table_of
 from refold.cli.store import on_context, on_store_and_sink
-from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModelDefinition, read_model_of
 from refold.messages.recorded import from_microseconds
 from refold.projections.parking.operator import Waiting
@@ -33,7 +32,7 @@ parked = _Commands(
     help="""Rows of read models with on_error="park" that wait: one of their events failed, and it and all later ones of
 the row are kept back, in order, while other rows go on.
 
-KEY is the row's key; one of several fields is a JSON array, as `list` shows it.""",
+KEY is the row's key: several values when it has several fields.""",
 )
 
 
@@ -80,16 +79,16 @@ def _document(each: ParkedKey) -> dict[str, object]:
 
 @parked.command("show", cls=Command, short_help="Show the event that failed, the error, and what waits behind it.")
 @click.argument("name")
-@click.argument("key")
+@click.argument("key", nargs=-1, required=True)
 @click.option("--limit", default=20, show_default=True, help="Show so many waiting events at most.")
 @json_option
 @app_options
-def show(name: str, key: str, limit: int, as_json: bool) -> None:
+def show(name: str, key: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Show why the row KEY of the read model NAME waits: the event that failed, the error, and what waits behind it."""
     definition = _definition(name)
 
     async def work(context: Context) -> Waiting:
-        return await context.projections.operator.waiting(definition, _key(definition, key), max(1, limit))
+        return await context.projections.operator.waiting(definition, key, max(1, limit))
 
     found = on_context(work, projections=False)
     each = found.parked
@@ -122,13 +121,13 @@ def show(name: str, key: str, limit: int, as_json: bool) -> None:
 
 @parked.command("retry", cls=Command, short_help="Fold what waits, in order, by today's code.")
 @click.argument("name")
-@click.argument("key")
+@click.argument("key", nargs=-1, required=True)
 @click.option("--reason", default="", help="Why; it is kept in the log of operations.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for who owns the read model.")
 @actor_option
 @json_option
 @app_options
-def retry(name: str, key: str, reason: str, timeout: float, actor: str, as_json: bool) -> int:
+def retry(name: str, key: tuple[str, ...], reason: str, timeout: float, actor: str, as_json: bool) -> int:
     """Fold the event that failed, and all that waits behind it, onto the row KEY of NAME: in order, each once.
 
     When all goes well, the row goes on. When one fails again, the row keeps what went well before it, waits there, and
@@ -139,13 +138,13 @@ def retry(name: str, key: str, reason: str, timeout: float, actor: str, as_json:
 
 @parked.command("release", cls=Command, short_help="Fold the row anew from the log's beginning, and let it go on.")
 @click.argument("name")
-@click.argument("key")
+@click.argument("key", nargs=-1, required=True)
 @click.option("--reason", default="", help="Why; it is kept in the log of operations.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for who owns the read model.")
 @actor_option
 @json_option
 @app_options
-def release(name: str, key: str, reason: str, timeout: float, actor: str, as_json: bool) -> int:
+def release(name: str, key: tuple[str, ...], reason: str, timeout: float, actor: str, as_json: bool) -> int:
     """Fold the row KEY of NAME anew from all of its events, from the log's beginning, and let it go on.
 
     What the row holds now is not looked at. When an event fails, the row waits on, and this ends with 1.
@@ -155,13 +154,13 @@ def release(name: str, key: str, reason: str, timeout: float, actor: str, as_jso
 
 @parked.command("skip", cls=Command, short_help="Leave the event that failed out of the row, and fold the rest.")
 @click.argument("name")
-@click.argument("key")
+@click.argument("key", nargs=-1, required=True)
 @click.option("--reason", required=True, help="Why; it is kept in the log of operations.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for who owns the read model.")
 @actor_option
 @json_option
 @app_options
-def skip(name: str, key: str, reason: str, timeout: float, actor: str, as_json: bool) -> int:
+def skip(name: str, key: tuple[str, ...], reason: str, timeout: float, actor: str, as_json: bool) -> int:
     """Leave the event that failed out of the row KEY of NAME, fold what waits behind it, and let the row go on.
 
     It is left out of that row only, also by a rebuild, for as long as the read model has this definition.
@@ -169,38 +168,27 @@ def skip(name: str, key: str, reason: str, timeout: float, actor: str, as_json: 
     return _ask(name, key, "skip", reason, timeout, actor, as_json)
 
 
-def _ask(name: str, key: str, kind: RequestKind, reason: str, timeout: float, actor: str, as_json: bool) -> int:
+def _ask(
+    name: str, key: tuple[str, ...], kind: RequestKind, reason: str, timeout: float, actor: str, as_json: bool
+) -> int:
     definition = _definition(name)
 
     async def work(context: Context) -> Operation:
         return await context.projections.operator.ask(
-            definition, _key(definition, key), kind, actor=actor, reason=reason, timeout=timeout
+            definition, key, kind, actor=actor, reason=reason, timeout=timeout
         )
 
     outcome = on_context(work, projections=False)
-    details = outcome.details
+    details, row = outcome.details, f"row {' '.join(key)} of {name}"
     done = bool(details["done"])
     if as_json:
-        print_json({"name": name, "key": key, "operation": kind, **details})
+        print_json({"name": name, "key": list(key), "operation": kind, **details})
     elif done:
-        click.echo(f"row {key} of {name} goes on, after {count(int(details['events']))} events")
+        click.echo(f"{row} goes on, after {count(int(details['events']))} events")
     else:
-        click.echo(f"row {key} of {name} waits at position {details['failed_at']}: {details['error']}")
+        click.echo(f"{row} waits at position {details['failed_at']}: {details['error']}")
     return OK if done else FOUND
 
 
 def _definition(name: str) -> ReadModelDefinition:
     return read_model_of(app_of_settings().read_model_named(name))
-
-
-def _key(definition: ReadModelDefinition, given: str) -> object:
-    """The key that is meant: the text itself, or a JSON array of the values of its fields."""
-    try:
-        parts = msgspec.json.decode(given) if given.startswith("[") else None
-    except msgspec.DecodeError as problem:
-        if len(definition.key) == 1:
-            return given
-        raise InvalidQuery(f"{given!r} is no JSON array: {problem}") from problem
-    if isinstance(parts, list) and len(parts) == len(definition.key):
-        return tuple(parts)
-    return given

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from refold.app import Context
-from refold.cli.command import Command, app_of_settings, app_options, json_option
+from refold.cli.command import Command, actor_option, app_of_settings, app_options, json_option
 from refold.cli.printing import count, duration, print_json, rate
 from refold.cli.progress import shown_progress
 from refold.cli.store import on_context
 from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModel, read_model_of
+from refold.projections.parking.records import as_text
 from refold.projections.rebuild import RebuildProgress
 
 __all__ = ["rebuild", "refold", "rollback"]
@@ -23,9 +24,10 @@ __all__ = ["rebuild", "refold", "rollback"]
 @click.argument("name")
 @click.option("--jobs", default=1, show_default=True, metavar="N", help="The number of processes that fold (Postgres).")
 @click.option("--from-start", is_flag=True, help="Do not go on where a rebuild that was killed had come to.")
+@actor_option
 @json_option
 @app_options
-def rebuild(name: str, jobs: int, from_start: bool, as_json: bool) -> None:
+def rebuild(name: str, jobs: int, from_start: bool, actor: str, as_json: bool) -> None:
     """Fold the read model NAME anew from the whole log, in a table beside the one that is read, and switch at the end.
 
     Its old rows are read all the time. When this is killed they stay as they are; run it again, and it goes on where it
@@ -41,7 +43,10 @@ def rebuild(name: str, jobs: int, from_start: bool, as_json: bool) -> None:
             def told(now: RebuildProgress) -> None:
                 progress(f"rebuild {now.name}", now.done, now.total)
 
-            return await context.rebuild(read_model, progress=told, resume=not from_start, jobs=jobs)
+            position = await context.rebuild(read_model, progress=told, resume=not from_start, jobs=jobs)
+        details = {"position": position}
+        await context.projections.record_operation("rebuild", name, actor=actor, details=details)
+        return position
 
     position = on_context(work, projections=False)
     seconds = max(time.monotonic() - started, 1e-6)
@@ -54,9 +59,10 @@ def rebuild(name: str, jobs: int, from_start: bool, as_json: bool) -> None:
 @click.command("rollback", cls=Command, short_help="Put the rows from before the last rebuild back.")
 @click.argument("name")
 @click.option("--drop", is_flag=True, help="Drop them instead: no way back is wanted any more.")
+@actor_option
 @json_option
 @app_options
-def rollback(name: str, drop: bool, as_json: bool) -> None:
+def rollback(name: str, drop: bool, actor: str, as_json: bool) -> None:
     """Put the rows of the read model NAME that were read before its last rebuild back in their place, in one step.
 
     The projection goes on from where they stood. Run it again, and the rebuilt rows are read again.
@@ -64,9 +70,14 @@ def rollback(name: str, drop: bool, as_json: bool) -> None:
     read_model = app_of_settings().read_model_named(name)
 
     async def work(context: Context) -> tuple[bool, int]:
+        record = context.projections.record_operation
         if drop:
-            return await context.projections.drop_previous(read_model_of(read_model)), 0
-        return True, await context.rollback(read_model)
+            dropped = await context.projections.drop_previous(read_model_of(read_model))
+            await record("rollback: drop", name, actor=actor, details={"done": dropped})
+            return dropped, 0
+        position = await context.rollback(read_model)
+        await record("rollback", name, actor=actor, details={"position": position})
+        return True, position
 
     done, position = on_context(work, projections=False)
     if as_json:
@@ -80,9 +91,10 @@ def rollback(name: str, drop: bool, as_json: bool) -> None:
 @click.command("refold", cls=Command, short_help="Fold one row anew.")
 @click.argument("name")
 @click.argument("key", nargs=-1, required=True)
+@actor_option
 @json_option
 @app_options
-def refold(name: str, key: tuple[str, ...], as_json: bool) -> None:
+def refold(name: str, key: tuple[str, ...], actor: str, as_json: bool) -> None:
     """Fold the row of KEY (several values when the key has several fields) of the read model NAME anew from the log, in
     its place. All other rows stay as they are.
     """
@@ -94,7 +106,9 @@ def refold(name: str, key: tuple[str, ...], as_json: bool) -> None:
         raise InvalidQuery(f"{' '.join(key)!r} is no key of read model {name!r}: {problem}") from problem
 
     async def work(context: Context) -> Any:
-        return await context.refold(read_model, typed)
+        row = await context.refold(read_model, typed)
+        await context.projections.record_operation("refold", f"{name} {as_text(typed)}", actor=actor)
+        return row
 
     row = on_context(work, projections=False)
     if as_json:

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit, urlunsplit
 from refold.app import Context
 from refold.app.stores import open_store, sink_of
 from refold.cli.command import app_of_settings, settings
+from refold.projections.parking.records import Logged, Operation
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 
-__all__ = ["on_context", "on_store", "on_store_and_sink", "shown_name"]
+__all__ = ["on_context", "on_store", "on_store_and_sink", "recorded", "shown_name"]
 
 T = TypeVar("T")
 
@@ -59,6 +60,12 @@ def on_context(work: Callable[[Context], Awaitable[T]], *, projections: bool, **
             return await work(context)
 
     return asyncio.run(run())
+
+
+async def recorded(store: EventStore, operation: Operation) -> None:
+    """Adds to the store's log of operations."""
+    async with sink_of(store) as sink:
+        await sink.records.apply([Logged(operation)])
 
 
 def shown_name(url: str) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from refold.cli.command import Command, json_option, store_options
+from refold.cli.command import Command, actor_option, json_option, store_options
 from refold.cli.printing import count, duration, print_json, rate
 from refold.cli.progress import shown_progress
 from refold.cli.standard_input import standard_input
-from refold.cli.store import on_store
+from refold.cli.store import on_store, recorded
 from refold.errors import TransferError
 from refold.operations.transfer import Exported, Imported, export_lines, export_to_file, import_file, import_stream
+from refold.projections.parking.records import Operation
 from refold.store.event_store import EventStore
 
 __all__ = ["export", "import_"]
@@ -65,9 +66,10 @@ async def _write_to_stdout(store: EventStore) -> None:
 @click.option(
     "--trust-changes", is_flag=True, help="Accept a FILE whose checksum is wrong because it was mended by hand."
 )
+@actor_option
 @json_option
 @store_options
-def import_(file: str, trust_changes: bool, as_json: bool) -> None:
+def import_(file: str, trust_changes: bool, actor: str, as_json: bool) -> None:
     """Read an export from FILE (or - for the standard input) into the store: SQLite to Postgres, or any other way.
 
     Positions, versions, times and ids stay as they are, so the store must be empty, or hold the beginning of the same
@@ -85,8 +87,13 @@ def import_(file: str, trust_changes: bool, as_json: bool) -> None:
         with shown_progress() as progress:
             if file == "-":
                 with standard_input() as stream:
-                    return await import_stream(store, stream, progress=progress)
-            return await import_file(store, Path(file), trust_changes=trust_changes, progress=progress)
+                    done = await import_stream(store, stream, progress=progress)
+            else:
+                done = await import_file(store, Path(file), trust_changes=trust_changes, progress=progress)
+        if done.added:
+            details = {"source": done.source, "added": done.added, "sha256": done.sha256}
+            await recorded(store, Operation(actor=actor, operation="import", target=store.name, details=details))
+        return done
 
     try:
         done = on_store(work, read_only=False)

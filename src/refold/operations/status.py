@@ -211,7 +211,7 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
         return "inline", ""
     if owned:
         return "running", checkpoint.error
-    if app is not None and definition is None:
+    if app is not None and definition is None and name not in app.projections:
         return "unknown", ""
     return "no worker", checkpoint.error
 

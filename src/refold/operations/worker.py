@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from refold.app import Context
 from refold.folds.read_model import ReadModelDefinition
-from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
+from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED, Checkpoint
+from refold.projections.sink import previous
 
 __all__ = ["Stopped", "catch_up", "stopped_in", "work"]
 
@@ -28,7 +29,8 @@ def stopped_in(context: Context) -> list[Stopped]:
     found = []
     for definition in context.projections.definitions:
         local = context.projections.local(definition.name)
-        if local is not None and local.status != RUNNING:
+        builds = local is not None and local.status == CHANGED and not local.stands
+        if local is not None and local.status != RUNNING and not builds:
             found.append(Stopped(definition.name, local.error))
     return found
 
@@ -51,9 +53,7 @@ async def catch_up(context: Context) -> list[Stopped]:
             if _lives_stopped(context, seen, checkpoints[name]):
                 elsewhere.append(Stopped(name, checkpoints[name].error))
         stopped = {each.name: each for each in (*elsewhere, *here)}
-        waiting = {
-            name for name in waiting - stopped.keys() if name not in checkpoints or checkpoints[name].position < head
-        }
+        waiting = {name for name in waiting - stopped.keys() if _position(context, checkpoints, name) < head}
         if not waiting:
             return list(stopped.values())
         local = context.projections.local(next(iter(waiting)))
@@ -61,6 +61,16 @@ async def catch_up(context: Context) -> list[Stopped]:
             await asyncio.sleep(_LOOK)
         else:
             await local.applied.wait_beyond(local.applied.position, _LOOK)
+
+
+def _position(context: Context, checkpoints: Mapping[str, Checkpoint], name: str) -> int:
+    """How far the rows of this app's definition are: those that are read, or, beside another release, the previous."""
+    definition = next(each for each in context.projections.definitions if each.name == name)
+    for table in (name, previous(name)):
+        checkpoint = checkpoints.get(table)
+        if checkpoint is not None and checkpoint.fingerprint == definition.fingerprint:
+            return checkpoint.position
+    return -1
 
 
 def _refused(definitions: Sequence[ReadModelDefinition], checkpoints: Sequence[Checkpoint]) -> list[Stopped]:

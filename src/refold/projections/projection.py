@@ -120,7 +120,7 @@ class Projection:
         self._absences = 0
         self._written = 0
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
-        self._care = Care(sink.records, definition, definition.name, owner, feed.one_at_a_time)
+        self._care = Care(sink.records, definition, owner, feed.one_at_a_time)
         self._requests = Requests(store, sink.records, definition, feed.types, together=sink.together(definition.name))
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
@@ -307,7 +307,7 @@ class Projection:
 
     async def _orders(self) -> Orders:
         self._looked = time.monotonic()
-        return await self._sink.records.orders(self.definition.name, self._table)
+        return await self._sink.records.orders(self._table, self.definition.name)
 
     async def _paused_after_orders(self, folding: Folding) -> bool:
         """Looks now and then what operators ask, and does it. Says whether it is paused."""

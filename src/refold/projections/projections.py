@@ -7,17 +7,19 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import Any, cast
 
-from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StoreUnavailable
+from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StaleRead, StoreUnavailable
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read_model_of
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.counts import FoldCounts
 from refold.projections.feed import Feed
+from refold.projections.handwritten import HAND_WRITTEN, HandWritten, HandWrittenProjection
 from refold.projections.parking.operator import Operator, Waiting
 from refold.projections.parking.records import Operation, ParkedKey
 from refold.projections.projection import Projection, check_history
@@ -26,14 +28,17 @@ from refold.projections.rebuild import RebuildProgress, Split, rebuild
 from refold.projections.refolding import refold_row
 from refold.projections.roster import Shift, Worker
 from refold.projections.routed import RoutedSink
-from refold.projections.sink import InlineRows, Sink, previous
-from refold.projections.watchdog import PATIENCE_SECONDS, Stalled, Watchdog
+from refold.projections.sink import InlineRows, LogSink, Sink, previous
+from refold.projections.watchdog import PATIENCE_SECONDS, Stalled, Watchdog, Watched
 from refold.store.event_store import EventStore
 from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["Projections"]
 
 _log = logging.getLogger("refold.projections")
+
+_FIRST_LOOK = 0.002
+_LONGEST_LOOK = 0.1
 
 
 class Projections:
@@ -46,6 +51,7 @@ class Projections:
         definitions: Sequence[ReadModelDefinition],
         types: EventTypes,
         lease: float,
+        declared: Sequence[HandWritten] = (),
         patience: float = PATIENCE_SECONDS,
         tracing: Tracing = NO_TRACING,
     ) -> None:
@@ -59,6 +65,8 @@ class Projections:
         self.watchdog = Watchdog(store, sink, self.running, patience)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._running: dict[str, Projection] = {}
+        self.declared = tuple(declared)
+        self._hand_written: dict[str, HandWrittenProjection] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._feed: Feed | None = None
         self._shift: Shift | None = None
@@ -139,11 +147,15 @@ class Projections:
     async def start(self, only: Sequence[ReadModelDefinition] | None = None) -> None:
         """Follows the log in the background, for all read models that are not inline (or for these)."""
         self._following = [each for each in (self.definitions if only is None else only) if not each.inline]
-        if not self._following:
+        declared = self.declared if only is None else ()
+        if not self._following and not declared:
             return
         wanted = {event for definition in self._following for event in definition.evolves}
+        for each in declared:
+            wanted |= {event for event in self._types if not each.events or event.__message_name__ in each.events}
         self._feed = Feed(self._store, self._types, wanted)
         serves = {definition.name: definition.fingerprint for definition in self._following}
+        serves |= {each.name: HAND_WRITTEN for each in declared}
         self._shift = Shift(self.sink.roster, Worker(owner=self.owner, serves=serves), self._lease)
         await self._shift.begin()
         for definition in self._following:
@@ -165,16 +177,32 @@ class Projections:
             )
         self.watchdog.start()
 
+        log = self.sink.log if isinstance(self.sink, RoutedSink) else cast("LogSink", self.sink)
+        for each in declared:
+            one = HandWrittenProjection(
+                self._store,
+                log,
+                self._feed,
+                self._types,
+                each,
+                self.owner,
+                self._lease,
+                self._shift,
+                self.counts.setdefault(each.name, FoldCounts()),
+            )
+            self._hand_written[each.name] = one
+            self._tasks.append(asyncio.create_task(self._watched(one), name=f"refold-{each.name}", context=Context()))
+
     async def _rebuilt(self, definition: ReadModelDefinition) -> int:
         return await self.rebuild(definition, keep=True)
 
-    async def _watched(self, projection: Projection) -> None:
+    async def _watched(self, projection: Projection | HandWrittenProjection) -> None:
         """Runs a projection, and again should it ever end by an error: none may stop in silence."""
         while True:
             try:
                 await projection.run()
             except Exception:  # noqa: BLE001  # whatever it was, it is logged, and the projection begins again
-                _log.exception("the task of read model %s ended; starting it again", projection.definition.name)
+                _log.exception("the task of a projection ended; starting it again")
                 await asyncio.sleep(1)
             else:
                 return
@@ -184,12 +212,14 @@ class Projections:
         await self.watchdog.stop()
         if self._shift is not None:
             await self._shift.end()
-        for projection in self._running.values():
+        running: list[Projection | HandWrittenProjection] = [*self._running.values(), *self._hand_written.values()]
+        for projection in running:
             await projection.stop()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self._running.clear()
+        self._hand_written.clear()
         if self._feed is not None:
             await self._feed.close()
             self._feed = None
@@ -324,9 +354,30 @@ class Projections:
         """Adds to the log of operations what was done by other means."""
         await self.operator.record(operation, target, actor=actor, reason=reason, details=details)
 
-    def running(self) -> dict[str, Projection]:
+    async def reached(self, name: str, position: int, timeout: float) -> None:
+        """Returns when a hand-written projection has seen a position. Raises `StaleRead`, `ConfigurationError`."""
+        if name not in {each.name for each in self.declared}:
+            known = ", ".join(each.name for each in self.declared) or "none"
+            raise ConfigurationError(f"there is no hand-written projection {name!r}; there are: {known}")
+        began, pause = time.monotonic(), _FIRST_LOOK
+        while True:
+            checkpoint = await self.sink.checkpoint(name)
+            at = 0 if checkpoint is None else checkpoint.position
+            if at >= position:
+                return
+            spent = time.monotonic() - began
+            here = self._hand_written.get(name)
+            # What was stopped earlier is begun again by this process.
+            begins = here is not None and here.status == RUNNING
+            stopped = checkpoint is not None and checkpoint.status == STOPPED and not begins
+            if stopped or spent >= timeout:
+                raise StaleRead(name, position, at, spent, "" if checkpoint is None else checkpoint.error)
+            await asyncio.sleep(min(pause, timeout - spent))
+            pause = min(2 * pause, _LONGEST_LOOK)
+
+    def running(self) -> dict[str, Watched]:
         """Those of this process, by the names of their checkpoints."""
-        return dict(self._running)
+        return {**self._running, **self._hand_written}
 
     def stalled(self) -> list[Stalled]:
         """Those that this process should move and that make no progress, whatever their state says."""

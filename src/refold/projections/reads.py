@@ -168,9 +168,9 @@ class Reads:
 
     async def _refuse_parked(self, definition: ReadModelDefinition, key: RowKey, wanted: int | None) -> None:
         """Raises `StaleRead` for a row that is parked before a position (None: at all)."""
-        text = as_text(key)
+        text, table = as_text(key), await self._table(definition)
         for parked in await self._sink.records.parked():
-            if parked.key == text and parked.name.partition(":")[0] == definition.name:
+            if parked.key == text and parked.name.partition(":")[0] == table:
                 if wanted is not None and wanted < parked.position:
                     return
                 raise StaleRead(
@@ -185,8 +185,14 @@ class Reads:
         """Which events go to which rows; None: all."""
         if not definition.parks:
             return None
-        gate = await open_gate(self._sink.records, definition, definition.name)
+        gate = await open_gate(self._sink.records, definition, await self._table(definition))
         return gate.passes if gate else None
+
+    async def _table(self, definition: ReadModelDefinition) -> str:
+        """The table in which the rows of this definition are."""
+        read = await self._sink.checkpoint(definition.name)
+        other = read is not None and read.fingerprint != definition.fingerprint
+        return previous(definition.name) if other and await self._kept(definition) else definition.name
 
     async def _unseen(self, definition: ReadModelDefinition, position: int) -> list[list[Recorded[Any]]]:
         """What the log holds for this read model after a position, in pages."""

@@ -33,6 +33,11 @@ class RoutedSink:
         self._default = default
         self._elsewhere = dict(elsewhere)
 
+    @property
+    def log(self) -> LogSink:
+        """The sink in the log's own database."""
+        return self._default
+
     def _of(self, table: str) -> Sink:
         return self._elsewhere.get(read_model_of_table(table), self._default)
 

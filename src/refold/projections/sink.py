@@ -15,6 +15,7 @@ from refold.projections.conditions import Condition, Order
 from refold.projections.definitions import KnownDefinition
 from refold.projections.parking.records import ProjectionRecords
 from refold.projections.roster import Roster
+from refold.store.event_store import StoreTransaction
 
 __all__ = [
     "Answer",
@@ -288,6 +289,12 @@ class LogSink(Sink, Protocol):
 
     async def withdraw(self, name: str) -> None:
         """Drops the checkpoint of rows that live elsewhere, if it is there."""
+        ...
+
+    async def move(self, transaction: StoreTransaction | None, name: str, move: Move) -> bool:
+        """Moves the checkpoint of what is kept elsewhere: in a transaction of the user's, or alone. False: the move
+        does not hold.
+        """
         ...
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:

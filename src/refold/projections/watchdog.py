@@ -11,17 +11,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
 from refold.errors import RefoldError
 from refold.projections.checkpoint import RUNNING, Checkpoint
+from refold.projections.counts import FoldCounts
 from refold.projections.heartbeat import Heartbeat
-from refold.projections.projection import Projection
 from refold.projections.sink import Sink
+from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventStore
 
-__all__ = ["PATIENCE_SECONDS", "Stalled", "Watchdog"]
+__all__ = ["PATIENCE_SECONDS", "Stalled", "Watchdog", "Watched"]
 
 _log = logging.getLogger("refold.projections")
 
@@ -29,6 +31,16 @@ PATIENCE_SECONDS = 30.0
 """How long a projection may stand still while there is something to do, before it is called stalled."""
 _LOOKS = 6
 """How often it looks within its patience."""
+
+
+class Watched(Protocol):
+    """What is looked at: a projection of this process, of whatever kind."""
+
+    counts: FoldCounts
+    applied: Doorbell
+    status: str
+    error: str
+    owns: bool
 
 
 class Stalled(msgspec.Struct, frozen=True):
@@ -50,7 +62,7 @@ class Watchdog:
     """Looks after the projections of one process. `stalled` may be asked from any thread, and never waits."""
 
     def __init__(
-        self, store: EventStore, sink: Sink, projections: Callable[[], Mapping[str, Projection]], patience: float
+        self, store: EventStore, sink: Sink, projections: Callable[[], Mapping[str, Watched]], patience: float
     ) -> None:
         self.patience = patience
         self.heartbeat = Heartbeat()
@@ -129,7 +141,7 @@ class Watchdog:
                 found.append(Stalled(name, f"{why}{self._whose(name, projection)}", seconds))
         return found
 
-    def _hanging(self, name: str, projection: Projection, seconds: float) -> str:
+    def _hanging(self, name: str, projection: Watched, seconds: float) -> str:
         what = f"what it does after position {projection.applied.position} has not come back for {seconds:.0f} s"
         if self.heartbeat.age() > self.patience / 2:
             return (
@@ -137,7 +149,7 @@ class Watchdog:
             )
         return f"{what}: look at the store that its rows are in"
 
-    def _standing(self, name: str, projection: Projection, now: float) -> float:
+    def _standing(self, name: str, projection: Watched, now: float) -> float:
         """For how long it has had something to do and has done nothing."""
         checkpoint = self._checkpoints.get(name)
         written = 0 if checkpoint is None else checkpoint.position
@@ -150,7 +162,7 @@ class Watchdog:
             return 0.0
         return now - stand.since
 
-    def _whose(self, name: str, projection: Projection) -> str:
+    def _whose(self, name: str, projection: Watched) -> str:
         checkpoint = self._checkpoints.get(name)
         if projection.owns or checkpoint is None or not checkpoint.owner:
             return f" ({projection.error})" if projection.error else ""

@@ -274,15 +274,15 @@ async def test_a_damaged_file_is_said_to_be_damaged(url: str, file: Path):
         await store.append(append("a", number, event(number)))
     await store.close()
     damaged = bytearray(contents(file))
-    for page in range(4096, len(damaged), 4096):  # the first page has the schema
-        damaged[page : page + 4096] = b"\xa5" * 4096
+    for page in range(4096, len(damaged), 4096):
+        if b"CREATE " not in damaged[page : page + 4096]:  # that page has a part of the schema
+            damaged[page : page + 4096] = b"\xa5" * 4096
     write(file, damaged)
     store = await open_sqlite(url, read_only=True)
     with pytest.raises(StoreCorrupt, match="damaged") as problem:
         await whole_log(store)
     one_line(problem, str(file), "restore it from a backup")
-    with pytest.raises(StoreCorrupt, match="damaged"):
-        await store.flaws()
+    assert (await store.flaws())["file"]
     await store.close()
     store = await open_sqlite(url)
     with pytest.raises(StoreCorrupt, match="damaged"):

@@ -15,6 +15,7 @@ import msgspec
 
 from refold.errors import Refused, StoreFull, TransferError
 from refold.messages.recorded import StoredEvent
+from refold.operations.durable_file import put_in_place
 from refold.operations.pages import log_pages
 from refold.operations.progress import Progress, unheard
 from refold.operations.transfer.lines import event_of, header_line, header_of, is_summary, line_of, summary_line
@@ -90,8 +91,7 @@ async def export_to_file(
             stream.write(summary_line(last, last, checksum))
             stream.flush()
             await asyncio.to_thread(os.fsync, stream.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
+        put_in_place(partial, path)
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreFull(f"the disk is full; {partial} stays, and the next export goes on from there") from problem
@@ -142,12 +142,3 @@ async def _is_in_log(store: EventStore, event: StoredEvent) -> bool:
     """Whether the log holds this very event: nothing changes an event, so then it holds everything before it too."""
     page = await store.read_log(after=event.position - 1, limit=1)
     return page.events[:1] == [event]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Without it a power cut may forget the new name, though not the file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

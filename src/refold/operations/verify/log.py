@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 from uuid import UUID
 
@@ -15,18 +16,23 @@ from refold.messages.recorded import StoredEvent
 from refold.operations.pages import log_pages
 from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
+from refold.operations.verify.manner import Pace, Sample
 from refold.operations.verify.parts import Part, passes
 from refold.store.event_store import EventFilter, EventStore
 
-__all__ = ["check_log"]
+__all__ = ["check_log", "check_sampled_log"]
+
+_BLOCK = 2_000
 
 _AS_IT_IS = EventFilter(recorded_from=-(2**62))
 """Filters nothing; but a store refuses to read a log with a gap unless it filters, and here gaps are to be counted."""
 
 
-async def check_log(store: EventStore, types: EventTypes | None, head: int, progress: Progress) -> list[Check]:
+async def check_log(
+    store: EventStore, types: EventTypes | None, head: int, pace: Pace, progress: Progress
+) -> list[Check]:
     """The checks of the log itself, up to a position. Without `types` it is not tried whether an app can read it."""
-    order = _Order(head)
+    order = _Order()
     content = _Content(types)
     versions = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
     first = True
@@ -44,21 +50,67 @@ async def check_log(store: EventStore, types: EventTypes | None, head: int, prog
                 await asyncio.to_thread(look, page)
                 if page:
                     progress("verify the log", page[-1].position, head)
+                await pace.rest()
         first = False
         part.report(versions)
     versions.looked_at = head
-    order.finish()
+    order.finish(head)
     return [order.positions, order.times, order.appends, versions, content.check]
+
+
+async def check_sampled_log(
+    store: EventStore,
+    types: EventTypes | None,
+    head: int,
+    sample: Sample,
+    streams: Iterable[str],
+    pace: Pace,
+    progress: Progress,
+) -> list[Check]:
+    """The same checks of some blocks of the log, and of the versions of some streams. One block is always looked at."""
+    blocks = -(-head // _BLOCK)
+    chosen = [block for block in range(blocks) if sample.has(b"block %d" % block)]
+    if not chosen and blocks:
+        chosen = [sample.seed % blocks]
+    order = _Order()
+    content = _Content(types)
+    for number, block in enumerate(chosen):
+        first, last = block * _BLOCK, min((block + 1) * _BLOCK, head)
+        if first:
+            before = await store.read_log(after=first - 1, limit=1, where=_AS_IT_IS)
+            order.begin(first, before.events[0] if before.events else None)
+        async with aclosing(log_pages(store, after=first, until=last, where=_AS_IT_IS)) as pages:
+            async for page in pages:
+                await asyncio.to_thread(order.see, page)
+                await asyncio.to_thread(content.see, page)
+        order.finish(last)
+        progress("verify the log", number + 1, len(chosen))
+        await pace.rest()
+    versions = Check("versions", "each stream's versions are 1, 2, 3 … without gaps")
+    for stream in streams:
+        await _see_stream(store, stream, versions)
+        progress("verify versions", versions.looked_at, 0)
+        await pace.rest()
+    return [order.positions, order.times, order.appends, versions, content.check]
+
+
+async def _see_stream(store: EventStore, stream: str, versions: Check) -> None:
+    before = 0
+    while page := await store.read_stream(stream, after=before, limit=_BLOCK):
+        for event in page:
+            versions.looked_at += 1
+            if event.version != before + 1:
+                versions.found(_at(event), f"version {event.version} follows {before}")
+            before = event.version
 
 
 class _Order:
     """Positions, times and appends: what can be seen from one event to the next."""
 
-    def __init__(self, head: int) -> None:
+    def __init__(self) -> None:
         self.positions = Check("positions", "the log's positions are 1, 2, 3 … without gaps")
         self.times = Check("times", "no event was recorded before the one that stands before it")
         self.appends = Check("appends", "the events of an append stand together, whole")
-        self._head = head
         self._position = 0
         self._recorded_at = 0
         self._append_id = b""
@@ -87,9 +139,16 @@ class _Order:
         for check in (self.positions, self.times, self.appends):
             check.looked_at += len(page)
 
-    def finish(self) -> None:
-        if self._position != self._head:
-            self.positions.found(*_gap(self._position, self._head + 1))
+    def begin(self, position: int, at: StoredEvent | None) -> None:
+        """Goes on after a position. Without its event, nothing is known of what comes next but its position."""
+        self._position = position
+        self._recorded_at = 0 if at is None else at.recorded_at
+        self._append_id = b"" if at is None else at.append_id
+        self._append_index = 0 if at is None else at.append_index
+
+    def finish(self, end: int) -> None:
+        if self._position != end:
+            self.positions.found(*_gap(self._position, end + 1))
 
 
 def _see_versions(page: list[StoredEvent], part: Part[str, int]) -> None:

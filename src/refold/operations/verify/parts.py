@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from refold.operations.verify.findings import Check
@@ -21,17 +21,18 @@ class Part(Generic[K, V]):
     to a later pass.
     """
 
-    def __init__(self, modulus: int, remainder: int, limit: int) -> None:
+    def __init__(self, modulus: int, remainder: int, limit: int, chosen: Callable[[K], bool] | None = None) -> None:
         self.remembered: dict[K, V] = {}
         self.left: list[tuple[int, int]] = []
         self._modulus = modulus
         self._remainder = remainder
         self._limit = limit
+        self._chosen = chosen
         self._noted: list[tuple[K, str, str]] = []
 
     def has(self, key: K) -> bool:
         """Whether a key is of this part."""
-        return hash(key) % self._modulus == self._remainder
+        return hash(key) % self._modulus == self._remainder and (self._chosen is None or self._chosen(key))
 
     def shrink(self) -> None:
         """Keeps half of the keys when there are too many. To be called now and then."""
@@ -45,6 +46,10 @@ class Part(Generic[K, V]):
         if len(self._noted) < _NOTED:
             self._noted.append((key, where, problem))
 
+    def noted_keys(self) -> set[K]:
+        """The keys with which something is wrong, at the end of the pass."""
+        return {key for key, _, _ in self._noted if self.has(key)}
+
     def report(self, check: Check) -> None:
         """Gives what was noted to a check, at the end of the pass."""
         for key, where, problem in self._noted:
@@ -52,10 +57,10 @@ class Part(Generic[K, V]):
                 check.found(where, problem)
 
 
-def passes(limit: int = _LIMIT) -> Iterator[Part[K, V]]:
-    """One part for each pass that is needed; how many that are shows while they are made."""
+def passes(chosen: Callable[[K], bool] | None = None) -> Iterator[Part[K, V]]:
+    """One part for each pass that is needed; how many that is shows while they are made. `chosen` leaves keys out."""
     waiting = [(1, 0)]
     while waiting:
-        part: Part[K, V] = Part(*waiting.pop(), limit)
+        part: Part[K, V] = Part(*waiting.pop(), _LIMIT, chosen)
         yield part
         waiting += part.left

@@ -15,6 +15,7 @@ from refold.messages.event_types import EventTypes, encode_json
 from refold.messages.recorded import StoredEvent, category_of
 from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
+from refold.operations.verify.manner import Pace, Sample
 from refold.store.event_store import EventStore, Snapshot
 
 __all__ = ["check_snapshots"]
@@ -24,7 +25,12 @@ _EVENTS = 2_000
 
 
 async def check_snapshots(
-    store: EventStore, aggregates: Iterable[AggregateDefinition], types: EventTypes, head: int, progress: Progress
+    store: EventStore,
+    aggregates: Iterable[AggregateDefinition],
+    types: EventTypes,
+    sample: Sample | None,
+    pace: Pace,
+    progress: Progress,
 ) -> Check:
     """Folds the stream of every snapshot anew. One of an older definition is passed over, as loading does."""
     check = Check("snapshots", "each snapshot equals the fold of its stream")
@@ -33,17 +39,20 @@ async def check_snapshots(
     while page := await store.snapshots(after=after, limit=_PAGE):
         after = page[-1].stream
         for snapshot in page:
+            if sample is not None and not sample.has(b"snapshot %b" % snapshot.stream.encode()):
+                continue
             check.looked_at += 1
             definition = by_category.get(category_of(snapshot.stream))
-            problem = await _problem_of(store, snapshot, definition, types, head)
+            problem = await _problem_of(store, snapshot, definition, types)
             if problem is not None:
                 check.found(f"snapshot of {snapshot.stream} at version {snapshot.version}", problem)
+            await pace.rest()
         progress("verify snapshots", check.looked_at, 0)
     return check
 
 
 async def _problem_of(
-    store: EventStore, snapshot: Snapshot, definition: AggregateDefinition | None, types: EventTypes, head: int
+    store: EventStore, snapshot: Snapshot, definition: AggregateDefinition | None, types: EventTypes
 ) -> str | None:
     last = await store.read_stream(snapshot.stream, after=snapshot.version - 1, limit=1)
     if not last or last[0].version != snapshot.version:

@@ -65,14 +65,13 @@ class Care:
         self,
         records: ProjectionRecords,
         definition: ReadModelDefinition,
-        name: str,
         owner: str,
         one_at_a_time: asyncio.Lock,
     ) -> None:
         self.failures = 0
         self._records = records
         self._definition = definition
-        self._name = name
+        self._name = definition.name
         self._owner = owner
         self._lock = one_at_a_time
         self._epoch = 0
@@ -83,7 +82,8 @@ class Care:
         self._slowly_to = 0
 
     async def begin(self, checkpoint: Checkpoint, died: bool, head: int) -> None:
-        """Begins a term of ownership. `died`: the last owner did not end in order."""
+        """Begins a term of ownership of one checkpoint. `died`: its last owner did not end in order."""
+        self._name = checkpoint.name
         self._epoch = checkpoint.epoch
         self._name = checkpoint.name
         attempt = await self._records.attempt(self._name)

@@ -55,8 +55,8 @@ class Gate:
 
 
 async def open_gate(records: ProjectionRecords, definition: ReadModelDefinition, name: str) -> Gate:
-    """The gate of a checkpoint, as it is kept."""
-    parked = await records.parked(name)
+    """The gate of a checkpoint as it is kept; that of a table is for all of its shards."""
+    parked = [each for each in await records.parked() if name in (each.name, each.name.partition(":")[0])]
     skipped = await records.skipped(definition.name, definition.fingerprint)
     return Gate(
         [(from_text(definition, each.key), each) for each in parked],

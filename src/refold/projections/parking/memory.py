@@ -69,7 +69,7 @@ class MemoryRecords:
                 if known is None or known.request:
                     return False
                 self._parked[name, key] = msgspec.structs.replace(
-                    known, request=kind, request_id=request_id, requested_by=actor, reason=reason
+                    known, request=kind, request_id=request_id, requested_by=actor, reason=reason, begun=0
                 )
             case Skip():
                 self._skipped.setdefault((change.read_model, change.key, change.position, change.fingerprint), change)

@@ -50,7 +50,8 @@ class ParkedKey(msgspec.Struct, frozen=True, kw_only=True):
     """A row whose event at `position` failed: that and all later ones of the row wait; the row is as it was before.
 
     `name` is the checkpoint, `key` a JSON array. `owner` and `fingerprint` say who failed, by which definition.
-    `request` is what an operator wants done (retry, release, skip), if anything. Times are microseconds since 1970.
+    `request` is what an operator wants done (retry, release, skip), if anything, and `begun` how often an owner began
+    with it, of which no end is known. Times are microseconds since 1970.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ParkedKey(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     requested_by: str = ""
     reason: str = ""
+    begun: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

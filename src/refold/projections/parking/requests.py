@@ -17,7 +17,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.folding import Folding
-from refold.projections.parking.care import keys_fault, said_of
+from refold.projections.parking.care import DEATHS, keys_fault, said_of
 from refold.projections.parking.records import (
     Change,
     Logged,
@@ -73,6 +73,12 @@ class Requests:
         key = from_text(self._definition, parked.key)
         skipped = (key, parked.position) if parked.request == "skip" else None
         faults.at("parking.request_found")
+        if parked.begun >= DEATHS:
+            await self._refuse(folding, key, parked)
+            return
+        # Written before it is tried: what waits may kill the process.
+        parked = msgspec.structs.replace(parked, begun=parked.begun + 1)
+        await folding.settle(folding.written, None, [], [], [Park(parked)])
         anew = parked.request == "release" or not self._together
         row = None if anew else await folding.load_row(key)
         after = 0 if anew else parked.position - 1
@@ -108,6 +114,28 @@ class Requests:
         else:
             folding.gate.park(key, _still(parked, failed, advanced))
             _log.warning("row %s of read model %s waits: %s", parked.key, self._definition.name, failed.problem)
+
+    async def _refuse(self, folding: Folding, key: RowKey, parked: ParkedKey) -> None:
+        """Lets a wish go that took the process with it again and again."""
+        why = f"{parked.request} killed the worker {parked.begun} times"
+        still = _unasked(msgspec.structs.replace(parked, error=why, attempts=parked.attempts + parked.begun))
+        outcome = Operation(
+            actor=parked.requested_by,
+            operation=f"parked {parked.request}: failed",
+            target=f"{parked.name} {parked.key}",
+            reason=parked.reason,
+            request=parked.request_id,
+            details={
+                "position": parked.position,
+                "events": 0,
+                "done": False,
+                "failed_at": parked.position,
+                "error": why,
+            },
+        )
+        await folding.settle(folding.written, None, [], [], [Park(still), Logged(outcome)])
+        folding.gate.park(key, still)
+        _log.error("row %s of read model %s waits: %s", parked.key, self._definition.name, why)
 
     async def _fold(
         self,
@@ -162,15 +190,12 @@ def _still(parked: ParkedKey, failed: _Failed, advanced: bool) -> ParkedKey:
             parked, position=stored.position, stream=stored.stream, type=stored.type, attempts=0
         )
     at = "" if stored.position == parked.position else f"at position {stored.position} ({stored.type!r}): "
-    return msgspec.structs.replace(
-        parked,
-        error=f"{at}{said_of(failed.problem)}",
-        attempts=parked.attempts + 1,
-        request="",
-        request_id="",
-        requested_by="",
-        reason="",
-    )
+    said = f"{at}{said_of(failed.problem)}"
+    return _unasked(msgspec.structs.replace(parked, error=said, attempts=parked.attempts + 1))
+
+
+def _unasked(parked: ParkedKey) -> ParkedKey:
+    return msgspec.structs.replace(parked, request="", request_id="", requested_by="", reason="", begun=0)
 
 
 def _outcome(parked: ParkedKey, count: int, failed: _Failed | None) -> Operation:

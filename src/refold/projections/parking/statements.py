@@ -79,14 +79,14 @@ _DROPPED: Sequence[str] = ("delete from {parked} where name = $1", "delete from 
 
 _PARK = (
     f"insert into {{parked}} ({_KEY_FIELDS}) values ($1, $2, $3, $4, $5, $6, $7, "
-    "case when $8 = 0 then {now} else $8 end, $9, $10, $11, $12, $13, $14) "
+    "case when $8 = 0 then {now} else $8 end, $9, $10, $11, $12, $13, $14, $15) "
     "on conflict (name, key) do update set "
     + ", ".join(f"{field} = excluded.{field}" for field in ParkedKey.__struct_fields__[2:])
     + " returning 1"
 )
 _UNPARK = "delete from {parked} where name = $1 and key = $2 and request_id = $3 returning 1"
 _REQUEST = (
-    "update {parked} set request = $3, request_id = $4, requested_by = $5, reason = $6 "
+    "update {parked} set request = $3, request_id = $4, requested_by = $5, reason = $6, begun = 0 "
     "where name = $1 and key = $2 and request = '' returning 1"
 )
 _SKIP = (

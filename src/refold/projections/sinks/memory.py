@@ -32,7 +32,7 @@ from refold.projections.sink import (
     refuse_inline,
     refuse_other,
 )
-from refold.store.event_store import LogPage
+from refold.store.event_store import LogPage, StoreTransaction
 
 __all__ = ["MemorySink"]
 
@@ -121,6 +121,13 @@ class MemorySink:
         """See `LogSink.withdraw`."""
         self._checkpoints.pop(name, None)
         self.records.forget_table(name)
+
+    async def move(self, transaction: StoreTransaction | None, name: str, move: Move) -> bool:
+        """See `LogSink.move`."""
+        if not self._moves(name, move):
+            return False
+        self._change(name, position=move.after, append_id=move.append_id, status=RUNNING, error="", updated_at=_now())
+        return True
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
         """See `LogSink.note`."""

@@ -23,7 +23,6 @@ __all__ = ["Generations", "Stands"]
 _LEFT_BEHIND = 3_600_000
 """Milliseconds after which a generation that no alias leads to is one that a killed process has left."""
 _ATTEMPTS = 10
-_OLDEST = {"opensearch": (1, 0), "elasticsearch": (7, 10)}
 
 
 class Stands(msgspec.Struct, frozen=True):
@@ -71,23 +70,6 @@ class Generations:
     def alias(self, table: str) -> str:
         """The name of a table there."""
         return f"{self._prefix}{table}"
-
-    async def examine(self) -> None:
-        """Raises `ConfigurationError` when the server is not one that can keep read models."""
-        name = self._server.place.name
-        said = await self._server.ask("GET", "/", dict[str, Any])
-        version = (said or {}).get("version")
-        number = str(version.get("number", "")) if isinstance(version, dict) else ""
-        parts = number.split(".")
-        if len(parts) < 2 or not (parts[0].isdecimal() and parts[1].isdecimal()):
-            raise ConfigurationError(
-                f"{name} does not say which version it is, so it is no OpenSearch; is the address right?"
-            )
-        kind = (
-            str(version["distribution"]) if isinstance(version, dict) and "distribution" in version else "elasticsearch"
-        )
-        if (int(parts[0]), int(parts[1])) < _OLDEST.get(kind, (0, 0)):
-            raise ConfigurationError(f"{name} is {kind} {number}, which is too old; run OpenSearch 2 or newer")
 
     async def checkpoint(self, name: str) -> Stands | None:
         """A checkpoint as it is now, not as it was when the index was last refreshed."""
@@ -263,11 +245,13 @@ class Generations:
             actions += [_points(index, self.alias(before), remove=True), _points(index, self.alias(after))]
         return await self._change(actions)
 
-    async def sweep(self, found: Stands, before: int, most: int) -> None:
-        """Removes what says that a row was deleted, when all checkpoints have passed it and it was before a time."""
-        stands, _ = await self.look_up(f"{found.place.removeprefix(self._prefix)}", [])
+    async def sweep(self, found: Stands, before: int, most: int) -> int:
+        """Removes what says that a row was deleted, when all checkpoints have passed it and it was before a time (in
+        seconds since 1970), and gives how many there were, of `most` at once.
+        """
+        stands, _ = await self.look_up(found.place.removeprefix(self._prefix), [])
         if stands is None:
-            return
+            return 0
         which = [
             {"term": {f"{META}.kind": "deleted"}},
             {"range": {f"{META}.at": {"lte": before}}},
@@ -285,6 +269,7 @@ class Generations:
         if lines:
             # A row that has come back meanwhile is another document by its number, and stays.
             await self._server.ask("POST", f"/{found.place}/_bulk", dict[str, Any], b"\n".join([*lines, b""]))
+        return len(lines)
 
 
 def _points(index: str, alias: str, *, remove: bool = False) -> dict[str, Any]:

@@ -43,6 +43,7 @@ _SECONDS = 30
 _CONNECTIONS = 20
 _ANY_STATUS = range(300, 600)
 _LARGE = 1_000_000
+_OLDEST = {"opensearch": (1, 0), "elasticsearch": (7, 10)}
 
 
 class Conflicted(Exception):  # an answer, not a failure
@@ -153,6 +154,23 @@ class Server:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    async def examine(self) -> None:
+        """Raises `ConfigurationError` when the server is not one that can keep read models."""
+        name = self.place.name
+        said = await self.ask("GET", "/", dict[str, Any])
+        version = (said or {}).get("version")
+        number = str(version.get("number", "")) if isinstance(version, dict) else ""
+        parts = number.split(".")
+        if len(parts) < 2 or not (parts[0].isdecimal() and parts[1].isdecimal()):
+            raise ConfigurationError(
+                f"{name} does not say which version it is, so it is no OpenSearch; is the address right?"
+            )
+        kind = (
+            str(version["distribution"]) if isinstance(version, dict) and "distribution" in version else "elasticsearch"
+        )
+        if (int(parts[0]), int(parts[1])) < _OLDEST.get(kind, (0, 0)):
+            raise ConfigurationError(f"{name} is {kind} {number}, which is too old; run OpenSearch 2 or newer")
 
     async def ask(
         self,

@@ -41,7 +41,7 @@ from refold.projections.sink import (
 )
 from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table
 from refold.projections.tables import condition_sql, order_sql
-from refold.store.event_store import LogPage
+from refold.store.event_store import LogPage, StoreTransaction
 
 __all__ = ["PostgresSink"]
 
@@ -239,6 +239,17 @@ class PostgresSink:
         """See `LogSink.withdraw`."""
         await self._store.run(f"delete from {self._checkpoints} where name = $1", (name,))
         await self.records.apply([Dropped(name)])
+
+    async def move(self, transaction: StoreTransaction | None, name: str, move: Move) -> bool:
+        """See `LogSink.move`."""
+        sql = (
+            f"update {self._checkpoints} set position = $1, append_id = $2, status = 'running', error = '', "
+            f"updated_at = {NOW} where name = $3 and position = $4 and epoch = $5 returning 1"
+        )
+        parameters = (move.after, move.append_id, name, move.before, move.epoch)
+        if transaction is None:
+            return bool(await self._store.run(sql, parameters))
+        return bool(await transaction.execute(re.sub(r"\$\d", "%s", sql.replace("%", "%%")), parameters))
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
         """See `LogSink.note`."""

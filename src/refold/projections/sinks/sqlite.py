@@ -39,7 +39,7 @@ from refold.projections.sink import (
 )
 from refold.projections.sinks.sqlite_rows import SqliteRows
 from refold.projections.tables import condition_sql, order_sql
-from refold.store.event_store import EventFilter, LogPage
+from refold.store.event_store import EventFilter, LogPage, StoreTransaction
 
 __all__ = ["SqliteSink"]
 
@@ -228,6 +228,13 @@ class SqliteSink:
             forget_table(connection, name)
 
         await self._store.transact(run)
+
+    async def move(self, transaction: StoreTransaction | None, name: str, move: Move) -> bool:
+        """See `LogSink.move`."""
+        if transaction is None:
+            return await self._store.transact(lambda connection: _moved(connection, name, move))
+        parameters = (move.after, move.append_id, _now(), name, move.before, move.epoch)
+        return bool(await transaction.execute(f"{_MOVE} returning 1", parameters))
 
     async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
         """See `LogSink.note`."""

@@ -10,7 +10,7 @@ from refold.store.postgres.wire import text
 
 __all__ = ["flaws_of"]
 
-_TABLES = ("events", "event_tags")
+_TABLES = ("events", "event_tags", "operations")
 _ALWAYS = "A"
 _GUARDS = """
 select c.relname::text, t.tgenabled::text from pg_trigger t join pg_class c on c.oid = t.tgrelid

@@ -14,6 +14,9 @@ _GUARDS = {
     "events_are_only_appended": "events could be inserted anywhere, or replaced",
     "event_tags_are_not_updated": "tags could be updated",
     "event_tags_are_not_deleted": "tags could be deleted",
+    "refold_operations_are_not_updated": "the log of operations could be changed",
+    "refold_operations_are_not_deleted": "the log of operations could be changed",
+    "refold_operations_are_only_appended": "the log of operations could be changed",
 }
 _NOT_INDEXED = """
 select e.position, j.value from events e, json_each(e.tags) j

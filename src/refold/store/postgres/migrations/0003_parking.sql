@@ -15,6 +15,7 @@ create table @schema@.parked (
     request_id   text not null,
     requested_by text not null,
     reason       text not null,
+    begun        bigint not null,               -- how often an owner began with that, and no end is known
     primary key (name, key)
 );
 

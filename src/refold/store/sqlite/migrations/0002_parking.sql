@@ -15,6 +15,7 @@ create table refold_parked (
     request_id   text not null,
     requested_by text not null,
     reason       text not null,
+    begun        integer not null,          -- how often an owner began with that, and no end is known
     primary key (name, key)
 ) strict;
 

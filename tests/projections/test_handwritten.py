@@ -1,0 +1,208 @@
+"""Hand-written projections: pages of events, each once and in order, with the checkpoint in the same transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refold.app import App, Context
+from refold.errors import ConfigurationError, DefinitionError, StaleRead
+from refold.operations.status import status_of
+from refold.projections.handwritten import ProjectionPage
+from refold.store.event_store import EventStore
+from tests.projections.stores import Added, Gone, Noise, Stock, assert_equals_fold, place, until
+
+ROOT = Path(__file__).parents[2]
+LEASE = 0.5
+CREATE = "create table if not exists seen (position bigint primary key, count int)"
+
+
+def ledger() -> App:
+    """An app with a projection that writes a table of the user's, and a read model beside it."""
+    app = App("shop", read_models=[Stock], events=[Added, Gone, Noise])
+
+    @app.projection("ledger", events=[Added])
+    async def write(page: ProjectionPage) -> None:
+        mark = "?" if "sqlite" in type(page.transaction.connection).__module__ else "%s"
+        for recorded in page.events:
+            assert page.after < recorded.position <= page.position
+            await page.execute(f"insert into seen values ({mark}, {mark})", (recorded.position, recorded.event.count))
+
+    return app
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def sql(request: pytest.FixtureRequest, tmp_path: Path) -> str | EventStore:
+    return place(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def context(sql: str) -> AsyncIterator[Context]:
+    async with ledger().connect(sql, lease=LEASE) as connected:
+        yield connected
+
+
+async def rows(context: Context) -> list[tuple[int, int]]:
+    async with context.transaction() as unit:
+        return [(row[0], row[1]) for row in await unit.execute("select position, count from seen order by 1")]
+
+
+async def fill(context: Context, number: int = 20) -> int:
+    last = 0
+    for count in range(number):
+        last = (await context.append("stock-a", [Added(count=count), Noise()])).last
+    return last
+
+
+async def test_each_event_once_and_in_order(sql: str) -> None:
+    """Over restarts too; with a read model on the same feed."""
+    app = ledger()
+    async with app.connect(sql, projections=False) as context, context.transaction() as unit:
+        await unit.execute(CREATE)
+    for _ in range(2):
+        async with app.connect(sql, lease=LEASE) as context:
+            last = await fill(context)
+            await context.reached("ledger", last)
+            await assert_equals_fold(context)
+    async with app.connect(sql, projections=False) as context:
+        assert await rows(context) == [(1 + 2 * number, number % 20) for number in range(40)]
+
+
+async def test_what_fails_is_rolled_back_and_tried_again(sql: str) -> None:
+    """With its checkpoint; then it stops, loudly, and neighbours go on."""
+    app = ledger()
+    failing = True
+
+    @app.projection("second", events=[Added])
+    async def fail(page: ProjectionPage) -> None:
+        await page.execute("insert into seen values (-1, 0)")
+        if failing:
+            raise ZeroDivisionError("the function is wrong")
+
+    async with app.connect(sql, lease=LEASE) as context:
+        async with context.transaction() as unit:
+            await unit.execute(CREATE)
+        last = await fill(context, 3)
+        await context.reached("ledger", last, timeout=20)
+
+        async def stopped() -> bool:
+            now = await status_of(context.store, context.projections.sink, app)
+            return {each.name: each.state for each in now.projections}["second"] == "stopped"
+
+        await until(stopped, "it to stop", 30)
+        with pytest.raises(StaleRead, match="the function is wrong"):
+            await context.reached("second", last)
+        assert all(position > 0 for position, _ in await rows(context))
+    failing = False
+    async with app.connect(sql, lease=LEASE) as context:
+        await context.reached("second", last)
+        assert -1 in [position for position, _ in await rows(context)]
+
+
+async def test_without_a_transaction(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The checkpoint moves after the function has returned."""
+    app = App("shop", events=[Added, Gone, Noise])
+    seen: list[int] = []
+    fails = 2
+
+    @app.projection("mailer", transaction=False)
+    async def mail(page: ProjectionPage) -> None:
+        nonlocal fails
+        with pytest.raises(ConfigurationError, match="transaction=False"):
+            await page.execute("select 1")
+        seen.extend(recorded.position for recorded in page.events)
+        if fails:
+            fails -= 1
+            raise OSError("the mail server is away")
+
+    for kind in ("memory", "sqlite"):
+        seen.clear()
+        async with app.connect(place(kind, request, tmp_path), lease=LEASE) as context:
+            last = await fill(context, 5)
+            await context.reached("mailer", last, timeout=20)
+            assert list(dict.fromkeys(seen)) == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize("point", ["handwritten.done", "handwritten.moved"])
+async def test_killed(point: str, sql: str) -> None:
+    """Between the user's rows and the checkpoint there is nothing."""
+    app = ledger()
+    async with app.connect(sql, projections=False) as context:
+        async with context.transaction() as unit:
+            await unit.execute(CREATE)
+        last = await fill(context)
+    program = (
+        "import asyncio, os, signal\n"
+        "from refold import faults\n"
+        "from tests.projections.test_handwritten import ledger\n"
+        f"faults.install(lambda p: os.kill(os.getpid(), signal.SIGKILL) if p == {point!r} else None)\n"
+        "async def main():\n"
+        f"    async with ledger().connect({sql!r}, lease=0.5):\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    died = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert died.returncode == -signal.SIGKILL
+    async with app.connect(sql, lease=LEASE) as context:
+        await context.reached("ledger", last, timeout=20)
+        assert await rows(context) == [(1 + 2 * number, number) for number in range(20)]
+
+
+@pytest.mark.postgres
+async def test_shared_by_several_processes(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """One has it at a time, whoever comes and goes."""
+    url: Any = place("postgres", request, tmp_path)
+    app = ledger()
+    async with app.connect(url, lease=LEASE) as first:
+        async with first.transaction() as unit:
+            await unit.execute(CREATE)
+        last = 0
+        for _ in range(3):
+            async with app.connect(url, lease=LEASE) as second:
+                last = await fill(second)
+                await second.reached("ledger", last, timeout=20)
+        await first.reached("ledger", last, timeout=20)
+        assert len(await rows(first)) == 60
+
+
+async def test_waiting_for_what_is_not_there(context: Context) -> None:
+    with pytest.raises(ConfigurationError, match=r"no hand-written projection 'leger'; there are: ledger"):
+        await context.reached("leger", 1)
+    with pytest.raises(StaleRead):
+        await context.reached("ledger", 99, timeout=0.05)
+
+
+def test_wrong_declarations() -> None:
+    """They are refused where they stand."""
+    app = App("shop", read_models=[Stock], events=[Added, Gone, Noise])
+
+    async def good(page: ProjectionPage) -> None:
+        """Nothing."""
+
+    def not_async(page: ProjectionPage) -> None:
+        """Nothing."""
+
+    async def two(page: ProjectionPage, more: int) -> None:
+        """Nothing."""
+
+    app.projection("good")(good)
+    for name, function, said in (
+        ("good", good, "is taken"),
+        ("stock", good, "is taken"),
+        ("Bad", good, "a name must be"),
+        ("refold_x", good, "a name must be"),
+        ("not_async", not_async, "must be an async function"),
+        ("two", two, "must be an async function"),
+    ):
+        with pytest.raises(DefinitionError, match=said):
+            app.projection(name)(function)  # type: ignore[type-var]
+    other = App("other", events=[Noise])
+    with pytest.raises(DefinitionError, match="has no event 'Added'"):
+        other.projection("x", events=[Added])(good)

@@ -1,0 +1,381 @@
+"""Read models in a real Redis: the contract of sinks, and what becomes of rows when processes and servers die."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from refold.app import App, Context
+from refold.errors import ConfigurationError, InvalidQuery, RefoldError, StaleRead, StoreFull, StoreUnavailable
+from refold.folds.dispatch import evolve
+from refold.folds.read_model import ReadModel, read_model_of
+from refold.operations.status import status_of
+from refold.projections.checkpoint import Move
+from refold.projections.external import ExternalSink
+from refold.projections.row_store import RowStore, Standing
+from refold.projections.sink import Query, Sink, building, previous
+from refold.projections.sinks.memory import MemorySink
+from refold.projections.sinks.redis import open_redis
+from refold.testing.memory import MemoryStore
+from refold.testing.sink_contract import SinkContract
+from tests.faults.points import points_of
+from tests.projections.stores import Added, Gone, Moved, Noise, Stock, assert_equals_fold, shop, until
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.redis
+
+ROOT = Path(__file__).parents[2]
+LEASE = 0.6
+STOCK = read_model_of(Stock)
+ELSEWHERE = {
+    "projection.checkpoint_moved",
+    "projection.rows_written",
+    "projection.before_write",
+    "rebuild.switching",
+    "external.rows_before_checkpoint",
+}
+
+
+@pytest.fixture
+def url(redis_server: RedisServer) -> str:
+    """A corner of its own in the shared server."""
+    return redis_server.url(f"p{uuid4().hex[:12]}")
+
+
+class TestRedis(SinkContract):
+    @pytest.fixture
+    async def sink(self, url: str) -> AsyncIterator[Sink]:
+        store, rows = MemoryStore(), await open_redis(url)
+        yield ExternalSink(store, MemorySink(store), rows)
+        await rows.close()
+        await store.close()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RowStore]:
+    rows = await open_redis(url)
+    try:
+        yield rows
+    finally:
+        await rows.close()
+
+
+@asynccontextmanager
+async def connected(folder: Path, url: str, *, projections: bool = True) -> AsyncIterator[Context]:
+    log = f"sqlite:///{folder}/log.db"
+    async with shop.connect(log, sinks={"stock": url}, lease=LEASE, projections=projections) as context:
+        yield context
+
+
+async def fill(context: Context, number: int = 30) -> int:
+    last = 0
+    for item in range(number):
+        await context.append(f"stock-{item % 7}", [Added(count=item), Moved(other=f"{item % 5}", count=1)])
+        last = (await context.append(f"stock-{item % 3}", [Gone() if item % 4 == 3 else Noise()])).last
+    return last
+
+
+def _points() -> list[str]:
+    found = points_of("projection.", "rebuild.", "external.", "redis.")
+    return [point for point in found if point not in ELSEWHERE]
+
+
+def _exit_code(command: list[str]) -> int:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(60)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("point", _points())
+async def test_killed(point: str, tmp_path: Path, url: str) -> None:
+    """Whoever comes next goes on: nothing is lost, doubled or half written."""
+    async with connected(tmp_path, url, projections=False) as context:
+        await fill(context, 12)
+    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", url, str(LEASE), point]
+    assert await asyncio.to_thread(_exit_code, command) == -signal.SIGKILL
+    async with connected(tmp_path, url) as context:
+        await assert_equals_fold(context)
+        await fill(context, 12)
+        await context.rebuild(Stock)
+        await assert_equals_fold(context)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_the_server_goes_and_comes_back(how: str, tmp_path: Path, own_redis: RedisServer) -> None:
+    """Commands go on; the projection says that it waits, and goes on by itself."""
+    async with connected(tmp_path, own_redis.url()) as context:
+        await fill(context)
+        await assert_equals_fold(context)
+        await asyncio.to_thread(own_redis.stop if how == "stop" else own_redis.kill)
+        last = await fill(context)
+        with pytest.raises((StaleRead, StoreUnavailable)):
+            await context.get(Stock, "1", after=last, timeout=0.3)
+        now = await status_of(context.store, context.projections.sink, shop)
+        error = next(each.error for each in now.projections if each.name == "stock")
+        assert "redis at 127.0.0.1" in error
+        assert own_redis.password not in error
+        await asyncio.to_thread(own_redis.start)
+        await until(lambda: _reads(context), "reads to be answered again")
+        await assert_equals_fold(context)
+
+
+async def _reads(context: Context) -> bool:
+    try:
+        await context.find(Stock)
+    except RefoldError:
+        return False
+    return True
+
+
+async def test_it_lost_its_last_writes(tmp_path: Path, own_redis: RedisServer) -> None:
+    """A copy of earlier is in its place, as after a failover: it goes back, and the rows are right again."""
+    async with connected(tmp_path, own_redis.url()) as context:
+        await fill(context)
+        await assert_equals_fold(context)
+        await asyncio.to_thread(own_redis.stop)
+        kept = own_redis.folder / "appendonlydir"
+        await asyncio.to_thread(shutil.copytree, kept, tmp_path / "earlier")
+        await asyncio.to_thread(own_redis.start)
+        await fill(context)
+        await until(lambda: _reads(context), "reads to be answered again")
+        await assert_equals_fold(context)
+        await asyncio.to_thread(own_redis.kill)
+        for file in kept.iterdir():
+            await asyncio.to_thread(shutil.copyfile, tmp_path / "earlier" / file.name, file)
+        await asyncio.to_thread(own_redis.start)
+        await until(lambda: _reads(context), "reads to be answered again")
+        await fill(context, 3)
+        await assert_equals_fold(context)
+
+
+async def test_emptied_behind_our_back(tmp_path: Path, own_redis: RedisServer) -> None:
+    async with connected(tmp_path, own_redis.url()) as context:
+        await fill(context)
+        await assert_equals_fold(context)
+        assert own_redis.ask("FLUSHALL") == "+OK"
+        await fill(context, 3)
+        await until(lambda: _reads(context), "the table to be made anew")
+        await assert_equals_fold(context)
+
+
+async def test_a_stale_owner_writes_nothing(url: str) -> None:
+    """One that stood still while another took over."""
+    async with opened(url) as rows:
+        await rows.create(STOCK, "stock", {"stock": Standing(fingerprint=STOCK.fingerprint, epoch=1)})
+        assert await rows.write(STOCK, "stock", [Stock(item="a", count=1)], [], Move(0, 1, "x", 1))
+        assert (await rows.fence("stock", 2)) == Standing(
+            position=1, append_id="x", fingerprint=STOCK.fingerprint, epoch=2
+        )
+        assert not await rows.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(1, 2, "y", 1))
+        assert await rows.write(STOCK, "stock", [Stock(item="a", count=2)], [], Move(1, 2, "y", 2))
+        assert (await rows.load(STOCK, "stock", [("a",)])).rows == {("a",): Stock(item="a", count=2)}
+        # Not even into a table that took the place of its own_redis.
+        await rows.create(STOCK, building("stock"), {building("stock"): Standing(fingerprint="x", epoch=7)})
+        assert await rows.switch(STOCK, building("stock"), "stock", previous("stock"))
+        assert not await rows.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(2, 3, "z", 2))
+
+
+async def test_what_no_table_needs_any_more_is_cleared_away(url: str, redis_server: RedisServer) -> None:
+    """After builds, switches and drops, nothing but the live rows is there."""
+    async with opened(url) as rows:
+        for number in range(4):
+            built = building("stock")
+            await rows.create(STOCK, built, {built: Standing(fingerprint=STOCK.fingerprint, epoch=1)})
+            many = [Stock(item=f"{item}", count=number) for item in range(2_500)]
+            assert await rows.write(STOCK, built, many, [], Move(0, 1, "x", 1))
+            assert await rows.switch(STOCK, built, "stock", None)
+        prefix = url.rpartition("=")[2]
+        count = await asyncio.to_thread(_keys, redis_server, prefix)
+        assert count == 2_500 + 5  # rows; tables, generations, shards, keys, checkpoint
+        await rows.drop("stock")
+        assert await asyncio.to_thread(_keys, redis_server, prefix) == 0
+
+
+def _keys(server: RedisServer, prefix: str) -> int:
+    script = f"return #redis.call('keys', '{{{prefix}:*')"
+    return int(server.ask(f'EVAL "{script}" 0').removeprefix(":"))
+
+
+async def test_readers_never_see_old_rows_after_a_newer_standing(url: str) -> None:
+    """While pages are written, and two tables take each other's place."""
+    async with opened(url) as rows:
+        for table in ("stock", previous("stock")):
+            await rows.create(STOCK, table, {table: Standing(fingerprint=STOCK.fingerprint, epoch=1)})
+        done = False
+
+        async def write() -> None:
+            nonlocal done
+            try:
+                for position in range(1, 150):
+                    for table in ("stock", previous("stock")):
+                        page = [Stock(item=item, count=position) for item in "abc"]
+                        assert await rows.write(STOCK, table, page, [], Move(position - 1, position, "x", 1))
+                    assert await rows.exchange("stock", previous("stock"))
+            finally:
+                done = True
+
+        async def read() -> None:
+            while not done:
+                stands, loaded, found = await rows.read(STOCK, "stock", [("a",)], Query(None))
+                assert stands is not None
+                seen = [*loaded.rows.values(), *found]
+                assert {each.count for each in seen} <= {stands.position}  # type: ignore[attr-defined]
+                stands, loaded, _ = await rows.read(STOCK, "stock", [("a",), ("b",)], None)
+                assert stands is not None
+                assert {each.count for each in loaded.rows.values()} <= {stands.position}  # type: ignore[attr-defined]
+
+        await asyncio.gather(write(), read(), read())
+
+
+async def test_more_rows_than_one_script_reads(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read piece by piece, and again when something was written meanwhile."""
+    monkeypatch.setattr("refold.projections.sinks.redis._ALL_AT_ONCE", 10)
+    async with opened(url) as rows:
+        await rows.create(STOCK, "stock", {"stock": Standing(fingerprint=STOCK.fingerprint, epoch=1)})
+        done = False
+
+        async def write() -> None:
+            nonlocal done
+            for position in range(1, 30):
+                page = [Stock(item=f"{item}", count=position) for item in range(60)]
+                assert await rows.write(STOCK, "stock", page, [], Move(position - 1, position, "x", 1))
+                await asyncio.sleep(0.01)
+            done = True
+
+        async def read() -> None:
+            while not done:
+                stands, _, found = await rows.read(STOCK, "stock", [], Query(None))
+                assert stands is not None
+                assert {each.count for each in found} <= {stands.position}  # type: ignore[attr-defined]
+
+        await asyncio.gather(write(), read())
+        _, _, found = await rows.read(STOCK, "stock", [], Query(None))
+        assert len(found) == 60
+        assert await rows.count(STOCK, "stock", None) == 60
+
+
+async def test_a_row_is_a_hash_that_people_can_read(tmp_path: Path, url: str, redis_server: RedisServer) -> None:
+    async with connected(tmp_path, url) as context:
+        last = await context.append("stock-42", [Added(count=3)])
+        assert await context.get(Stock, "42", after=last, timeout=20) == Stock(item="42", count=3, last=1)
+    tables = f"{{{url.rpartition('=')[2]}:stock}}"
+    generation = await asyncio.to_thread(_bulk, redis_server, f"HGET {tables} stock")
+    row = f"{tables}:{generation}:row:42"
+    assert await asyncio.to_thread(_bulk, redis_server, f"HGET {row} count") == "3"
+    assert await asyncio.to_thread(_bulk, redis_server, f"HGET {row} item") == "42"
+
+
+def _bulk(server: RedisServer, command: str) -> str:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as line:
+        line.sendall(f"AUTH {server.password}\r\n{command}\r\n".encode())
+        stream = line.makefile("rb")
+        stream.readline()
+        stream.readline()
+        return stream.readline().decode().strip()
+
+
+async def test_a_server_that_throws_rows_away_is_refused(own_redis: RedisServer) -> None:
+    assert own_redis.ask("CONFIG SET maxmemory 100mb") == "+OK"
+    assert own_redis.ask("CONFIG SET maxmemory-policy allkeys-lru") == "+OK"
+    async with opened(own_redis.url()) as rows:
+        with pytest.raises(ConfigurationError, match=r"throws keys away .*set maxmemory-policy noeviction"):
+            await rows.prepare()
+        assert own_redis.ask("CONFIG SET maxmemory-policy noeviction") == "+OK"
+        await rows.prepare()
+
+
+async def test_a_full_server(tmp_path: Path, own_redis: RedisServer) -> None:
+    """The projection waits, with the reason, and goes on when there is room again."""
+    async with connected(tmp_path, own_redis.url()) as context:
+        await fill(context)
+        await assert_equals_fold(context)
+        assert own_redis.ask("CONFIG SET maxmemory 1") == "+OK"
+        last = await fill(context, 3)
+        with pytest.raises((StaleRead, StoreFull), match="is full"):
+            await context.get(Stock, "1", after=last, timeout=2)
+        assert own_redis.ask("CONFIG SET maxmemory 0") == "+OK"
+        await assert_equals_fold(context)
+
+
+async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -> None:
+    """One line each, without the password."""
+    for url, said in (
+        (own_redis.url(password="wrong"), "refuses the login"),
+        (f"redis://127.0.0.1:{own_redis.port}/0", "login"),
+        ("redis://127.0.0.1:1/0", "cannot be reached"),
+    ):
+        async with opened(url) as rows:
+            with pytest.raises((ConfigurationError, StoreUnavailable), match=said) as problem:
+                await rows.prepare()
+        assert "\n" not in str(problem.value)
+        assert "wrong" not in str(problem.value)
+    for url, said in (
+        ("redis://h/x", "cannot be read"),
+        ("redis:///0", "no host"),
+        ("redis://h/0?prefx=a", "has an option 'prefx'"),
+        ("redis://h/0?prefix=a{b", "must be letters, digits"),
+        ("redis://h:x/0", "cannot be read"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            await open_redis(url)
+    # The application starts with a wrong password, and says so in its status.
+    async with connected(tmp_path, own_redis.url(password="wrong")) as context:
+        await fill(context, 2)
+
+        async def said_in_status() -> bool:
+            now = await status_of(context.store, context.projections.sink, shop)
+            return any("refuses the login" in each.error for each in now.projections)
+
+        await until(said_in_status, "the reason to be shown")
+
+
+async def test_something_that_is_not_ours(redis_server: RedisServer, url: str) -> None:
+    """It is left as it is."""
+    tables = f"{{{url.rpartition('=')[2]}:stock}}"
+    assert redis_server.ask(f"SET {tables} mine") == "+OK"
+    async with opened(url) as rows:
+        with pytest.raises(ConfigurationError, match="not ours"):
+            await rows.create(STOCK, "stock", {"stock": Standing(fingerprint="x")})
+    assert await asyncio.to_thread(_bulk, redis_server, f"GET {tables}") == "mine"
+
+
+class Long(ReadModel, key="item"):
+    item: str
+    text: str = ""
+
+    @evolve
+    def added(self, event: Added) -> None:
+        self.text = "x" * event.count
+
+
+async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
+    """It is named; the projection stops at its event, and nothing is lost."""
+    app = App("long", read_models=[Long])
+    async with app.connect(f"sqlite:///{tmp_path}/log.db", sinks={"long": url}, lease=LEASE) as context:
+        last = await context.append("stock-a", [Added(count=1_000)])
+        assert await context.get(Long, "a", after=last, timeout=20) == Long(item="a", text="x" * 1_000)
+        last = await context.append("stock-b", [Added(count=70 * 2**20)])
+
+        async def stopped() -> bool:
+            now = await status_of(context.store, context.projections.sink, app)
+            return any("bytes, and Redis is to keep" in each.error for each in now.projections)
+
+        await until(stopped, "it to stop", 60)
+        with pytest.raises(StaleRead, match=r"the row \('b',\) of Long has"):
+            await context.get(Long, "b", after=last, timeout=1)
+        with pytest.raises(InvalidQuery, match="keep less in one row"):
+            await context.rebuild(Long)
+        assert await context.get(Long, "a") == Long(item="a", text="x" * 1_000)
