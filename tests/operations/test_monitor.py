@@ -26,6 +26,7 @@ from refold.operations.health import Health
 from refold.operations.monitor import Monitor
 from refold.operations.status import status_of
 from refold.projections.feed import Batch
+from refold.projections.handwritten import ProjectionPage
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
 from tests.operations.asking import ask, text_of, value
@@ -129,6 +130,32 @@ async def test_a_store_of_rows_that_does_not_come_back_is_called(caplog: pytest.
         await until(well, "it to go on")
     levels = [record.levelno for record in caplog.records if "stalled" in record.getMessage()]
     assert levels == [logging.ERROR, logging.WARNING]
+
+
+async def test_a_hand_written_projection_that_hangs_is_called_too() -> None:
+    released = asyncio.Event()
+    mailing = App("mailing", events=[Added])
+
+    @mailing.projection("mailer", transaction=False)
+    async def mail(page: ProjectionPage) -> None:
+        await released.wait()
+
+    async with mailing.connect("sqlite:///:memory:", patience=PATIENCE) as context, Monitor(context) as monitor:
+        await context.append("stock-a", [Added(count=1)])
+
+        async def stalled() -> list[str]:
+            return [each.name for each in context.projections.stalled()]
+
+        assert await until(stalled, "the projection to be called") == ["mailer"]
+        assert not monitor.ready().well
+        released.set()
+        await context.projections.reached("mailer", 1, 10)
+
+        async def well() -> bool:
+            return monitor.ready().well
+
+        await until(well, "it to go on")
+        assert value(monitor.metrics(), "refold_projection_events_folded_total", projection="mailer") == 1
 
 
 async def test_one_that_only_looks_busy_is_called_when_the_log_grows() -> None:
