@@ -28,6 +28,8 @@ PAGES = {
     "event-store": ("The event store's interface", "refold.store.event_store"),
     "limits": ("Limits and group commit", "refold.store.group_commit"),
     "conditions": ("Conditions on read models", "refold.projections.conditions"),
+    "monitor": ("The monitor", "refold.operations.monitor"),
+    "endpoints": ("Endpoints for monitoring", "refold.operations.endpoints"),
     "testing": ("The testing kit", "refold.testing"),
 }
 NOTE = "<!-- Written by scripts/reference.py from the docstrings; change those, then run `make docs`. -->"

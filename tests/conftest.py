@@ -2,7 +2,10 @@
 
 import itertools
 import os
-from collections.abc import Generator, Iterator
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -11,12 +14,15 @@ from tests.servers import (
     OpenSearchServer,
     PgBouncer,
     PostgresServer,
+    Prometheus,
     RedisServer,
     Unavailable,
     find_opensearch,
     find_pgbouncer,
     find_postgres,
+    find_prometheus,
     find_redis,
+    promtool,
 )
 from tests.servers.installations import POSTGRES_NAMES
 from tests.servers.postgres import FAST_AND_UNSAFE
@@ -46,6 +52,10 @@ def pytest_report_header() -> list[str]:
         lines.append(f"opensearch: {find_opensearch()}")
     except Unavailable as reason:
         lines.append(f"opensearch: NOT FOUND, {reason}")
+    try:
+        lines.append(f"prometheus: {find_prometheus()}")
+    except Unavailable as reason:
+        lines.append(f"prometheus: NOT FOUND, {reason}")
     return lines
 
 
@@ -180,3 +190,33 @@ def _opensearch() -> OpenSearchServer:
         return OpenSearchServer.create()
     except Unavailable as reason:
         _without("opensearch", reason)
+
+
+@pytest.fixture
+def scraping() -> Iterator[Callable[..., Prometheus]]:
+    """Starts a Prometheus that scrapes these addresses, and knows these rules: `scraping("127.0.0.1:9464",
+    rules=path)`. Its tests have the mark `prometheus`.
+    """
+    with ExitStack() as stack:
+
+        def start(*targets: str, rules: Path | None = None) -> Prometheus:
+            try:
+                server = Prometheus.create(*targets, rules=rules)
+            except Unavailable as reason:
+                _without("prometheus", reason)
+            return stack.enter_context(server)
+
+        yield start
+
+
+@pytest.fixture
+def checking_rules() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs promtool. Its tests have the mark `prometheus`."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        try:
+            return promtool(*arguments)
+        except Unavailable as reason:
+            _without("prometheus", reason)
+
+    return run

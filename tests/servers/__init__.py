@@ -4,6 +4,7 @@ from tests.servers.installations import Installation, Unavailable, find_pgbounce
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.prometheus import Prometheus, find_prometheus, promtool
 from tests.servers.redis import RedisServer, find_redis
 
 __all__ = [
@@ -11,10 +12,13 @@ __all__ = [
     "OpenSearchServer",
     "PgBouncer",
     "PostgresServer",
+    "Prometheus",
     "RedisServer",
     "Unavailable",
     "find_opensearch",
     "find_pgbouncer",
     "find_postgres",
+    "find_prometheus",
     "find_redis",
+    "promtool",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.servers.account import running_as_root
 from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
 from tests.servers.jars import JDK_PACKAGES, find_java, install_jars
+from tests.servers.prometheus import find_prometheus
 from tests.servers.redis import find_redis
 
 # The first that this release knows is installed: Debian 12 has Postgres 15, other releases have its neighbours.
@@ -22,8 +23,8 @@ _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/refold-tests.conf")
 def install_missing() -> int:
     """Install what is missing, say what could not be had, and return the exit code: 0 when all is there."""
     postgres, pgbouncer, java = _is_missing_postgres(), _is_missing_pgbouncer(), _is_missing_java()
-    redis = _is_missing_redis()
-    if (postgres or pgbouncer or redis or java) and shutil.which("apt-get"):
+    redis, prometheus = _is_missing_redis(), _is_missing_prometheus()
+    if (postgres or pgbouncer or redis or java or prometheus) and shutil.which("apt-get"):
         if not running_as_root():
             return _install_missing_with_sudo()
         if postgres:
@@ -34,9 +35,12 @@ def install_missing() -> int:
             _install_first(("redis-server",))
         if java:
             _install_first(JDK_PACKAGES)
+        if prometheus:
+            _install_first(("prometheus",))
     looked = (
         _is_missing_postgres(),
         _is_missing_pgbouncer(),
+        _is_missing_prometheus(),
         _is_missing_redis(),
         _is_missing_java() or _is_missing_opensearch(),
     )
@@ -50,7 +54,7 @@ def _install_missing_with_sudo() -> int:
     if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
         print(
             "servers: something is missing; as root run: "
-            f"apt-get install postgresql-15 pgbouncer redis-server {JDK_PACKAGES[0]}",
+            f"apt-get install postgresql-15 pgbouncer prometheus redis-server {JDK_PACKAGES[0]}",
             file=sys.stderr,
         )
         return 1
@@ -93,6 +97,15 @@ def _is_missing_java() -> str | None:
 def _is_missing_opensearch() -> str | None:
     try:
         install_jars("opensearch", "OpenSearchMain")
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
+def _is_missing_prometheus() -> str | None:
+    try:
+        find_prometheus("prometheus")
+        find_prometheus("promtool")
     except Unavailable as reason:
         return str(reason)
     return None

@@ -17,7 +17,7 @@ from refold.commands.handler import CommandHandler
 from refold.commands.loading import Loaded, Until
 from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
-from refold.errors import ConfigurationError, InvalidQuery, RefoldError
+from refold.errors import ConfigurationError, Conflict, InvalidQuery, OutcomeUnknown, RefoldError
 from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel, ReadModelDefinition
 from refold.messages.event import Command, Event
@@ -28,8 +28,10 @@ from refold.projections.projections import Projections
 from refold.projections.rebuild import RebuildProgress
 from refold.projections.sink import Sink
 from refold.store.append import ANY, Append, AppendCondition, AppendResult, Matching, StreamAppend
+from refold.store.counts import counts_of
 from refold.store.event_store import EventFilter, EventStore, validate_page
 from refold.subscriptions.subscription import pages
+from refold.tracing import NO_TRACING, Tracing
 
 if TYPE_CHECKING:
     from refold.app import App
@@ -55,16 +57,33 @@ class Context:
     """An app connected to a store. Made by `App.connect`; may be used by many tasks at once."""
 
     def __init__(
-        self, app: App, store: EventStore, sink: Sink, *, live_aggregates: int, lease: float, place: Place
+        self,
+        app: App,
+        store: EventStore,
+        sink: Sink,
+        *,
+        live_aggregates: int,
+        lease: float,
+        place: Place,
+        patience: float,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self.app = app
         self.store = store
         self._place = place
         self.types: EventTypes = app.types
         self.projections = Projections(
-            store, sink, list(app.read_models.values()), app.types, lease, tuple(app.projections.values())
+            store,
+            sink,
+            list(app.read_models.values()),
+            app.types,
+            lease,
+            tuple(app.projections.values()),
+            patience,
+            tracing,
         )
-        self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates)
+        self._commands = CommandHandler(store, app.aggregates, app.types, live_aggregates, tracing)
+        self._tracing = tracing
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -83,22 +102,26 @@ class Context:
         """Decides a command on the fresh state of its aggregate and appends what happened, durably.
 
         `command_id` (a UUID or any text) makes it idempotent: the same id again gives the first receipt. `actor`,
-        `correlation_id`, `causation_id`, `traceparent` and `data` go into the metadata of its events; `occurred_at`
-        says when it happened if not now. Raises `Rejected` (the domain refuses), `InvalidCommand`, `UnknownCommand`,
-        `Conflict` (other writers were faster forty times), `Overloaded`, `OutcomeUnknown`, `StoreUnavailable`.
+        `correlation_id`, `causation_id`, `traceparent` (else that of the current span) and `data` go into the metadata
+        of its events; `occurred_at` says when it happened if not now. Raises `Rejected` (the domain refuses),
+        `InvalidCommand`, `UnknownCommand`, `Conflict` (other writers were faster forty times), `Overloaded`,
+        `OutcomeUnknown`, `StoreUnavailable`.
         """
         decider = self._commands.deciders.of(command)
-        envelope = sealed(
-            command=type(command).__message_name__,
-            command_id=command_id,
-            actor=actor,
-            correlation_id=correlation_id,
-            causation_id=causation_id,
-            traceparent=traceparent,
-            data=data,
-            occurred_at=occurred_at,
-        )
-        return await self._commands.execute(decider.validated(command), envelope, decider)
+        name = type(command).__message_name__
+        with self._tracing.command(name, traceparent):
+            envelope = sealed(
+                command=name,
+                command_id=command_id,
+                actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=traceparent,
+                tracing=self._tracing,
+                data=data,
+                occurred_at=occurred_at,
+            )
+            return await self._commands.execute(decider.validated(command), envelope, decider)
 
     async def execute_many(
         self,
@@ -134,8 +157,16 @@ class Context:
         Leaving the block commits; an exception rolls everything back. Raises `Conflict` on leaving when another writer
         was faster: nothing is stored then, run the block again.
         """
-        async with self.store.transaction() as transaction:
-            yield UnitOfWork(transaction, self._commands, self.types, actor=actor)
+        counts = counts_of(self.store)
+        try:
+            async with self.store.transaction() as transaction:
+                yield UnitOfWork(transaction, self._commands, self.types, actor=actor)
+        except (Conflict, OutcomeUnknown) as problem:
+            if counts is not None:
+                counts.failure(problem)
+            raise
+        if counts is not None:
+            counts.transaction(transaction.results)
 
     # --- appending without a command ----------------------------------------------------------------------------------
 
@@ -159,20 +190,23 @@ class Context:
         again gives the first result. Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`,
         `Overloaded`, `OutcomeUnknown`.
         """
-        envelope = sealed(
-            command=None,
-            command_id=append_id,
-            actor=actor,
-            correlation_id=correlation_id,
-            causation_id=causation_id,
-            traceparent=None,
-            data=data,
-            occurred_at=occurred_at,
-        )
-        new = tuple(
-            self.types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in events
-        )
-        return await self.store.append(Append((StreamAppend(stream, expected, new),), envelope.id, condition))
+        said = list(events)
+        with self._tracing.append(len(said)):
+            envelope = sealed(
+                command=None,
+                command_id=append_id,
+                actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=None,
+                tracing=self._tracing,
+                data=data,
+                occurred_at=occurred_at,
+            )
+            new = tuple(
+                self.types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in said
+            )
+            return await self.store.append(Append((StreamAppend(stream, expected, new),), envelope.id, condition))
 
     # --- states -------------------------------------------------------------------------------------------------------
 

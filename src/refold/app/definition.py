@@ -20,8 +20,10 @@ from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
 from refold.projections.handwritten import Function, HandWritten, hand_written
 from refold.projections.projection import LEASE_SECONDS
 from refold.projections.row_store import RowStore
+from refold.projections.watchdog import PATIENCE_SECONDS
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
+from refold.tracing import tracing_by
 
 __all__ = ["App"]
 
@@ -111,6 +113,8 @@ class App:
         listen_url: str | None = None,
         live_aggregates: int = 10_000,
         lease: float = LEASE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        tracer_provider: object | None = None,
         read_only: bool = False,
         sinks: Mapping[str, str | RowStore] | None = None,
     ) -> AsyncIterator[Context]:
@@ -119,9 +123,11 @@ class App:
         `projections`: whether this process also keeps the read models current (with several processes on Postgres, one
         of them does, and the others stand by). `limits` bounds the append queue, `listen_url` is a direct address for
         LISTEN when the URL leads to pgbouncer, `live_aggregates` bounds the state cache, `lease` is the number of
-        seconds after which a process that stands still loses its read models to another, `read_only` opens a SQLite
-        file beside its writer. `sinks` says which read models live in another store, by their names:
-        `{"account_search": "opensearch://127.0.0.1:9200"}`. Raises `ConfigurationError`, `MissingExtra`,
+        seconds after which a process that stands still loses its read models to another, `patience` the number of
+        seconds without progress after which a read model is called stalled (see `refold.projections.watchdog`),
+        `read_only` opens a SQLite file beside its writer. `sinks` says which read models live in another store, by
+        their names: `{"account_search": "opensearch://127.0.0.1:9200"}`. `tracer_provider` is OpenTelemetry's, where it
+        is not the one that the process has set before. Raises `ConfigurationError`, `MissingExtra`,
         `StoreUnavailable`, `StoreLocked`, `SchemaMismatch`, `StoreCorrupt`.
         """
         bounds = limits or Limits()
@@ -131,7 +137,16 @@ class App:
         try:
             async with sink_of(opened, self._checked(sinks)) as sink:
                 place = Place(store if isinstance(store, str) else None, listen_url, sinks or {})
-                context = Context(self, opened, sink, live_aggregates=live_aggregates, lease=lease, place=place)
+                context = Context(
+                    self,
+                    opened,
+                    sink,
+                    live_aggregates=live_aggregates,
+                    lease=lease,
+                    place=place,
+                    patience=patience,
+                    tracing=tracing_by(tracer_provider),
+                )
                 try:
                     if not read_only:
                         await context.start(projections=projections)
@@ -162,6 +177,8 @@ class App:
         listen_url: str | None = None,
         live_aggregates: int = 10_000,
         lease: float = LEASE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        tracer_provider: object | None = None,
         read_only: bool = False,
         sinks: Mapping[str, str | RowStore] | None = None,
     ) -> Iterator[SyncContext]:
@@ -178,6 +195,8 @@ class App:
                 listen_url=listen_url,
                 live_aggregates=live_aggregates,
                 lease=lease,
+                patience=patience,
+                tracer_provider=tracer_provider,
                 read_only=read_only,
                 sinks=sinks,
             )

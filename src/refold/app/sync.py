@@ -295,6 +295,14 @@ class SyncContext:
         """The number of rows that fulfil all conditions; see `Context.count`."""
         return self._loop.run(self._context.count(read_model, *conditions, after=after, timeout=timeout, **equals))
 
+    @contextmanager
+    def entered(self, make: Callable[[Context], AbstractAsyncContextManager[T]]) -> Iterator[T]:
+        """The value of something asynchronous that is made of the context, and runs on its loop until the block ends:
+        `with context.entered(Monitor) as monitor:`.
+        """
+        with self._loop.entered(make(self._context)) as value:
+            yield value
+
     def rebuild(
         self,
         read_model: type[ReadModel],

@@ -7,7 +7,6 @@ import contextlib
 import time
 
 import click
-import msgspec
 from rich.live import Live
 from rich.text import Text
 
@@ -16,8 +15,7 @@ from refold.cli.command import Command, app_options, json_option, optional_app_o
 from refold.cli.exit_codes import FOUND, OK
 from refold.cli.printing import Column, console, count, duration, moment, print_json, rate, table_of
 from refold.cli.store import on_store_and_sink
-from refold.messages.recorded import from_microseconds
-from refold.operations.status import ProjectionStatus, Status, measured_status, status_of
+from refold.operations.status import ProjectionStatus, Status, document_of, measured_status, status_of
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
 
@@ -34,6 +32,7 @@ _STYLES = {
     "previous": "dim",
     "unknown": "dim",
     "stopped": "bold red",
+    "stalled": "bold red",
     "definition changed": "bold red",
     "other log": "bold red",
 }
@@ -47,8 +46,8 @@ def status(watch: bool, as_json: bool) -> int:
     """Show where the log stands, and for each projection its position, how far it is behind, and who moves it.
 
     The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
-    projection has stopped or has parked rows, its definition has changed, or it is of another log. With --watch,
-    --json prints one line each second. Without an app it is not seen whether a definition has changed.
+    projection has stopped, is stalled or has parked rows, its definition has changed, or it is of another log. With
+    --watch, --json prints one line each second. Without an app it is not seen whether a definition has changed.
     """
     app = optional_app_of_settings()
     if watch:
@@ -57,7 +56,7 @@ def status(watch: bool, as_json: bool) -> int:
         return OK
     now = on_store_and_sink(lambda store, sink: measured_status(store, sink, app))
     if as_json:
-        print_json(_document(now))
+        print_json(document_of(now))
     else:
         console().print(_screen(now), soft_wrap=True)
     return OK if now.ok else FOUND
@@ -67,7 +66,7 @@ async def _watch(store: EventStore, sink: Sink, app: App | None, as_json: bool) 
     now = await status_of(store, sink, app)
     if as_json:
         while True:
-            print_json(_document(now), compact=True)
+            print_json(document_of(now), compact=True)
             await asyncio.sleep(1)
             now = await status_of(store, sink, app, before=now)
     with Live(_screen(now), console=console(), screen=False, auto_refresh=False) as live:
@@ -75,26 +74,6 @@ async def _watch(store: EventStore, sink: Sink, app: App | None, as_json: bool) 
             await asyncio.sleep(1)
             now = await status_of(store, sink, app, before=now)
             live.update(_screen(now), refresh=True)
-
-
-def _document(now: Status) -> dict[str, object]:
-    projections = [
-        {
-            **msgspec.structs.asdict(each),
-            "rate": each.rate,
-            "moved_at": from_microseconds(each.moved_at) if each.moved_at else None,
-        }
-        for each in now.projections
-    ]
-    return {
-        "store": now.store,
-        "at": from_microseconds(now.at),
-        "head": now.head,
-        "recorded_at": from_microseconds(now.recorded_at) if now.head else None,
-        "rate": round(now.rate, 3),
-        "ok": now.ok,
-        "projections": projections,
-    }
 
 
 def _screen(now: Status) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from refold.app import Context
@@ -47,15 +47,15 @@ def on_store_and_sink(work: Callable[[EventStore, Sink], Awaitable[T]]) -> T:
     return on_store(run)
 
 
-def on_context(work: Callable[[Context], Awaitable[T]], *, projections: bool) -> T:
-    """Connects the app of the settings, does the work, disconnects."""
+def on_context(work: Callable[[Context], Awaitable[T]], *, projections: bool, **options: Any) -> T:
+    """Connects the app of the settings (with more options of `App.connect`), does the work, disconnects."""
     chosen = settings()
     url = chosen.needed_url
     app = app_of_settings()
 
     async def run() -> T:
         async with app.connect(
-            url, projections=projections, listen_url=chosen.listen_url, sinks=chosen.sinks
+            url, projections=projections, listen_url=chosen.listen_url, sinks=chosen.sinks, **options
         ) as context:
             return await work(context)
 

@@ -15,8 +15,11 @@ from refold.cli.exit_codes import FOUND, OK
 from refold.cli.printing import count, duration, rate
 from refold.cli.store import on_context
 from refold.errors import StoreUnavailable
+from refold.operations.endpoints import Endpoints, parsed_address
+from refold.operations.monitor import Monitor
 from refold.operations.status import ProjectionStatus, Status, status_of
 from refold.operations.worker import Stopped, catch_up, stopped_in, work
+from refold.projections.watchdog import PATIENCE_SECONDS
 
 __all__ = ["worker"]
 
@@ -26,8 +29,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @click.command("worker", cls=Command, short_help="Keep the read models current, until it is stopped.")
 @click.option("--once", is_flag=True, help="End as soon as every read model has seen what is in the log now.")
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    help="Serve /metrics, /livez, /readyz and /status there; on the loopback unless a host is given.",
+)
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="How long a read model may stand still while there is something to do.",
+)
 @app_options
-def worker(once: bool) -> int:
+def worker(once: bool, metrics: str | None, patience: float) -> int:
     """Keep the app's read models current, until Ctrl-C or SIGTERM; both end it in order, after the page at hand.
 
     Several workers on one Postgres database share the work: each read model has one owner at a time, and another takes
@@ -35,10 +51,23 @@ def worker(once: bool) -> int:
     does not run.
 
     It prints a line four times a minute, and on stderr, at once, what goes wrong: a store that is away, a projection
-    that stops. It goes on whatever happens, and ends with 1 when a projection stands still at the end.
+    that stops or is stalled. It goes on whatever happens, and ends with 1 when a projection stands still at the end.
     """
     logging.getLogger("refold").addHandler(_Lines(logging.WARNING))
-    stopped = on_context(_once if once else _until_stopped, projections=True)
+    if metrics is not None:
+        parsed_address(metrics)  # refused before anything is opened
+    work_on = _once if once else _until_stopped
+
+    async def watched(context: Context) -> list[Stopped]:
+        if metrics is None:
+            return await work_on(context)
+        async with Monitor(context) as monitor:
+            with Endpoints(monitor, metrics) as endpoints:
+                if not once:
+                    _say(f"serving {endpoints.url}/metrics")
+                return await work_on(context)
+
+    stopped = on_context(watched, projections=True, patience=patience)
     return FOUND if stopped else OK
 
 

@@ -13,6 +13,7 @@ from refold.errors import InvalidAppend
 from refold.messages.event_types import refuse_nul
 from refold.messages.ids import as_uuid, new_id
 from refold.messages.metadata import Metadata, encode_metadata
+from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["Envelope", "sealed"]
 
@@ -36,11 +37,13 @@ def sealed(
     correlation_id: str | UUID | None,
     causation_id: str | UUID | None,
     traceparent: str | None,
+    tracing: Tracing = NO_TRACING,
     data: Mapping[str, Any] | None,
     occurred_at: datetime | None,
 ) -> Envelope:
-    """An envelope. Correlation and causation default to the command's own id. Raises `InvalidAppend` for data that is
-    not JSON, and for what is not text.
+    """An envelope. Correlation and causation default to the command's own id, the trace to the current one.
+
+    Raises `InvalidAppend` for data that is not JSON, and for what is not text.
     """
     for what, text in (("actor", actor), ("traceparent", traceparent)):
         if text is not None and not isinstance(text, str):
@@ -52,6 +55,9 @@ def sealed(
     except UnicodeEncodeError as problem:
         raise InvalidAppend(f"the id {command_id!r} is no text that can be stored: {problem}") from problem
     name = str(own) if command_id is None or isinstance(command_id, UUID) else command_id
+    tracestate = None
+    if traceparent is None:
+        traceparent, tracestate = tracing.carried()
     metadata = encode_metadata(
         Metadata(
             actor=actor,
@@ -60,6 +66,7 @@ def sealed(
             command=command,
             command_id=name,
             traceparent=traceparent,
+            tracestate=tracestate,
             data=dict(data) if data else {},
         )
     )

@@ -25,6 +25,7 @@ from refold.messages.metadata import decode_metadata
 from refold.messages.recorded import NewEvent
 from refold.store.append import Append, StreamAppend, validate_stream_id
 from refold.store.event_store import EventStore
+from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["CommandHandler"]
 
@@ -47,7 +48,9 @@ class CommandHandler:
         definitions: dict[type[Aggregate], AggregateDefinition],
         types: EventTypes,
         live_aggregates: int,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self.tracing = tracing
         self._store = store
         self._types = types
         self.deciders = Deciders(definitions.values())
@@ -185,7 +188,8 @@ class CommandHandler:
         staged = live.stage(append)
         try:
             faults.at("command.before_append")
-            result = await self._store.append(append)
+            with self.tracing.append(len(prepared)):
+                result = await self._store.append(append)
             faults.at("command.after_append")
         except BaseException:
             live.fail(staged)

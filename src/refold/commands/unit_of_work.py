@@ -98,6 +98,7 @@ class UnitOfWork:
             correlation_id=correlation_id,
             causation_id=causation_id,
             traceparent=None,
+            tracing=self._commands.tracing,
             data=data,
             occurred_at=occurred_at,
         )
@@ -145,6 +146,7 @@ class UnitOfWork:
             correlation_id=None,
             causation_id=None,
             traceparent=None,
+            tracing=self._commands.tracing,
             data=data,
             occurred_at=occurred_at,
         )

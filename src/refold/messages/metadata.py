@@ -16,7 +16,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The metadata of a recorded event, stored as one JSON object.
 
     `correlation_id` names the whole conversation, `causation_id` the message that directly caused this one: the
-    command's id, unless the caller gave another. `data` is the user's own.
+    command's id, unless the caller gave another. `traceparent` and `tracestate` are W3C's Trace Context: the span in
+    which the event came to be. `data` is the user's own.
     """
 
     actor: str | None = None
@@ -25,6 +26,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: str | None = None
     command_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

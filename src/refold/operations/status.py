@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from refold.app import App
+from refold.messages.recorded import from_microseconds
 from refold.projections.checkpoint import STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
@@ -18,7 +19,7 @@ from refold.projections.projection import paused_in_words
 from refold.projections.sink import Sink, building, previous, read_model_of_table
 from refold.store.event_store import EventStore
 
-__all__ = ["ProjectionStatus", "State", "Status", "measured_status", "status_of"]
+__all__ = ["STATES", "ProjectionStatus", "State", "Status", "document_of", "measured_status", "status_of"]
 
 State = Literal[
     "running",
@@ -26,6 +27,7 @@ State = Literal[
     "paused",
     "no worker",
     "stopped",
+    "stalled",
     "definition changed",
     "other log",
     "rebuilding",
@@ -34,12 +36,14 @@ State = Literal[
     "inline",
     "unknown",
 ]
-"""`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `other log`:
-it is ahead of the log. `abandoned`: its rebuild died. `previous`: what was read before, kept for the way back.
-`unknown`: the app that is meant has none such.
+"""`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `stalled`:
+its owner does not, though there is something to do. `other log`: it is ahead of the log. `abandoned`: its rebuild died.
+`previous`: what was read before, kept for the way back. `unknown`: the app that is meant has none such.
 """
 
-_WRONG: frozenset[State] = frozenset({"stopped", "definition changed", "other log"})
+STATES: tuple[State, ...] = get_args(State)
+_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log"})
+_PATIENCE = 60.0
 _MINUTE = 60_000_000
 
 
@@ -81,10 +85,13 @@ class Status(msgspec.Struct, frozen=True):
         return not any(projection.wrong for projection in self.projections)
 
 
-async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: Status | None = None) -> Status:
+async def status_of(
+    store: EventStore, sink: Sink, app: App | None, *, before: Status | None = None, patience: float = _PATIENCE
+) -> Status:
     """The status now. With an earlier one, each projection's rate since then is known. Reads only.
 
-    Without an app it cannot be seen whether a definition has changed.
+    Without an app it cannot be seen whether a definition has changed. One whose owner has not moved it for `patience`
+    seconds, though an event has waited for as long, is stalled.
     """
     checkpoints = await sink.checkpoints()
     # Read after the checkpoints, the head is never behind one of them, unless something is wrong.
@@ -99,13 +106,13 @@ async def status_of(store: EventStore, sink: Sink, app: App | None, *, before: S
         rate = None
         if elapsed > 0 and checkpoint.name in earlier:
             rate = max(0.0, (checkpoint.position - earlier[checkpoint.name]) / elapsed)
-        projections.append(await _projection(store, checkpoint, app, head.position, now, rate, trouble))
+        projections.append(await _projection(store, checkpoint, app, head.position, now, rate, trouble, patience))
     if app is not None:
         there = {checkpoint.name for checkpoint in checkpoints}
         for definition in app.read_models.values():
             if definition.name not in there:
                 waiting = Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
-                projections.append(await _projection(store, waiting, app, head.position, now, None, trouble))
+                projections.append(await _projection(store, waiting, app, head.position, now, None, trouble, patience))
     return Status(
         store=store.name,
         head=head.position,
@@ -141,6 +148,7 @@ async def _projection(
     now: int,
     rate: float | None,
     trouble: _Trouble,
+    patience: float,
 ) -> ProjectionStatus:
     kept = checkpoint.name.endswith(previous(""))  # it stands still, and is not behind in anything
     lag = 0 if kept else max(0, head - checkpoint.position)
@@ -151,6 +159,10 @@ async def _projection(
             lag_seconds = max(0.0, (now - page.events[0].recorded_at) / 1_000_000)
     owned = bool(checkpoint.owner) and checkpoint.lease_until > now
     state, error = _held_up(checkpoint, now, trouble, *_state(checkpoint, app, head, owned))
+    if state in ("running", "no worker") and checkpoint.owner:
+        stood = min(lag_seconds, (now - checkpoint.updated_at) / 1_000_000)
+        if stood > patience:
+            state, error = "stalled", _stalled(checkpoint, owned, stood)
     return ProjectionStatus(
         name=checkpoint.name,
         state=state,
@@ -204,6 +216,13 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
     return "no worker", checkpoint.error
 
 
+def _stalled(checkpoint: Checkpoint, owned: bool, seconds: float) -> str:
+    """One that nobody owns ended in order. An owner that is still named did not."""
+    how = "holds it" if owned else "neither holds it any more nor gave it back: it hangs, or was killed"
+    error = f" ({checkpoint.error})" if checkpoint.error else ""
+    return f"it has not moved for {seconds:.0f} s; its owner {checkpoint.owner} {how}{error}"
+
+
 async def measured_status(store: EventStore, sink: Sink, app: App | None, *, seconds: float = 1.0) -> Status:
     """The status; when a projection is behind, it is looked at twice, so that its rate is known."""
     first = await status_of(store, sink, app)
@@ -211,3 +230,24 @@ async def measured_status(store: EventStore, sink: Sink, app: App | None, *, sec
         return first
     await asyncio.sleep(seconds)
     return await status_of(store, sink, app, before=first)
+
+
+def document_of(now: Status) -> dict[str, object]:
+    """A status as `refold status --json` prints it: times as datetimes, rates a second."""
+    projections = [
+        {
+            **msgspec.structs.asdict(each),
+            "rate": each.rate,
+            "moved_at": from_microseconds(each.moved_at) if each.moved_at else None,
+        }
+        for each in now.projections
+    ]
+    return {
+        "store": now.store,
+        "at": from_microseconds(now.at),
+        "head": now.head,
+        "recorded_at": from_microseconds(now.recorded_at) if now.head else None,
+        "rate": round(now.rate, 3),
+        "ok": now.ok,
+        "projections": projections,
+    }

@@ -14,6 +14,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import Recorded, StoredEvent
 from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable
+from refold.projections.counts import FoldCounts
 from refold.projections.feed import Batch
 from refold.projections.parking.gate import Gate
 from refold.projections.parking.records import Change
@@ -49,7 +50,9 @@ class Folding:
         checkpoint: Checkpoint,
         between: Callable[[], Awaitable[None]] | None = None,
         gate: Gate | None = None,
+        counts: FoldCounts | None = None,
     ) -> None:
+        self._counts = counts or FoldCounts()
         self._between = between
         self._sink = sink
         self._definition = definition
@@ -77,9 +80,9 @@ class Folding:
             for start in range(0, len(batch.events), _EVENTS_AT_ONCE):
                 if start and self._between is not None:
                     await self._between()
-                self._touched |= self._fold.fold(
-                    self._rows, batch.events[start : start + _EVENTS_AT_ONCE], seen=self._seen, passes=passes
-                )
+                events = batch.events[start : start + _EVENTS_AT_ONCE]
+                self._touched |= self._fold.fold(self._rows, events, seen=self._seen, passes=passes)
+                self._counts.done(sum(type(recorded.event) in self._definition.evolves for recorded in events))
             faults.at("projection.folded")
         if batch.last is not None:
             if self.position == self.written:

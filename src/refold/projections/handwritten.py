@@ -21,6 +21,7 @@ from refold.messages.event import Event
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint, Move
+from refold.projections.counts import FoldCounts
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import LostOwnership
 from refold.projections.parking.records import Desk
@@ -109,8 +110,11 @@ class HandWrittenProjection:
         lease: float,
         shift: Shift,
         desk: Desk,
+        counts: FoldCounts | None = None,
     ) -> None:
         self._desk = desk
+        self.counts = counts or FoldCounts()
+        self.owns = False
         self.declared = declared
         self.applied = Doorbell()
         self.status = RUNNING
@@ -142,6 +146,7 @@ class HandWrittenProjection:
                     await self._wait(self._lease / 4)
                     continue
                 await check_history(self._store, checkpoint)
+                self.owns = True
                 await self._follow(checkpoint)
                 await self._sink.release(name, checkpoint.epoch)
             except LostOwnership:
@@ -150,7 +155,12 @@ class HandWrittenProjection:
                 self.error = f"it waits for the store: {problem}"
                 await self._wait(1.0)
             except Exception as problem:  # noqa: BLE001  # whatever the user's function raises stops this projection only
+                self.counts.failures += 1
+                self.counts.rest()
                 await self._failed(problem, checkpoint)
+            finally:
+                self.owns = False
+                self.counts.rest()
 
     async def stop(self) -> None:
         """Ends it after the page at hand, and lets another process take over at once."""
@@ -162,6 +172,7 @@ class HandWrittenProjection:
         self.applied.ring(position)
         pace = Pace()
         while not self._stopping.is_set() and not await self._is_to_stand_back(checkpoint):
+            self.counts.begin()
             batch = await self._feed.read(position)
             if batch.unreadable is not None:
                 raise batch.unreadable
@@ -171,6 +182,8 @@ class HandWrittenProjection:
                 self.applied.ring(position)
                 self._failures = 0
                 pace.found()
+                self.counts.pages += 1
+            self.counts.rest()
             if batch.scanned_to >= batch.head:
                 await self._store.wait_beyond(position, pace.pause())
 
@@ -178,6 +191,7 @@ class HandWrittenProjection:
         assert batch.last is not None
         wanted = self.declared.events
         events = [each for each in batch.events if not wanted or each.type in wanted]
+        self.counts.done(0)
         move = Move(after, batch.scanned_to, batch.last.append_id.hex(), epoch)
         if not events or not self.declared.transaction:
             if events:
@@ -194,6 +208,7 @@ class HandWrittenProjection:
         if not moved:
             raise LostOwnership(self.declared.name)
         faults.at("handwritten.moved")
+        self.counts.done(len(events))
 
     async def _is_to_stand_back(self, checkpoint: Checkpoint) -> bool:
         """Keeps the lease; says whether it is another's turn, or an operator has paused it."""

@@ -23,6 +23,7 @@ from refold.errors import (
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import from_microseconds
 from refold.projections.checkpoint import CHANGED, PAUSED, RUNNING, STOPPED, Checkpoint
+from refold.projections.counts import FoldCounts
 from refold.projections.definitions import changes_between, retired
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import Folding, LostOwnership
@@ -35,6 +36,7 @@ from refold.projections.sink import Sink, lives_elsewhere, previous
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventStore
 from refold.subscriptions.pace import Pace
+from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["LEASE_SECONDS", "Projection", "check_history", "paused_in_words"]
 
@@ -93,6 +95,8 @@ class Projection:
         build: Callable[[ReadModelDefinition], Awaitable[int]] | None = None,
         shift: Shift | None = None,
         desk: Desk | None = None,
+        counts: FoldCounts | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._desk = desk or Desk(sink.records, ORDERS_EVERY)
         self._shift = shift
@@ -100,6 +104,8 @@ class Projection:
         self.stands = False
         self._table = definition.name
         self.definition = definition
+        self.counts = counts or FoldCounts()
+        self._tracing = tracing
         self.applied = Doorbell()
         self.status = RUNNING
         self.error = ""
@@ -133,9 +139,11 @@ class Projection:
                 # Nothing is wrong with the read model: it goes on as soon as the store does.
                 await self._wait_for_the_store(problem)
             except (LogRegression, UnknownEvent, DecodeError, WorkerKilled) as problem:
+                self.counts.failures += 1
                 await self._stop_at(problem)
             except Exception as problem:  # noqa: BLE001  # whatever a fold of the user's raises stops this projection only
                 self._care.failures += 1
+                self.counts.failures += 1
                 if self._care.failures >= ATTEMPTS:
                     await self._stop_at(problem)
                 else:
@@ -183,6 +191,7 @@ class Projection:
             await self._follow(checkpoint)
         finally:
             self.owns = False
+            self.counts.rest()
             # Who waits here must look elsewhere now.
             self.applied.ring_anyway()
         await self._sink.release(self._table, self.epoch)
@@ -216,7 +225,7 @@ class Projection:
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
         gate = await open_gate(self._sink.records, self.definition, checkpoint.name)
-        folding = Folding(self._sink, self.definition, self._table, checkpoint, self._renew, gate)
+        folding = Folding(self._sink, self.definition, self._table, checkpoint, self._renew, gate, self.counts)
         self._written = folding.written
         if folding.written < self.applied.position:
             # It went back: the server lost its last moments, or the log is another. A bell only goes forward.
@@ -229,6 +238,7 @@ class Projection:
         self._renewed = time.monotonic()
         self._looked = 0.0
         while not self._stopping.is_set():
+            self.counts.begin()
             if await self._paused_after_orders(folding):
                 return
             if self._is_anothers():
@@ -237,7 +247,8 @@ class Projection:
                     await folding.write()
                 return
             batch = await self._feed.read(folding.position)
-            careful = await self._take(folding, batch)
+            with self._tracing.fold(self.definition.name, batch.events, self.definition.evolves):
+                careful = await self._take(folding, batch)
             self._written = folding.written
             if folding.written == folding.position:
                 self.applied.ring(folding.written)
@@ -245,7 +256,9 @@ class Projection:
             if batch.unreadable is not None:
                 batch = await self._read_alone(folding, batch.unreadable)
             await self._renew()
+            self.counts.rest()
             if batch.last is not None:
+                self.counts.pages += 1
                 pace.found()
                 if careful:
                     # A batch that was folded after all: what failed before has healed.

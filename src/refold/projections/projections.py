@@ -10,12 +10,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, cast
 
 from refold.errors import ConfigurationError, LogRegression, ProjectionStopped, StaleRead, StoreUnavailable
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read_model_of
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
+from refold.projections.counts import FoldCounts
 from refold.projections.feed import Feed
 from refold.projections.handwritten import HAND_WRITTEN, HandWritten, HandWrittenProjection
 from refold.projections.parking.operator import Operator, Waiting
@@ -27,7 +29,9 @@ from refold.projections.refolding import refold_row
 from refold.projections.roster import Shift, Worker
 from refold.projections.routed import RoutedSink
 from refold.projections.sink import InlineRows, LogSink, Sink, previous
+from refold.projections.watchdog import PATIENCE_SECONDS, Stalled, Watchdog, Watched
 from refold.store.event_store import EventStore
+from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["Projections"]
 
@@ -48,12 +52,17 @@ class Projections:
         types: EventTypes,
         lease: float,
         declared: Sequence[HandWritten] = (),
+        patience: float = PATIENCE_SECONDS,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self.sink = sink
         self.definitions = tuple(definitions)
         self._store = store
         self._types = types
         self._lease = lease
+        self.counts: dict[str, FoldCounts] = {}
+        self.watchdog = Watchdog(store, sink, self.running, patience)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._running: dict[str, Projection] = {}
         self.declared = tuple(declared)
@@ -161,17 +170,31 @@ class Projections:
                 self._rebuilt,
                 self._shift,
                 desk,
+                self.counts.setdefault(definition.name, FoldCounts()),
+                self._tracing,
             )
             self._running[definition.name] = projection
-            self._tasks.append(asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}"))
+            self._tasks.append(
+                asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}", context=Context())
+            )
+        self.watchdog.start()
 
         log = self.sink.log if isinstance(self.sink, RoutedSink) else cast("LogSink", self.sink)
         for each in declared:
             one = HandWrittenProjection(
-                self._store, log, self._feed, self._types, each, self.owner, self._lease, self._shift, desk
+                self._store,
+                log,
+                self._feed,
+                self._types,
+                each,
+                self.owner,
+                self._lease,
+                self._shift,
+                desk,
+                self.counts.setdefault(each.name, FoldCounts()),
             )
             self._hand_written[each.name] = one
-            self._tasks.append(asyncio.create_task(self._watched(one), name=f"refold-{each.name}"))
+            self._tasks.append(asyncio.create_task(self._watched(one), name=f"refold-{each.name}", context=Context()))
 
     async def _rebuilt(self, definition: ReadModelDefinition) -> int:
         return await self.rebuild(definition, keep=True)
@@ -189,6 +212,7 @@ class Projections:
 
     async def stop(self) -> None:
         """Stops following, and gives the leases back."""
+        await self.watchdog.stop()
         if self._shift is not None:
             await self._shift.end()
         running: list[Projection | HandWrittenProjection] = [*self._running.values(), *self._hand_written.values()]
@@ -221,18 +245,20 @@ class Projections:
         split: Split | None = None,
     ) -> int:
         """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
-        position = await rebuild(
-            self._store,
-            self.sink,
-            definition,
-            self._types,
-            f"{self.owner}:rebuild:{secrets.token_hex(3)}",
-            progress,
-            self._lease,
-            resume=resume,
-            keep=keep,
-            split=split,
-        )
+        with self._tracing.rebuild(definition.name):
+            position = await rebuild(
+                self._store,
+                self.sink,
+                definition,
+                self._types,
+                f"{self.owner}:rebuild:{secrets.token_hex(3)}",
+                progress,
+                self._lease,
+                resume=resume,
+                keep=keep,
+                split=split,
+                tracing=self._tracing,
+            )
         await self._look_again(definition)
         return position
 
@@ -351,6 +377,14 @@ class Projections:
                 raise StaleRead(name, position, at, spent, "" if checkpoint is None else checkpoint.error)
             await asyncio.sleep(min(pause, timeout - spent))
             pause = min(2 * pause, _LONGEST_LOOK)
+
+    def running(self) -> dict[str, Watched]:
+        """Those of this process, by the names of their checkpoints."""
+        return {**self._running, **self._hand_written}
+
+    def stalled(self) -> list[Stalled]:
+        """Those that this process should move and that make no progress, whatever their state says."""
+        return self.watchdog.stalled()
 
     def stopped(self) -> list[Projection]:
         """The projections of this process that stand still."""

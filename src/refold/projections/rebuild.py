@@ -19,6 +19,7 @@ from refold.projections.parking.gate import open_gate
 from refold.projections.projection import LEASE_SECONDS, check_history
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore
+from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["RebuildProgress", "Split", "rebuild"]
 
@@ -53,6 +54,7 @@ async def rebuild(
     resume: bool = True,
     keep: bool = False,
     split: Split | None = None,
+    tracing: Tracing = NO_TRACING,
 ) -> int:
     """Folds the whole log into a new table and puts it in the place of the old one; gives the position that it stands
     at.
@@ -72,7 +74,7 @@ async def rebuild(
         # What was left out of a row stays so, as long as its definition is the same.
         gate = await open_gate(sink.records, definition, building(definition.name))
         folding = Folding(sink, definition, building(definition.name), claimed, gate=gate)
-        building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease)
+        building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease, tracing)
         await building_up.catch_up(progress)
         faults.at("rebuild.caught_up")
         await building_up.switch()
@@ -99,7 +101,9 @@ class _Building:
         folding: Folding,
         epoch: int,
         lease: float,
+        tracing: Tracing,
     ) -> None:
+        self._tracing = tracing
         self._store = store
         self._sink = sink
         self._definition = definition
@@ -123,7 +127,8 @@ class _Building:
                     # The next page is fetched while this one is folded.
                     reading = asyncio.ensure_future(reader.read(page.scanned_to, _PAGE))
                 batch = decoded(folding.position, page.head, page.events, self._types, self._wanted)
-                await folding.take(batch)
+                with self._tracing.fold(self._definition.name, batch.events, self._definition.evolves):
+                    await folding.take(batch)
                 if batch.unreadable is not None:
                     raise batch.unreadable
                 if progress is not None:

@@ -19,6 +19,7 @@ import msgspec
 from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreUnavailable
 from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT
 from refold.store.append import Append, AppendResult, validate_append
+from refold.store.counts import CommitCounts
 
 __all__ = ["AGAIN", "BeginBatch", "CommitBatch", "GroupCommit", "Limits", "Outcome"]
 
@@ -74,10 +75,12 @@ class GroupCommit:
         *,
         begin: BeginBatch | None = None,
         pipelined: bool = False,
+        counts: CommitCounts | None = None,
     ) -> None:
         self._commit = commit
         self._begin = begin
         self._pipelined = pipelined
+        self._counts = counts or CommitCounts()
         self._limits = limits
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
@@ -119,15 +122,18 @@ class GroupCommit:
         if self._waiting >= self._limits.waiting_appends or (
             self._waiting and self._bytes + size > self._limits.waiting_bytes
         ):
-            raise Overloaded(
+            overloaded = Overloaded(
                 f"{self._waiting:,} appends ({self._bytes:,} bytes) wait for their commit already; "
                 "nothing was stored, try again after a moment"
             )
+            self._counts.failure(overloaded)
+            raise overloaded
         waiting = _Waiting(append, events, size, self._loop.create_future())
         self._queue.append(waiting)
         self._by_id[append.id] = waiting
         self._waiting += 1
         self._bytes += size
+        self._counts.waiting = self._waiting
         if not self._due:
             if self._under_way == 0 and self._last_size == 1:
                 self._go_on()  # a lone caller: nobody else will come in this turn of the loop
@@ -212,6 +218,7 @@ class GroupCommit:
         self._under_way -= 1
         if len(outcomes) != len(batch):
             outcomes = _all_failed([waiting.append for waiting in batch], ValueError(f"{len(outcomes)} outcomes"))
+        self._counts.commit(outcomes)
         head = 0
         again: list[_Waiting] = []
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -239,6 +246,7 @@ class GroupCommit:
             del self._by_id[waiting.append.id]
         self._waiting -= 1
         self._bytes -= waiting.bytes
+        self._counts.waiting = self._waiting
 
 
 def _all_failed(appends: Sequence[Append], problem: Exception) -> list[Outcome]:

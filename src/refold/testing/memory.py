@@ -26,6 +26,7 @@ from refold.errors import (
 )
 from refold.messages.recorded import StoredEvent, category_of
 from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, expected_in_words, validate_append
+from refold.store.counts import CommitCounts
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo, validate_page
 from refold.store.group_commit import GroupCommit, Limits, Outcome
@@ -57,6 +58,7 @@ class MemoryStore:
         self._streams: dict[str, list[int]] = {}
         self._appends: dict[bytes, AppendResult] = {}
         self._snapshots: dict[str, Snapshot] = {}
+        self.counts = CommitCounts()
         self._doorbell = Doorbell()
         self._group_commit: GroupCommit | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,7 +73,7 @@ class MemoryStore:
             raise StoreUnavailable("the store is closed; nothing was stored")
         if self._group_commit is None or self._loop is not asyncio.get_running_loop():
             self._loop = asyncio.get_running_loop()
-            self._group_commit = GroupCommit(self._commit, self._limits, self._doorbell.ring)
+            self._group_commit = GroupCommit(self._commit, self._limits, self._doorbell.ring, counts=self.counts)
         return await self._group_commit.append(append)
 
     async def _commit(self, batch: Sequence[Append]) -> Sequence[Outcome]:

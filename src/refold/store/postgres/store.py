@@ -11,6 +11,7 @@ from uuid import UUID
 from refold.errors import StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
+from refold.store.counts import CommitCounts
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import (
     EventFilter,
@@ -86,8 +87,9 @@ class PostgresStore:
             address, self._units, payload_limit=limits.payload, patience=patience, committed=self._committed
         )
         self._writer = Writer(address, session, patience=patience, framed=framed, find=self.find_append)
+        self.counts = CommitCounts()
         self._group = GroupCommit(
-            self._writer.commit, limits, self._committed, begin=self._writer.begin, pipelined=True
+            self._writer.commit, limits, self._committed, begin=self._writer.begin, pipelined=True, counts=self.counts
         )
         self._doorbell = Doorbell()
         self._notifier = Notifier(address)

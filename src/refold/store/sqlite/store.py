@@ -12,6 +12,7 @@ from typing import TypeVar
 from refold.errors import OutcomeUnknown, StoreError, StoreReadOnly, StoreUnavailable
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
+from refold.store.counts import CommitCounts
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo, validate_page
 from refold.store.group_commit import GroupCommit, Limits, Outcome
@@ -59,13 +60,16 @@ class SqliteStore:
         self._limits = limits
         self._window = window
         self._writer = None if writer is None else Writer(writer, address, patience=transaction_wait)
+        self.counts = CommitCounts()
         self._doorbell = Doorbell()
         self._readers: asyncio.Queue[SqliteReader] = asyncio.Queue()
         self._open_readers: list[SqliteReader] = []
         self._closed = False
         self._inside: ContextVar[SqliteTransaction | None] = ContextVar("refold-inside", default=None)
         self._group_commit = (
-            GroupCommit(self._commit, limits, self._doorbell.ring, begin=self._begin) if writer is not None else None
+            GroupCommit(self._commit, limits, self._doorbell.ring, begin=self._begin, counts=self.counts)
+            if writer is not None
+            else None
         )
 
     @property

@@ -1,0 +1,155 @@
+"""A Prometheus of our own, on the loopback, which scrapes what a test says, and is asked over its HTTP API."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.servers.account import base_folder, new_folder, remove, run_as_server, write_file
+from tests.servers.installations import Unavailable
+from tests.servers.ports import free_port
+from tests.servers.processes import alive, kill_tree, pid_in, wait_until
+
+INSTALL_HINT = "run `make servers` (Debian's package prometheus), or put prometheus and promtool on the PATH"
+
+_CONFIGURATION = """\
+global:
+  scrape_interval: 200ms
+  scrape_timeout: 200ms
+  evaluation_interval: 200ms
+rule_files: {rules}
+scrape_configs:
+  - job_name: refold
+    static_configs:
+      - targets: {targets}
+"""
+
+
+def find_prometheus(program: str = "prometheus") -> Path:
+    """The program (or `promtool`, which comes with it); raises Unavailable when it is not on this machine."""
+    found = shutil.which(program)
+    if found is None:
+        raise Unavailable(f"{program} was not found; {INSTALL_HINT}")
+    return Path(found)
+
+
+class Prometheus:
+    """One server with a folder of its own. Make one with `create`, and `remove` it at the end (or use it in a
+    `with`).
+    """
+
+    def __init__(self, folder: Path, port: int) -> None:
+        """Attach to the server in `folder`, running or not; use `create` for a new one."""
+        self.folder = folder
+        self.port = port
+
+    @classmethod
+    def create(cls, *targets: str, rules: Path | None = None, folder: Path | None = None) -> Self:
+        """A new server, not started yet, which scrapes these addresses (`127.0.0.1:9464`) five times a second, and
+        evaluates the rules of a file. Raises Unavailable when the program is not on this machine.
+        """
+        find_prometheus()
+        folder = folder or new_folder(base_folder() / "runs", f"{os.getpid()}-prometheus-")
+        names = []
+        if rules is not None:
+            write_file(folder / "rules.yml", rules.read_text(encoding="utf-8"))
+            names.append(str(folder / "rules.yml"))
+        write_file(
+            folder / "prometheus.yml",
+            _CONFIGURATION.format(targets=json.dumps(list(targets)), rules=json.dumps(names)),
+        )
+        return cls(folder, free_port())
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, or None when it is not running."""
+        return pid_in(self.folder / "prometheus.pid")
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.pid is not None
+
+    def start(self) -> None:
+        """Start, and return when it answers. Raises RuntimeError or TimeoutError when it does not come up."""
+        # A shell lets go of it and says its id: Prometheus itself has no way to run in the background.
+        write_file(
+            self.folder / "start.sh",
+            f'cd "{self.folder}"\n'
+            f"GOMAXPROCS=1 {find_prometheus()} --config.file={self.folder}/prometheus.yml"
+            f" --storage.tsdb.path={self.folder}/data --web.listen-address=127.0.0.1:{self.port} --log.level=warn"
+            f" > {self.folder}/server.log 2>&1 < /dev/null &\n"
+            "echo $! > prometheus.pid\n",
+        )
+        run_as_server(["sh", self.folder / "start.sh"], cwd=self.folder)
+        wait_until(self._ready, f"prometheus to be ready (log: {self.folder / 'server.log'})", timeout=30)
+
+    def stop(self) -> None:
+        """Stop in order, and wait for the end. No-op when stopped."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not alive(pid), "prometheus to stop", timeout=30)
+
+    def remove(self) -> None:
+        """Stop it and delete its folder."""
+        pid = self.pid
+        if pid is not None:
+            kill_tree(pid)
+        remove(self.folder)
+
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """What an expression gives now: for each series its labels (`metric`) and its `value`."""
+        answer = self._ask("/api/v1/query", {"query": expression})
+        found: list[dict[str, Any]] = answer["result"]
+        return found
+
+    def value(self, expression: str) -> float | None:
+        """The value of an expression that gives one series at most."""
+        found = self.query(expression)
+        if len(found) > 1:
+            raise ValueError(f"{expression} gives {len(found)} series: {found}")
+        return float(found[0]["value"][1]) if found else None
+
+    def alerts(self) -> set[str]:
+        """The names of the alerts that are pending or firing."""
+        return {alert["labels"]["alertname"] for alert in self._ask("/api/v1/alerts", {})["alerts"]}
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self.url()}{path}?{query}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def _ready(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url()}/-/ready", timeout=5):
+            return True
+        return False
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove it."""
+        self.remove()
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool, which checks and tests rules."""
+    command = [str(find_prometheus("promtool")), *(str(each) for each in arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
