@@ -48,6 +48,23 @@ POSTGRES = "src/refold/store/postgres/migrations/0002_append.sql"
 CONTRACT = "tests/contract/test_stores.py"
 EIGHT = "tests/faults/test_nemesis.py::test_eight_that_begin_together_on_an_empty_database"
 FOLLOWING = "tests/projections/test_following.py"
+BEFORE_APPENDING = (
+    "-- Appending. One call takes a batch of appends, decides each of them, and answers for each of them.\n"
+)
+# The lock is held for the drawing alone, as a sequence holds its own, so that the positions of a batch are neighbours.
+DRAWN_FROM_A_SEQUENCE = """create sequence @schema@.positions;
+create function @schema@.drawn(many integer) returns bigint language plpgsql volatile as $$
+declare
+    first bigint;
+begin
+    perform pg_advisory_lock(@lock@);
+    first := nextval('@schema@.positions');
+    perform setval('@schema@.positions', first + many - 1);
+    perform pg_advisory_unlock(@lock@);
+    return first - 1;
+end
+$$;
+"""
 
 MUTATIONS = [
     Mutation(
@@ -70,11 +87,36 @@ MUTATIONS = [
         (EIGHT,),
     ),
     Mutation(
-        "Postgres: positions with gaps, as a sequence leaves them",
+        "Postgres: positions from a sequence, under the lock (what is rolled back leaves a gap)",
         POSTGRES,
-        "    head := coalesce(head, 0);",
-        "    head := coalesce(head, 0) + 1;",
-        (f"{CONTRACT}::TestPostgres",),
+        BEFORE_APPENDING,
+        "create sequence @schema@.positions;\n" + BEFORE_APPENDING,
+        ("tests/projections/test_inline.py", "tests/faults/test_nemesis.py::test_writers_that_are_killed"),
+        (
+            ("head + n.number, recorded, n.occurred", "nextval('@schema@.positions'), recorded, n.occurred"),
+            ("head := head + 1;", "head := nextval('@schema@.positions');"),
+            ("head + 1, recorded, event_occurred", "nextval('@schema@.positions'), recorded, event_occurred"),
+            (
+                "    head := coalesce(head, 0);\n",
+                "    select case when p.is_called then p.last_value else 0 end into head from @schema@.positions p;\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "Postgres: positions from a sequence in place of the lock (a later one is seen first)",
+        POSTGRES,
+        BEFORE_APPENDING,
+        DRAWN_FROM_A_SEQUENCE + BEFORE_APPENDING,
+        (EIGHT,),
+        (
+            ("and pg_try_advisory_xact_lock(@lock@)", "and true"),
+            (" perform pg_advisory_xact_lock(@lock@);", " perform 1;"),
+            (
+                "\n    head := coalesce(head, 0);\n    recorded",
+                "\n    head := @schema@.drawn(cardinality(of_append));\n    recorded",
+            ),
+            ("\n        head := coalesce(head, 0);", "\n        head := @schema@.drawn(1);"),
+        ),
     ),
     Mutation(
         "Postgres: any isolation level",
@@ -89,6 +131,30 @@ MUTATIONS = [
         "create trigger events_are_immutable before update or delete or truncate on @schema@.events",
         "create trigger events_are_immutable before truncate on @schema@.events",
         ("tests/store/postgres", "tests/operations"),
+    ),
+    Mutation(
+        "Postgres: the checkpoint moves outside of the transaction of its rows",
+        "src/refold/projections/sinks/postgres.py",
+        '        faults.at("projection.before_write")\n        answer = await run(shape.write, parameters)\n',
+        "        moved = await run(\n"
+        '            f"update {self._checkpoints} set position = $1, append_id = $2 "\n'
+        '            "where name = $3 and position = $4 and epoch = $5 returning 1",\n'
+        "            parameters[:5],\n"
+        "        )\n"
+        "        if not moved:\n            return False\n"
+        '        faults.at("projection.before_write")\n'
+        "        answer = await run(shape.write, (*parameters[:3], move.after, *parameters[4:]))\n",
+        ("tests/faults/test_sweep.py::test_postgres[projection.before_write-kill]",),
+    ),
+    Mutation(
+        "SQLite: events may be changed (the trigger is gone)",
+        "src/refold/store/sqlite/migrations/0001_log.sql",
+        "create trigger events_are_not_updated before update on events\n"
+        "begin\n"
+        "    select raise(abort, 'events are never changed: append one that says what is different now');\n"
+        "end;\n",
+        "",
+        ("tests/store/sqlite",),
     ),
     Mutation(
         "SQLite: expected versions are not checked",
@@ -121,8 +187,8 @@ MUTATIONS = [
     Mutation(
         "SQLite: the checkpoint moves in a transaction of its own",
         "src/refold/projections/sinks/sqlite.py",
-        "            if not _moved(connection, table, move):\n                return False\n",
-        "            if not _moved(connection, table, move):\n                return False\n"
+        "            if not _moved(connection, move.of(table), move):\n                return False\n",
+        "            if not _moved(connection, move.of(table), move):\n                return False\n"
         '            connection.execute("commit")\n            connection.execute("begin")\n',
         ("tests/faults/test_sweep.py::test_sqlite",),
     ),
@@ -151,11 +217,14 @@ MUTATIONS = [
     Mutation(
         "A failing event is skipped",
         "src/refold/projections/folding.py",
-        "                self._touched |= self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n",
+        "                self._touched |= self._fold.fold(\n"
+        "                    self._rows, batch.events[start : start + _EVENTS_AT_ONCE], seen=self._seen\n"
+        "                )\n",
         "                try:\n"
-        "                    self._touched |= "
-        "self._fold.fold(self._rows, batch.events[start : start + _EVENTS_AT_ONCE])\n"
-        "                except ValueError:\n                    pass\n",
+        "                    self._touched |= self._fold.fold(\n"
+        "                        self._rows, batch.events[start : start + _EVENTS_AT_ONCE], seen=self._seen\n"
+        "                    )\n"
+        "                except Exception:\n                    pass\n",
         (FOLLOWING,),
     ),
     Mutation(
