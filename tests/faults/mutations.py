@@ -190,7 +190,7 @@ MUTATIONS = [
         "            if not _moved(connection, move.of(table), move):\n                return False\n",
         "            if not _moved(connection, move.of(table), move):\n                return False\n"
         '            connection.execute("commit")\n            connection.execute("begin")\n',
-        ("tests/faults/test_sweep.py::test_sqlite",),
+        ("tests/faults/test_sweep.py::test_sqlite[projection.checkpoint_moved-kill]",),
     ),
     Mutation(
         "Postgres: a checkpoint moves whoever owns it",

@@ -50,7 +50,7 @@ def wait_until_working(workers: list[Any], folder: Path, more_than: int = 0) -> 
 def test_writers_that_are_killed(postgres18: PostgresServer, tmp_path: Path) -> None:
     url = postgres18.create_database(f"nemesis_{uuid4().hex}")
     points = ["postgres.append.after_send", "postgres.append.before_send", "postgres.append.after_result", "-"]
-    workers = [begin(url, tmp_path, f"w{n}", point, 8 + 5 * n, "kill") for n, point in enumerate(points)]
+    workers = [begin(url, tmp_path, f"w{n}", point, 8 + 5 * n, "kill", rebuild=False) for n, point in enumerate(points)]
     finish(workers, tmp_path)
     assert checked(url, tmp_path) > 50
 
@@ -132,11 +132,11 @@ def test_a_long_open_snapshot_does_not_grow_what_an_append_reads(postgres18: Pos
 
 def test_a_worker_that_stands_still_past_its_lease_is_fenced(postgres18: PostgresServer, tmp_path: Path) -> None:
     url = postgres18.create_database(f"nemesis_{uuid4().hex}")
-    sleeper = begin(url, tmp_path, "sleeper", "projection.folded", 3, "stop", 20)
+    sleeper = begin(url, tmp_path, "sleeper", "projection.folded", 3, "stop", 20, rebuild=False)
     os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
     try:
         # The others take over when its lease has run out, and fold what it was about to write.
-        finish([begin(url, tmp_path, "other", rounds=6)], tmp_path)
+        finish([begin(url, tmp_path, "other", rounds=6, rebuild=False)], tmp_path)
         assert checked_elsewhere(url, tmp_path) == ""
     finally:
         os.kill(sleeper.pid, signal.SIGCONT)

@@ -1,10 +1,11 @@
 """A process that works on the bank and meets its fate at a named point.
 
-    python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS
+    python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS REBUILD
 
 ACTION is kill, stop, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is
-told to FOLDER/NAME.journal, and each point that it passes to FOLDER/NAME.points. A folder with "inline" in its name is
-for the bank with an inline read model.
+told to FOLDER/NAME.journal, and each point that it passes to FOLDER/NAME.points. REBUILD is
+rebuild or `-`: a rebuild at the end would heal what a fault broke in the read model. A folder with "inline" in its name
+is for the bank with an inline read model.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ async def one_unit(context: Context, journal: Journal, caller: int, number: int)
         return
 
 
-async def work(context: Context, journal: Journal, rounds: int) -> None:
+async def work(context: Context, journal: Journal, rounds: int, rebuild: bool) -> None:
     async def caller(number: int) -> None:
         for turn in range(rounds):
             await one_append(context, journal, an_append(number, turn))
@@ -138,7 +139,7 @@ async def work(context: Context, journal: Journal, rounds: int) -> None:
                 await one_unit(context, journal, number, turn)
 
     await asyncio.gather(*(caller(number) for number in range(CALLERS)))
-    if rounds:
+    if rebuild:
         with contextlib.suppress(RefoldError, Injected):
             await context.rebuild(AccountSummary)
 
@@ -161,7 +162,9 @@ async def seen_to_the_end(context: Context, seen: list[int]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def main(url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int) -> None:
+async def main(
+    url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int, rebuild: bool
+) -> None:
     proxy = CuttingProxy(url) if action in ("cut", "swallow") else None
     app = inline_bank if "inline" in folder.name else bank
     async with app.connect(url if proxy is None else proxy.url, lease=1.0) as context:
@@ -171,7 +174,7 @@ async def main(url: str, folder: Path, name: str, point: str, occurrence: int, a
         faults.install(Fate(folder / f"{name}.points", point, occurrence, action, proxy))
         seen = [0]
         following = asyncio.create_task(follow(context, folder / f"{name}.seen", seen))
-        await work(context, Journal(folder / f"{name}.journal"), rounds)
+        await work(context, Journal(folder / f"{name}.journal"), rounds, rebuild)
         faults.install(None)
         await seen_to_the_end(context, seen)
         following.cancel()
@@ -180,5 +183,5 @@ async def main(url: str, folder: Path, name: str, point: str, occurrence: int, a
 
 
 if __name__ == "__main__":
-    url, folder, name, point, occurrence, action, rounds = sys.argv[1:]
-    asyncio.run(main(url, Path(folder), name, point, int(occurrence), action, int(rounds)))
+    url, folder, name, point, occurrence, action, rounds, rebuild = sys.argv[1:]
+    asyncio.run(main(url, Path(folder), name, point, int(occurrence), action, int(rounds), rebuild == "rebuild"))
