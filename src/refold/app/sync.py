@@ -7,6 +7,8 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import Context as ContextVariables
+from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
@@ -59,8 +61,14 @@ class LoopThread:
 
     @contextmanager
     def entered(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """The value of an asynchronous context manager, entered and left on the loop."""
-        value = self.run(context.__aenter__())
+        """The value of an asynchronous context manager, entered and left on the loop.
+
+        What it sets in context variables holds in this thread inside the block, as it would without threads: so a store
+        knows who is inside its transaction.
+        """
+        value, inside = self.run(_entered(context))
+        before = copy_context()
+        changed = [(variable, variable.set(now)) for variable, now in inside.items() if before.get(variable) is not now]
         try:
             yield value
         except BaseException as problem:
@@ -68,6 +76,13 @@ class LoopThread:
                 raise
         else:
             self.run(context.__aexit__(None, None, None))
+        finally:
+            for variable, token in changed:
+                variable.reset(token)
+
+
+async def _entered(context: AbstractAsyncContextManager[T]) -> tuple[T, ContextVariables]:
+    return await context.__aenter__(), copy_context()
 
 
 @contextmanager
