@@ -123,14 +123,14 @@ MUTATIONS = [
         POSTGRES,
         "if current_setting('transaction_isolation') <> 'read committed' then",
         "if false then",
-        ("tests/store/postgres",),
+        ("tests/store/postgres/test_guards.py",),
     ),
     Mutation(
         "Postgres: events may be changed",
         "src/refold/store/postgres/migrations/0001_log.sql",
         "create trigger events_are_immutable before update or delete or truncate on @schema@.events",
         "create trigger events_are_immutable before truncate on @schema@.events",
-        ("tests/store/postgres", "tests/operations"),
+        ("tests/store/postgres/test_guards.py",),
     ),
     Mutation(
         "Postgres: the checkpoint moves outside of the transaction of its rows",
@@ -154,7 +154,7 @@ MUTATIONS = [
         "    select raise(abort, 'events are never changed: append one that says what is different now');\n"
         "end;\n",
         "",
-        ("tests/store/sqlite",),
+        ("tests/store/sqlite/test_guards.py",),
     ),
     Mutation(
         "SQLite: expected versions are not checked",
@@ -197,7 +197,10 @@ MUTATIONS = [
         "src/refold/projections/sinks/postgres_rows.py",
         "where name = $3 and position = $4 and epoch = $5 returning 1",
         "where name = $3 and $4 >= 0 and $5 >= 0 returning 1",
-        ("tests/faults/test_nemesis.py::test_a_worker_that_stands_still_past_its_lease_is_fenced", "tests/projections"),
+        (
+            "tests/faults/test_nemesis.py::test_a_worker_that_stands_still_past_its_lease_is_fenced",
+            "tests/projections/test_processes.py",
+        ),
     ),
     Mutation(
         "A checkpoint is the last position that matched",
