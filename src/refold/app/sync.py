@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
 from refold.app.sync_projections import SyncProjections
+from refold.commands.enveloped import Enveloped
 from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
 from refold.errors import RefoldError, StoreUnavailable
@@ -122,13 +123,53 @@ class SyncUnitOfWork:
         """Runs one SQL statement (text with the driver's placeholders, or SQLAlchemy Core) and gives its rows."""
         return self._loop.run(self._unit.execute(statement, parameters))
 
-    def command(self, command: Command, **envelope: Any) -> tuple[Event, ...]:
+    def command(
+        self,
+        command: Command,
+        *,
+        actor: str | None = None,
+        command_id: str | UUID | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> tuple[Event, ...]:
         """Decides a command now and stages its events; see `UnitOfWork.command`."""
-        return self._loop.run(self._unit.command(command, **envelope))
+        return self._loop.run(
+            self._unit.command(
+                command,
+                actor=actor,
+                command_id=command_id,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                data=data,
+                occurred_at=occurred_at,
+            )
+        )
 
-    def append(self, stream: str, events: Iterable[Event], **options: Any) -> None:
+    def append(
+        self,
+        stream: str,
+        events: Iterable[Event],
+        *,
+        expected: int = ANY,
+        condition: AppendCondition | None = None,
+        actor: str | None = None,
+        append_id: str | UUID | None = None,
+        occurred_at: datetime | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
         """Stages events for a stream without a command; see `UnitOfWork.append`."""
-        self._unit.append(stream, events, **options)
+        self._unit.append(
+            stream,
+            events,
+            expected=expected,
+            condition=condition,
+            actor=actor,
+            append_id=append_id,
+            occurred_at=occurred_at,
+            data=data,
+        )
 
 
 class SyncContext:
@@ -174,9 +215,29 @@ class SyncContext:
             )
         )
 
-    def execute_many(self, commands: Iterable[Command], **envelope: Any) -> list[Receipt | RefoldError]:
+    def execute_many(
+        self,
+        commands: Iterable[Command | Enveloped],
+        *,
+        actor: str | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        traceparent: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> list[Receipt | RefoldError]:
         """Executes many commands, sharing commits; see `Context.execute_many`."""
-        return self._loop.run(self._context.execute_many(commands, **envelope))
+        return self._loop.run(
+            self._context.execute_many(
+                commands,
+                actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=traceparent,
+                data=data,
+                occurred_at=occurred_at,
+            )
+        )
 
     def append(
         self,
@@ -187,6 +248,8 @@ class SyncContext:
         condition: AppendCondition | None = None,
         append_id: str | UUID | None = None,
         actor: str | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
         data: Mapping[str, Any] | None = None,
         occurred_at: datetime | None = None,
     ) -> AppendResult:
@@ -199,6 +262,8 @@ class SyncContext:
                 condition=condition,
                 append_id=append_id,
                 actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
                 data=data,
                 occurred_at=occurred_at,
             )
