@@ -103,7 +103,7 @@ def test_watching_ends_in_order(accounts: Project, number: signal.Signals) -> No
     terminal.read(lambda shown: "deposits_per_day" in shown)
     terminal.process.send_signal(number)
     assert terminal.close() == 0
-    assert terminal.shown.endswith("no worker          -\r\n"), terminal.shown
+    assert terminal.shown.endswith("no worker  -\r\n"), terminal.shown
 
 
 @pytest.mark.postgres
@@ -223,12 +223,12 @@ def test_a_sound_store_is_verified(accounts: Project) -> None:
 def test_long_lines_go_on_below_their_beginning(accounts: Project) -> None:
     """Whatever does not fit the terminal keeps its column, so that names and marks stand alone on the left."""
     tamperer_of(accounts).remove_guards()
-    for name, begin in (("verify", 9), ("doctor", 9)):
+    begin = len("ERROR    ")
+    marks = ("ok  ", "WRONG ", "ERROR ", "warning ")
+    for name in ("verify", "doctor"):
         lines = accounts.refold(name, columns=70).out.splitlines()
         assert all(len(line) <= 70 for line in lines[1:]), lines
-        marked = [
-            number for number, line in enumerate(lines) if line.startswith(("ok  ", "WRONG ", "ERROR ", "warning "))
-        ]
+        marked = [number for number, line in enumerate(lines) if line.startswith(marks)]
         continued = [line for line in lines[marked[0] : marked[-1]] if line[:1] == " "]
         assert continued
         assert all(line.startswith(" " * begin) for line in continued), lines
