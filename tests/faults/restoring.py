@@ -22,7 +22,7 @@ from tests.faults.checking import log_of
 from tests.faults.proxy import CuttingProxy
 from tests.faults.workload import Fate
 
-APPENDS = 1_500
+APPENDS = 6_000
 """Enough for several batches of an import."""
 
 

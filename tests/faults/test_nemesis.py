@@ -102,6 +102,9 @@ def test_eight_that_begin_together_on_an_empty_database(postgres18: PostgresServ
     url = postgres18.create_database(f"nemesis_{uuid4().hex}")
     finish([begin(url, tmp_path, f"w{n}", rounds=4) for n in range(8)], tmp_path)
     assert checked(url, tmp_path) > 50
+    # They did get into each other's way, by versions and by conditions.
+    assert any(attempt.conflict for attempt in attempts_in(tmp_path))
+    assert any(attempt.found > 0 and not attempt.conflict for attempt in attempts_in(tmp_path))
     # Nobody harmed them, so each was told what became of each of its appends.
     assert [attempt for attempt in attempts_in(tmp_path) if attempt.outcome == "unknown"] == []
 
