@@ -52,7 +52,7 @@ docs: $(READY) ## write docs/reference from the docstrings, and run the code in 
 	$(PYTHON_IN) scripts/reference.py
 	$(PYTHON_IN) -m pytest tests/docs
 
-wheel: $(READY) ## build the wheel, and check that it installs and works without extras
+wheel: $(READY) ## build the wheel into dist/, and check that it installs and works without extras
 	$(PYTHON_IN) scripts/check_wheel.py
 
 clean: ## stop the servers, remove the environment, caches and what was built

@@ -1,6 +1,7 @@
-"""Build the wheel, look into it, and use it in a new environment without extras, as a stranger would."""
+"""Build the wheel, look into it, use it in a new environment as a stranger would, and leave it in dist."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = [PROJECT / "src" / name for name in ("refold", "refold_pytest")]
+DIST = PROJECT / "dist"
 
 USE = """
 import importlib.util
@@ -26,6 +28,7 @@ def main() -> int:
         wheel = build(Path(folder))
         check_content(wheel)
         use(wheel, Path(folder))
+        keep(wheel.parent)
     return 0
 
 
@@ -65,6 +68,14 @@ def use(wheel: Path, folder: Path) -> None:
     subprocess.run([programs / "python", "-c", USE], cwd=folder, env=clean, check=True)
     subprocess.run([programs / "refold", "--help"], cwd=folder, env=clean, check=True, stdout=subprocess.DEVNULL)
     print("refold --help: ok")
+
+
+def keep(built: Path) -> None:
+    """Put what was checked into dist/, in place of what an earlier version left there."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    shutil.copytree(built, DIST)
+    for path in sorted(DIST.iterdir()):
+        print(path.relative_to(PROJECT))
 
 
 if __name__ == "__main__":

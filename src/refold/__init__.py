@@ -4,6 +4,7 @@ Events are the truth; every state is a fold over them, and can be folded again.
 """
 
 from refold.app import App, Context, SyncContext
+from refold.commands.enveloped import Enveloped
 from refold.commands.receipt import Receipt
 from refold.errors import Conflict, Overloaded, RefoldError, Rejected, StaleRead
 from refold.folds.aggregate import Aggregate
@@ -24,6 +25,7 @@ __all__ = [
     "Conflict",
     "Context",
     "Deleted",
+    "Enveloped",
     "Event",
     "Metadata",
     "Overloaded",

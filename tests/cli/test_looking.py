@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cli.project import Project
 from tests.cli.runner import assert_refused, refold
+from tests.domain import OpenAccount, bank
 
 
 def test_streams_are_listed(accounts: Project) -> None:
@@ -60,6 +61,31 @@ def test_a_narrow_terminal_leaves_out_what_matters_least(accounts: Project) -> N
         assert all(len(line) <= columns for line in out.splitlines()), out
         assert "MoneyWithdrawn" in out
         assert "payload" in out
+
+
+async def test_a_long_payload_is_cut_in_the_table_and_whole_where_it_is_asked_for(accounts: Project) -> None:
+    owner = "a very long name " * 30
+    async with bank.connect(accounts.absolute_url, projections=False) as context:
+        await context.execute(OpenAccount(account_id="44", owner=owner), actor="alice")
+    table = accounts.refold("history", "account-44", columns=80)
+    assert owner not in table.out
+    assert table.out.endswith("\npayloads are cut, --full shows all\n")
+    full = accounts.refold("history", "account-44", "--full", columns=80)
+    assert (full.code, full.err) == (0, "")
+    heading, payload, metadata = full.out.splitlines()
+    assert heading.startswith("1  AccountOpened  position 7, recorded 20")
+    assert payload == f'payload   {{"owner":"{owner}"}}'
+    assert metadata.startswith('metadata  {"actor":"alice"')
+    assert accounts.refold("history", "account-44", "--json", columns=80).json[0]["payload"] == {"owner": owner}
+    assert "--full" not in accounts.refold("history", "account-42").out
+
+
+def test_a_full_history_shows_each_event_apart(accounts: Project) -> None:
+    out = accounts.refold("history", "account-42", "--full", "--limit", "2").out
+    first, second = out.split("\n\n", 1)
+    assert first.startswith("1  AccountOpened  position 1, recorded 20")
+    assert ', occurred 2026-01-15 12:00:00.000Z\npayload   {"amount":"100"}\n' in second
+    assert second.endswith("\nthe next page: --after 2\n")
 
 
 def test_the_state_of_an_aggregate_is_shown(accounts: Project) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,9 @@ from refold.store.append import ANY, Append, StreamAppend
 from tests.cli.project import Project
 from tests.cli.runner import assert_refused
 from tests.cli.tampering import tamperer_of
+from tests.cli.terminal import Terminal
 from tests.domain import AccountSummary, DepositMoney, OpenAccount, bank
+from tests.servers import PostgresServer
 
 
 async def behind(project: Project) -> None:
@@ -90,6 +94,42 @@ def test_status_is_watched_as_a_stream_of_json(accounts: Project) -> None:
     _, err = process.communicate(timeout=30)
     assert all(line.startswith('{"store":') and '"head":6' in line for line in lines)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+def test_watching_ends_in_order(accounts: Project, number: signal.Signals) -> None:
+    terminal = Terminal("status", "--watch", cwd=accounts.folder)
+    terminal.read(lambda shown: "deposits_per_day" in shown)
+    terminal.process.send_signal(number)
+    assert terminal.close() == 0
+    assert terminal.shown.endswith("no worker  -\r\n"), terminal.shown
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_watching_goes_on_while_the_store_is_away(own_postgres: PostgresServer, tmp_path: Path) -> None:
+    project = Project(tmp_path, own_postgres.create_database("watched"))
+    assert project.refold("migrate").code == 0
+    process = project.start("status", "--watch", "--json")
+    terminal = Terminal("status", "--watch", cwd=tmp_path)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["ok"]
+    terminal.read(lambda shown: "the log is empty" in shown)
+    own_postgres.stop("immediate")
+    while json.loads(line := process.stdout.readline())["ok"]:
+        pass
+    assert "watched" in json.loads(line)["error"]
+    terminal.read(lambda shown: "the store is away: " in shown)
+    own_postgres.start()
+    while not json.loads(process.stdout.readline())["ok"]:
+        pass
+    shown_until_now = len(terminal.shown)
+    terminal.read(lambda shown: "the log is empty" in shown[shown_until_now:].rpartition("the store is away")[2])
+    for each in (process, terminal.process):
+        each.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err, terminal.close()) == (0, "", 0)
 
 
 async def test_a_worker_catches_up_once(accounts: Project) -> None:
@@ -178,6 +218,21 @@ def test_a_sound_store_is_verified(accounts: Project) -> None:
     assert done.out.endswith("everything that was checked holds\n")
     assert "ok       read model account_summary" in done.out
     assert "WRONG" not in done.out
+
+
+def test_long_lines_go_on_below_their_beginning(accounts: Project) -> None:
+    """Whatever does not fit the terminal keeps its column, so that names and marks stand alone on the left."""
+    tamperer_of(accounts).remove_guards()
+    begin = len("ERROR    ")
+    marks = ("ok  ", "WRONG ", "ERROR ", "warning ")
+    for name in ("verify", "doctor"):
+        lines = accounts.refold(name, columns=70).out.splitlines()
+        assert all(len(line) <= 70 for line in lines[1:]), lines
+        marked = [number for number, line in enumerate(lines) if line.startswith(marks)]
+        continued = [line for line in lines[marked[0] : marked[-1]] if line[:1] == " "]
+        assert continued
+        assert all(line.startswith(" " * begin) for line in continued), lines
+        assert not any(line == line[:begin].strip() for line in lines[marked[0] : marked[-1]]), lines
 
 
 def test_a_store_is_verified_without_an_app(accounts: Project) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from refold import Aggregate, App, Command, Conflict, Event, Recorded, Rejected, decide, evolve
+from refold import Aggregate, App, Command, Conflict, Enveloped, Event, Receipt, Recorded, Rejected, decide, evolve
 from refold.app import Context
 from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
 from refold.messages.recorded import StoredEvent
@@ -79,6 +79,55 @@ async def test_nothing_to_do_is_not_an_error(context: Context):
     again = await context.execute(CloseAccount(account_id="42"))
     assert again.events == ()
     assert (again.version, again.position) == (closed.version, closed.position)
+
+
+async def test_many_with_ids_of_their_own_are_done_once_each(context: Context):
+    def batch() -> list[Command | Enveloped]:
+        deposits = [
+            Enveloped(command=DepositMoney(account_id=str(n % 3), amount=Decimal(n)), command_id=f"deposit-{n}")
+            for n in range(1, 7)
+        ]
+        return [DepositMoney(account_id="plain", amount=Decimal(1)), *deposits, deposits[0]]
+
+    first = await context.execute_many(batch())
+    again = await context.execute_many(batch())
+    assert all(isinstance(receipt, Receipt) for receipt in first)
+    assert again[1:] == first[1:]
+    assert first[7] == first[1]
+    assert await context.store.stream_version("account-plain") == 2
+    assert [await context.store.stream_version(f"account-{n}") for n in range(3)] == [2, 2, 2]
+    one = await context.execute(DepositMoney(account_id="1", amount=Decimal(1)), command_id="deposit-1")
+    assert one == first[1]
+
+
+async def test_many_where_one_id_was_another_commands(context: Context):
+    given = [
+        Enveloped(command=DepositMoney(account_id=account, amount=Decimal(1)), command_id="once") for account in "12"
+    ]
+    outcomes = await context.execute_many(given)
+    # They are of two streams, so either may be the first.
+    assert {type(outcome) for outcome in outcomes} == {Receipt, InvalidCommand}
+    assert (await context.store.head()).position == 1
+
+
+async def test_an_envelope_of_its_own_is_stronger_than_the_common_one(context: Context):
+    day = datetime(1994, 1, 15, tzinfo=UTC)
+    own = Enveloped(
+        command=DepositMoney(account_id="1", amount=Decimal(1)),
+        actor="bob",
+        correlation_id="c",
+        causation_id="d",
+        traceparent="t",
+        data={"x": 1},
+        occurred_at=day,
+    )
+    plain = DepositMoney(account_id="1", amount=Decimal(1))
+    await context.execute_many([own, plain], actor="alice", data={"y": 2})
+    with_own, common = await context.history("account-1")
+    read = with_own.metadata
+    assert (read.actor, read.correlation_id, read.causation_id, read.traceparent) == ("bob", "c", "d", "t")
+    assert (read.data, with_own.occurred_at) == ({"x": 1}, day)
+    assert (common.metadata.actor, common.metadata.data, common.stored.occurred_at) == ("alice", {"y": 2}, None)
 
 
 async def test_the_same_command_twice_gives_the_first_receipt(context: Context):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from refold import Rejected
-from refold.errors import StoreUnavailable
+from refold.errors import StoreError, StoreUnavailable
 from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
 
 
@@ -42,6 +42,28 @@ def test_a_unit_of_work(tmp_path: Path):
             unit.command(OpenAccount(account_id="42", owner="bob"))
         with context.transaction() as unit:
             assert unit.execute("select name from customers") == [("alice",)]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///{}/bank.db"])
+def test_appending_beside_an_open_unit_is_refused_at_once_on_sqlite(tmp_path: Path, url: str):
+    """It would wait for the only writing connection, which the unit has, until it is told that it waited too long."""
+    opened = OpenAccount(account_id="2", owner="bob")
+    with bank.connect_sync(url.format(tmp_path), projections=False) as context, ThreadPoolExecutor(1) as threads:
+        with context.transaction() as unit:
+            unit.command(OpenAccount(account_id="1", owner="alice"))
+            with pytest.raises(StoreError, match="through the transaction"):
+                context.execute(opened)
+            with pytest.raises(StoreError, match="through the transaction"), context.transaction():
+                pass
+            # Another thread is not inside: it waits for its turn.
+            elsewhere = threads.submit(context.execute, opened)
+            unit.command(DepositMoney(account_id="1", amount=Decimal(1)))
+        assert len(unit.results) == 2
+        assert elsewhere.result().version == 1
+        context.execute(DepositMoney(account_id="1", amount=Decimal(1)))
+        with pytest.raises(ZeroDivisionError), context.transaction():
+            raise ZeroDivisionError
+        context.execute(DepositMoney(account_id="1", amount=Decimal(1)))
 
 
 def test_a_connection_that_is_over_says_so():

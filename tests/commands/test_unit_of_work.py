@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +14,7 @@ from refold.app import Context
 from refold.commands.unit_of_work import UnitOfWork
 from refold.errors import AlreadyAppended, InvalidCommand, StoreError
 from tests.domain import Account, CloseAccount, DepositMoney, MoneyDeposited, OpenAccount, WithdrawMoney, bank
+from tests.servers import PostgresServer
 
 INSERT = "insert into customers values ('alice')"
 SELECT = "select name from customers"
@@ -54,6 +56,32 @@ async def test_a_unit_that_is_repeated_is_done_once(sql: Context, command: Comma
             await unit.command(command, command_id="once")
     assert await names(sql) == []
     assert (await sql.store.head()).position == 1
+
+
+async def test_a_command_sees_what_was_appended_before_it_in_its_unit(sql: Context):
+    await sql.execute(DepositMoney(account_id="42", amount=Decimal(1)))
+    async with sql.transaction() as unit:
+        unit.append("account-42", [MoneyDeposited(amount=Decimal(4))])
+        await unit.command(WithdrawMoney(account_id="42", amount=Decimal(5)))
+        unit.append("account-42", [MoneyDeposited(amount=Decimal(7)), MoneyDeposited(amount=Decimal(8))])
+        await unit.command(WithdrawMoney(account_id="42", amount=Decimal(15)))
+        with pytest.raises(Rejected):
+            await unit.command(WithdrawMoney(account_id="42", amount=Decimal(1)))
+    assert (await sql.load(Account, "42")).balance == 0
+    assert [each.version for each in await sql.history("account-42")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.postgres
+async def test_somebody_elses_event_between_append_and_command_is_a_conflict(postgres18: PostgresServer):
+    """The command was decided on a stream that is not there any more. On SQLite nobody else appends meanwhile."""
+    url = postgres18.create_database(f"units_{uuid4().hex}")
+    async with bank.connect(url, projections=False) as context:
+        with pytest.raises(Conflict, match="account-42"):
+            async with context.transaction() as unit:
+                unit.append("account-42", [MoneyDeposited(amount=Decimal(4))])
+                await unit.command(WithdrawMoney(account_id="42", amount=Decimal(4)))
+                await context.execute(DepositMoney(account_id="42", amount=Decimal(1)))
+        assert (await context.load(Account, "42")).balance == 1
 
 
 async def test_an_exception_rolls_both_back(sql: Context):
@@ -118,6 +146,9 @@ async def test_a_fold_that_reads_positions_takes_one_command_in_a_unit():
             await unit.command(Touch(thing_id="2"))
             with pytest.raises(InvalidCommand, match="no position and time before the commit"):
                 await unit.command(Touch(thing_id="1"))
+            unit.append("thing-3", [Touched()])
+            with pytest.raises(InvalidCommand, match="no position and time before the commit"):
+                await unit.command(Touch(thing_id="3"))
         assert (await things.load(Thing, "2")).position == 2
 
 

@@ -1,5 +1,6 @@
 """Every page's code runs, and every link inside the project leads somewhere."""
 
+import os
 import re
 import subprocess
 import sys
@@ -33,22 +34,34 @@ def _named(pages: list[Path]) -> list[object]:
     return [pytest.param(page, id=str(page.relative_to(PROJECT)), marks=marks[page]) for page in pages]
 
 
-def run_page(page: Path, *options: str) -> None:
+def run_page(page: Path, *options: str, programs: str = "") -> None:
+    path = os.pathsep.join(part for part in (programs, os.environ.get("PATH", os.defpath)) if part)
     command = [sys.executable, "-m", "tests.docs.page", str(page), *options]
-    done = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True, timeout=TIME_LIMIT_SECONDS)
+    done = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "PATH": path},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_SECONDS,
+    )
     assert done.returncode == 0, f"{page} does not run:\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", _named(PAGES))
 def test_the_code_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> None:
     options: list[str] = []
+    programs = ""
     if _needs_postgres(page):
         server: PostgresServer = request.getfixturevalue("postgres18")
         options += ["--postgres", server.url()]
+        # pg_dump refuses a server that is newer than itself.
+        programs = str(server.installation.program("pg_dump").parent)
     if _needs_opensearch(page):
         search: OpenSearchServer = request.getfixturevalue("opensearch")
         options += ["--opensearch", search.url()]
-    run_page(page, *options)
+    run_page(page, *options, programs=programs)
 
 
 @pytest.mark.parametrize("page", _named(PAGES))

@@ -22,13 +22,24 @@ ROOT = Path(__file__).parents[2]
 
 
 def begin(
-    url: str, folder: Path, name: str, point: str = "-", occurrence: int = 1, action: str = "none", rounds: int = 12
+    url: str,
+    folder: Path,
+    name: str,
+    point: str = "-",
+    occurrence: int = 1,
+    action: str = "none",
+    rounds: int = 12,
+    *,
+    rebuild: bool = True,
 ) -> Any:
-    """Starts a workload process."""
+    """Starts a workload process, which rebuilds the read model at its end or not."""
     command = [sys.executable, "-m", "tests.faults.workload", url, str(folder), name, point, str(occurrence), action]
     with (folder / f"{name}.stderr").open("w") as said:
         return subprocess.Popen(
-            [*command, str(rounds)], cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"}, stderr=said
+            [*command, str(rounds), "rebuild" if rebuild else "-"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stderr=said,
         )
 
 

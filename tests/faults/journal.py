@@ -6,6 +6,10 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
+
+from refold.errors import Conflict
+from refold.store.append import Append, AppendCondition
 from refold.testing.history import Attempt
 
 
@@ -15,15 +19,22 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", buffering=1)
 
-    def intend(self, append_id: str, size: int) -> None:
-        self._file.write(json.dumps({"id": append_id, "size": size, "began": time.monotonic_ns()}) + "\n")
+    def intend(self, append_id: str, size: int, append: Append | None = None) -> None:
+        line: dict[str, object] = {"id": append_id, "size": size, "began": time.monotonic_ns()}
+        if append is not None:
+            line["expected"] = {part.stream: part.expected for part in append.streams}
+            line["condition"] = msgspec.to_builtins(append.condition)
+        self._file.write(json.dumps(line) + "\n")
 
     def acknowledge(self, append_id: str, first: int, last: int) -> None:
         line = {"id": append_id, "outcome": "acknowledged", "first": first, "last": last, "ended": time.monotonic_ns()}
         self._file.write(json.dumps(line) + "\n")
 
-    def refuse(self, append_id: str) -> None:
-        self._file.write(json.dumps({"id": append_id, "outcome": "refused"}) + "\n")
+    def refuse(self, append_id: str, why: Exception | None = None) -> None:
+        line: dict[str, object] = {"id": append_id, "outcome": "refused"}
+        if isinstance(why, Conflict):
+            line |= {"conflict": why.stream, "found": why.actual}
+        self._file.write(json.dumps(line) + "\n")
 
 
 def attempts_in(folder: Path) -> list[Attempt]:
@@ -38,7 +49,9 @@ def attempts_in(folder: Path) -> list[Attempt]:
             said = json.loads(line)
             attempt = attempts.setdefault(said["id"], Attempt(said["id"], said.get("began", 0)))
             for name, value in said.items():
-                if name != "began":
+                if name == "condition":
+                    attempt.condition = msgspec.convert(value, AppendCondition | None)
+                elif name != "began":
                     setattr(attempt, name, value)
     return list(attempts.values())
 

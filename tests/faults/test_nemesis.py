@@ -50,7 +50,7 @@ def wait_until_working(workers: list[Any], folder: Path, more_than: int = 0) -> 
 def test_writers_that_are_killed(postgres18: PostgresServer, tmp_path: Path) -> None:
     url = postgres18.create_database(f"nemesis_{uuid4().hex}")
     points = ["postgres.append.after_send", "postgres.append.before_send", "postgres.append.after_result", "-"]
-    workers = [begin(url, tmp_path, f"w{n}", point, 8 + 5 * n, "kill") for n, point in enumerate(points)]
+    workers = [begin(url, tmp_path, f"w{n}", point, 8 + 5 * n, "kill", rebuild=False) for n, point in enumerate(points)]
     finish(workers, tmp_path)
     assert checked(url, tmp_path) > 50
 
@@ -102,6 +102,9 @@ def test_eight_that_begin_together_on_an_empty_database(postgres18: PostgresServ
     url = postgres18.create_database(f"nemesis_{uuid4().hex}")
     finish([begin(url, tmp_path, f"w{n}", rounds=4) for n in range(8)], tmp_path)
     assert checked(url, tmp_path) > 50
+    # They did get into each other's way, by versions and by conditions.
+    assert any(attempt.conflict for attempt in attempts_in(tmp_path))
+    assert any(attempt.found > 0 and not attempt.conflict for attempt in attempts_in(tmp_path))
     # Nobody harmed them, so each was told what became of each of its appends.
     assert [attempt for attempt in attempts_in(tmp_path) if attempt.outcome == "unknown"] == []
 
@@ -132,11 +135,11 @@ def test_a_long_open_snapshot_does_not_grow_what_an_append_reads(postgres18: Pos
 
 def test_a_worker_that_stands_still_past_its_lease_is_fenced(postgres18: PostgresServer, tmp_path: Path) -> None:
     url = postgres18.create_database(f"nemesis_{uuid4().hex}")
-    sleeper = begin(url, tmp_path, "sleeper", "projection.folded", 3, "stop", 20)
+    sleeper = begin(url, tmp_path, "sleeper", "projection.folded", 3, "stop", 20, rebuild=False)
     os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
     try:
         # The others take over when its lease has run out, and fold what it was about to write.
-        finish([begin(url, tmp_path, "other", rounds=6)], tmp_path)
+        finish([begin(url, tmp_path, "other", rounds=6, rebuild=False)], tmp_path)
         assert checked_elsewhere(url, tmp_path) == ""
     finally:
         os.kill(sleeper.pid, signal.SIGCONT)

@@ -1,10 +1,12 @@
 """A process that works on the bank and meets its fate at a named point.
 
-    python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS
+    python -m tests.faults.workload URL FOLDER NAME POINT OCCURRENCE ACTION ROUNDS REBUILD
 
-ACTION is kill, stop, raise, cut, swallow or none; POINT may be `-`. The process writes what it intends and what it is
-told to FOLDER/NAME.journal, and each point that it passes to FOLDER/NAME.points. A folder with "inline" in its name is
-for the bank with an inline read model.
+ACTION is kill, stop, raise, cut, swallow or none; POINT may be `-`, or two with a `>` between them: the line is cut at
+the first, and ACTION happens at the second, on the way back from it. The process writes what it intends and what it is
+told to FOLDER/NAME.journal, and each point that it passes to FOLDER/NAME.points. REBUILD is
+rebuild or `-`: a rebuild at the end would heal what a fault broke in the read model. A folder with "inline" in its name
+is for the bank with an inline read model.
 """
 
 from __future__ import annotations
@@ -17,9 +19,20 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+
 from refold import faults
 from refold.app import Context
-from refold.errors import AlreadyAppended, Conflict, InvalidAppend, OutcomeUnknown, Overloaded, RefoldError, Rejected
+from refold.errors import (
+    AlreadyAppended,
+    Conflict,
+    InvalidAppend,
+    OutcomeUnknown,
+    Overloaded,
+    RefoldError,
+    Rejected,
+    StoreUnavailable,
+)
 from refold.messages.ids import new_id
 from refold.messages.recorded import NewEvent
 from refold.store.append import ANY, Append, AppendCondition, Matching, StreamAppend
@@ -35,32 +48,37 @@ class Injected(Exception):
 
 
 class Fate:
-    """What happens at the named point: once, at its n-th occurrence."""
+    """What happens at the named point: once, at its n-th occurrence; or at two points, one after the other."""
 
     def __init__(self, points: Path, point: str, occurrence: int, action: str, proxy: CuttingProxy | None) -> None:
         self._points = points
         self._seen: set[str] = set()
-        self._point, self._left, self._action, self._proxy = point, occurrence, action, proxy
+        first, _, second = point.partition(">")
+        self._steps = [(first, occurrence, "cut"), (second, 1, action)] if second else [(first, occurrence, action)]
+        self._proxy = proxy
 
     def __call__(self, point: str) -> None:
         if point not in self._seen:
             self._seen.add(point)
             with self._points.open("a") as file:
                 file.write(point + "\n")
-        if point != self._point or self._action == "none":
+        if not self._steps or point != self._steps[0][0]:
             return
-        self._left -= 1
-        if self._left:
+        _, left, action = self._steps[0]
+        self._steps[0] = (point, left - 1, action)
+        if left > 1 or action == "none":
             return
-        self._points.with_suffix(".fired").touch()
-        if self._action == "kill":
+        del self._steps[0]
+        if not self._steps:
+            self._points.with_suffix(".fired").touch()
+        if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif self._action == "stop":
+        elif action == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
-        elif self._action == "raise":
+        elif action == "raise":
             raise Injected(point)
         elif self._proxy is not None:
-            (self._proxy.cut if self._action == "cut" else self._proxy.swallow)()
+            (self._proxy.cut if action == "cut" else self._proxy.swallow)()
 
 
 async def one_append(context: Context, journal: Journal, append: Append) -> None:
@@ -68,12 +86,12 @@ async def one_append(context: Context, journal: Journal, append: Append) -> None
     again.
     """
     name = append.id.hex
-    journal.intend(name, append.size)
+    journal.intend(name, append.size, append)
     for _ in range(5):
         try:
             result = await context.store.append(append)
-        except (Conflict, InvalidAppend, Overloaded):
-            journal.refuse(name)
+        except (Conflict, InvalidAppend, Overloaded) as why:
+            journal.refuse(name, why)
             return
         except OutcomeUnknown:
             continue
@@ -105,12 +123,23 @@ async def one_command(context: Context, journal: Journal, number: int, caller: i
         return
 
 
-def an_append(caller: int, number: int) -> Append:
+async def an_append(context: Context, caller: int, number: int) -> Append:
+    """One that mostly fits, and now and then rests on what others change at the same time."""
     event = NewEvent(type="MoneyDeposited", payload=b'{"amount":"1"}', tags=(f"caller:{caller}",))
     parts = [StreamAppend(f"account-a{caller}", ANY, (event,) * (1 + number % 3))]
     if number % 4 == 0:
         parts.append(StreamAppend("account-shared", ANY, (event,)))
-    condition = AppendCondition((Matching((), (f"never:{caller}",)),), 0) if number % 5 == 0 else None
+    condition = None
+    if number % 3 == 0:
+        # A seat that two callers want: who has read the log before the other took it is refused.
+        seat = f"seat:{caller % 3}"
+        after = (await context.store.head()).position
+        condition = AppendCondition((Matching(("Never",)), Matching((), (seat,))), after)
+        event = msgspec.structs.replace(event, tags=(seat,))
+        parts = [StreamAppend(f"account-a{caller}", ANY, (event,))]
+    elif number % 3 == 1:
+        version = await context.store.stream_version("account-read")
+        parts.append(StreamAppend("account-read", version, (event,)))
     return Append(tuple(parts), new_id(), condition)
 
 
@@ -129,16 +158,17 @@ async def one_unit(context: Context, journal: Journal, caller: int, number: int)
         return
 
 
-async def work(context: Context, journal: Journal, rounds: int) -> None:
+async def work(context: Context, journal: Journal, rounds: int, rebuild: bool) -> None:
     async def caller(number: int) -> None:
         for turn in range(rounds):
-            await one_append(context, journal, an_append(number, turn))
+            with contextlib.suppress(StoreUnavailable, Injected):
+                await one_append(context, journal, await an_append(context, number, turn))
             await one_command(context, journal, turn, number)
             if turn % 4 == 3:
                 await one_unit(context, journal, number, turn)
 
     await asyncio.gather(*(caller(number) for number in range(CALLERS)))
-    if rounds:
+    if rebuild:
         with contextlib.suppress(RefoldError, Injected):
             await context.rebuild(AccountSummary)
 
@@ -161,8 +191,10 @@ async def seen_to_the_end(context: Context, seen: list[int]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def main(url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int) -> None:
-    proxy = CuttingProxy(url) if action in ("cut", "swallow") else None
+async def main(
+    url: str, folder: Path, name: str, point: str, occurrence: int, action: str, rounds: int, rebuild: bool
+) -> None:
+    proxy = CuttingProxy(url) if action in ("cut", "swallow") or ">" in point else None
     app = inline_bank if "inline" in folder.name else bank
     async with app.connect(url if proxy is None else proxy.url, lease=1.0) as context:
         with contextlib.suppress(Exception):
@@ -171,7 +203,7 @@ async def main(url: str, folder: Path, name: str, point: str, occurrence: int, a
         faults.install(Fate(folder / f"{name}.points", point, occurrence, action, proxy))
         seen = [0]
         following = asyncio.create_task(follow(context, folder / f"{name}.seen", seen))
-        await work(context, Journal(folder / f"{name}.journal"), rounds)
+        await work(context, Journal(folder / f"{name}.journal"), rounds, rebuild)
         faults.install(None)
         await seen_to_the_end(context, seen)
         following.cancel()
@@ -180,5 +212,5 @@ async def main(url: str, folder: Path, name: str, point: str, occurrence: int, a
 
 
 if __name__ == "__main__":
-    url, folder, name, point, occurrence, action, rounds = sys.argv[1:]
-    asyncio.run(main(url, Path(folder), name, point, int(occurrence), action, int(rounds)))
+    url, folder, name, point, occurrence, action, rounds, rebuild = sys.argv[1:]
+    asyncio.run(main(url, Path(folder), name, point, int(occurrence), action, int(rounds), rebuild == "rebuild"))

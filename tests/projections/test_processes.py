@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import subprocess
@@ -15,9 +16,10 @@ from uuid import uuid4
 
 import pytest
 
-from refold.app import Context
+from refold.app import Context, SyncContext
 from refold.errors import LogRegression, ProjectionStopped, RefoldError
 from refold.projections.checkpoint import STOPPED
+from refold.projections.projection import LEASE_SECONDS
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
 from tests.faults.points import points_of
@@ -32,9 +34,9 @@ POSTGRES_ONLY = ("projection.before_write",)
 
 
 @contextmanager
-def worker(url: str, point: str = "") -> Iterator[subprocess.Popen[str]]:
+def worker(url: str, point: str = "", lease: float = LEASE) -> Iterator[subprocess.Popen[str]]:
     """A process that keeps the read models current, until it dies."""
-    command = [sys.executable, "-m", "tests.projections.worker", url, str(LEASE), *([point] if point else [])]
+    command = [sys.executable, "-m", "tests.projections.worker", url, str(lease), *([point] if point else [])]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdin is not None
@@ -47,6 +49,25 @@ def worker(url: str, point: str = "") -> Iterator[subprocess.Popen[str]]:
         process.wait(30)
         process.stdout.close()
         process.stdin.close()
+
+
+@pytest.mark.postgres
+async def test_a_read_waits_through_the_death_of_a_worker_by_default(database: str) -> None:
+    """The lease of the dead one ends, and another takes over, before the read gives up."""
+    with worker(database, lease=LEASE_SECONDS) as owner:
+        async with shop.connect(database, projections=False) as context:
+            await context.get(Stock, "a", after=await context.append("stock-a", [Added(count=1)]))
+            async with shop.connect(database):  # it stands by
+                owner.kill()
+                owner.wait(30)
+                row = await context.get(Stock, "a", after=await context.append("stock-a", [Added(count=1)]))
+                assert row is not None
+                assert row.count == 2
+
+
+@pytest.mark.parametrize("read", [Context.get, Context.find, Context.count, SyncContext.get, SyncContext.find])
+def test_a_lease_ends_before_a_read_gives_up(read: Any) -> None:
+    assert inspect.signature(read).parameters["timeout"].default - 1 >= LEASE_SECONDS * 1.25
 
 
 @pytest.fixture

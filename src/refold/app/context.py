@@ -13,6 +13,7 @@ import msgspec
 
 from refold.app.shares import rebuilt_in_shares
 from refold.commands.envelope import sealed
+from refold.commands.enveloped import Enveloped
 from refold.commands.handler import CommandHandler
 from refold.commands.loading import Loaded, Until
 from refold.commands.receipt import Receipt
@@ -125,26 +126,37 @@ class Context:
 
     async def execute_many(
         self,
-        commands: Iterable[Command],
+        commands: Iterable[Command | Enveloped],
         *,
         actor: str | None = None,
         correlation_id: str | UUID | None = None,
         causation_id: str | UUID | None = None,
+        traceparent: str | None = None,
         data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
     ) -> list[Receipt | RefoldError]:
         """Executes many commands, sharing commits. One result for each, in order: its receipt, or the error that it
         met.
 
-        Commands for one stream are decided in their order; one that fails does not stop the others.
+        A command with an id, an actor or a time of its own is given as `Enveloped(command=…, command_id=…)`. Commands
+        for one stream are decided in their order; one that fails does not stop the others.
         """
+        common: dict[str, Any] = {
+            "actor": actor,
+            "correlation_id": correlation_id,
+            "causation_id": causation_id,
+            "traceparent": traceparent,
+            "data": data,
+            "occurred_at": occurred_at,
+        }
         limit = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(command: Command) -> Receipt | RefoldError:
+        async def one(command: Command | Enveloped) -> Receipt | RefoldError:
             async with limit:
                 try:
-                    return await self.execute(
-                        command, actor=actor, correlation_id=correlation_id, causation_id=causation_id, data=data
-                    )
+                    if isinstance(command, Enveloped):
+                        return await self.execute(command.command, **command.envelope(common))
+                    return await self.execute(command, **common)
                 except RefoldError as problem:
                     return problem
 

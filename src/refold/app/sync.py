@@ -7,11 +7,14 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import Context as ContextVariables
+from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
 from refold.app.sync_projections import SyncProjections
+from refold.commands.enveloped import Enveloped
 from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
 from refold.errors import RefoldError, StoreUnavailable
@@ -59,8 +62,14 @@ class LoopThread:
 
     @contextmanager
     def entered(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """The value of an asynchronous context manager, entered and left on the loop."""
-        value = self.run(context.__aenter__())
+        """The value of an asynchronous context manager, entered and left on the loop.
+
+        What it sets in context variables holds in this thread inside the block, as it would without threads: so a store
+        knows who is inside its transaction.
+        """
+        value, inside = self.run(_entered(context))
+        before = copy_context()
+        changed = [(variable, variable.set(now)) for variable, now in inside.items() if before.get(variable) is not now]
         try:
             yield value
         except BaseException as problem:
@@ -68,6 +77,13 @@ class LoopThread:
                 raise
         else:
             self.run(context.__aexit__(None, None, None))
+        finally:
+            for variable, token in changed:
+                variable.reset(token)
+
+
+async def _entered(context: AbstractAsyncContextManager[T]) -> tuple[T, ContextVariables]:
+    return await context.__aenter__(), copy_context()
 
 
 @contextmanager
@@ -107,13 +123,53 @@ class SyncUnitOfWork:
         """Runs one SQL statement (text with the driver's placeholders, or SQLAlchemy Core) and gives its rows."""
         return self._loop.run(self._unit.execute(statement, parameters))
 
-    def command(self, command: Command, **envelope: Any) -> tuple[Event, ...]:
+    def command(
+        self,
+        command: Command,
+        *,
+        actor: str | None = None,
+        command_id: str | UUID | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> tuple[Event, ...]:
         """Decides a command now and stages its events; see `UnitOfWork.command`."""
-        return self._loop.run(self._unit.command(command, **envelope))
+        return self._loop.run(
+            self._unit.command(
+                command,
+                actor=actor,
+                command_id=command_id,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                data=data,
+                occurred_at=occurred_at,
+            )
+        )
 
-    def append(self, stream: str, events: Iterable[Event], **options: Any) -> None:
+    def append(
+        self,
+        stream: str,
+        events: Iterable[Event],
+        *,
+        expected: int = ANY,
+        condition: AppendCondition | None = None,
+        actor: str | None = None,
+        append_id: str | UUID | None = None,
+        occurred_at: datetime | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
         """Stages events for a stream without a command; see `UnitOfWork.append`."""
-        self._unit.append(stream, events, **options)
+        self._unit.append(
+            stream,
+            events,
+            expected=expected,
+            condition=condition,
+            actor=actor,
+            append_id=append_id,
+            occurred_at=occurred_at,
+            data=data,
+        )
 
 
 class SyncContext:
@@ -159,9 +215,29 @@ class SyncContext:
             )
         )
 
-    def execute_many(self, commands: Iterable[Command], **envelope: Any) -> list[Receipt | RefoldError]:
+    def execute_many(
+        self,
+        commands: Iterable[Command | Enveloped],
+        *,
+        actor: str | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
+        traceparent: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        occurred_at: datetime | None = None,
+    ) -> list[Receipt | RefoldError]:
         """Executes many commands, sharing commits; see `Context.execute_many`."""
-        return self._loop.run(self._context.execute_many(commands, **envelope))
+        return self._loop.run(
+            self._context.execute_many(
+                commands,
+                actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=traceparent,
+                data=data,
+                occurred_at=occurred_at,
+            )
+        )
 
     def append(
         self,
@@ -172,6 +248,8 @@ class SyncContext:
         condition: AppendCondition | None = None,
         append_id: str | UUID | None = None,
         actor: str | None = None,
+        correlation_id: str | UUID | None = None,
+        causation_id: str | UUID | None = None,
         data: Mapping[str, Any] | None = None,
         occurred_at: datetime | None = None,
     ) -> AppendResult:
@@ -184,6 +262,8 @@ class SyncContext:
                 condition=condition,
                 append_id=append_id,
                 actor=actor,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
                 data=data,
                 occurred_at=occurred_at,
             )

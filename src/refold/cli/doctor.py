@@ -9,7 +9,7 @@ from rich.text import Text
 
 from refold.cli.command import Command, app_options, json_option, optional_app_of_settings, settings
 from refold.cli.exit_codes import FOUND, OK
-from refold.cli.printing import console, print_json
+from refold.cli.printing import console, print_hanging, print_json
 from refold.operations.doctor import doctor as examine
 from refold.store.health import Check
 
@@ -42,14 +42,13 @@ def doctor(as_json: bool) -> int:
 
 
 def _print(checks: list[Check]) -> None:
-    target = console()
     width = max(len(check.name) for check in checks)
     for check in checks:
         mark, style = _MARKS[check.health]
-        target.print(Text(mark, style=style) + Text(f"{check.name:<{width}}  {check.detail}"), soft_wrap=True)
+        print_hanging(Text(mark, style=style) + Text(f"{check.name:<{width}}  "), Text(check.detail))
         if check.advice:
-            target.print(Text(f"{'':{9 + width}}  {check.advice}", style="bold"), soft_wrap=True)
-    target.print()
+            print_hanging(Text(" " * (11 + width)), Text(check.advice, style="bold"))
+    click.echo()
 
 
 def _verdict(errors: int, warnings: int) -> Text:

@@ -23,6 +23,7 @@ __all__ = [
     "duration",
     "moment",
     "print_facts",
+    "print_hanging",
     "print_json",
     "print_table",
     "rate",
@@ -32,6 +33,7 @@ __all__ = [
 _UNLIMITED = 10_000
 _GAP = 2
 _SMALLEST = 12
+_NARROWEST = 20
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -116,6 +118,15 @@ def print_facts(facts: Sequence[tuple[str, str | Text]]) -> None:
     for name, value in facts:
         line = Text(f"{name:<{width}}  ", style="bold")
         target.print(line + (value if isinstance(value, Text) else Text(value)), soft_wrap=True)
+
+
+def print_hanging(head: Text, body: Text) -> None:
+    """Prints a text behind its head; where it is wider than the terminal it goes on below its own beginning."""
+    target = console()
+    room = max(target.width - head.cell_len, _NARROWEST)
+    for number, line in enumerate(body.wrap(target, room)):
+        line.rstrip()
+        target.print((Text(" " * head.cell_len) if number else head) + line, soft_wrap=True)
 
 
 def print_json(value: Any, *, compact: bool = False) -> None:

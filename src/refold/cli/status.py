@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import signal
 import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import click
 from rich.live import Live
@@ -15,6 +17,7 @@ from refold.cli.command import Command, app_options, json_option, optional_app_o
 from refold.cli.exit_codes import FOUND, OK
 from refold.cli.printing import Column, console, count, duration, moment, print_json, rate, table_of
 from refold.cli.store import on_store_and_sink
+from refold.errors import StoreUnavailable
 from refold.operations.status import ProjectionStatus, Status, document_of, measured_status, status_of
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
@@ -39,7 +42,7 @@ _STYLES = {
 
 
 @click.command("status", cls=Command, short_help="Show the log's head, and how far each projection is.")
-@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C or SIGTERM.")
 @json_option
 @app_options
 def status(watch: bool, as_json: bool) -> int:
@@ -47,12 +50,12 @@ def status(watch: bool, as_json: bool) -> int:
 
     The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
     projection has stopped, is stalled or has parked rows, its definition has changed, or it is of another log. With
-    --watch, --json prints one line each second. Without an app it is not seen whether a definition has changed.
+    --watch, --json prints one line each second; while the store is away it says so, and goes on. Without an app it is
+    not seen whether a definition has changed.
     """
     app = optional_app_of_settings()
     if watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            on_store_and_sink(lambda store, sink: _watch(store, sink, app, as_json))
+        on_store_and_sink(lambda store, sink: _watch(store, sink, app, as_json))
         return OK
     now = on_store_and_sink(lambda store, sink: measured_status(store, sink, app))
     if as_json:
@@ -63,17 +66,43 @@ def status(watch: bool, as_json: bool) -> int:
 
 
 async def _watch(store: EventStore, sink: Sink, app: App | None, as_json: bool) -> None:
-    now = await status_of(store, sink, app)
+    seconds = _every_second(store, sink, app)
     if as_json:
-        while True:
-            print_json(document_of(now), compact=True)
-            await asyncio.sleep(1)
-            now = await status_of(store, sink, app, before=now)
-    with Live(_screen(now), console=console(), screen=False, auto_refresh=False) as live:
-        while True:
-            await asyncio.sleep(1)
-            now = await status_of(store, sink, app, before=now)
-            live.update(_screen(now), refresh=True)
+        async for now in seconds:
+            print_json(_away(now) if isinstance(now, StoreUnavailable) else document_of(now), compact=True)
+        return
+    with Live(Text(store.name), console=console(), screen=False, auto_refresh=False) as live:
+        last = Text(store.name, style="bold")
+        async for now in seconds:
+            if isinstance(now, StoreUnavailable):
+                live.update(last + Text(f"\n\nthe store is away: {now}", style="bold red"), refresh=True)
+            else:
+                last = _screen(now)
+                live.update(last, refresh=True)
+
+
+async def _every_second(store: EventStore, sink: Sink, app: App | None) -> AsyncIterator[Status | StoreUnavailable]:
+    """The status, or that the store is away, until somebody asks to stop."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    before: Status | None = None
+    while not stopping.is_set():
+        try:
+            before = await status_of(store, sink, app, before=before)
+        except StoreUnavailable as problem:
+            yield problem
+        else:
+            yield before
+        try:
+            async with asyncio.timeout(1):
+                await stopping.wait()
+        except TimeoutError:
+            continue
+
+
+def _away(problem: StoreUnavailable) -> dict[str, object]:
+    return {"at": datetime.now(UTC), "ok": False, "error": str(problem)}
 
 
 def _screen(now: Status) -> Text:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from refold.cli.command import Command, app_options, json_option, optional_app_of_settings
 from refold.cli.exit_codes import FOUND, OK
-from refold.cli.printing import console, count, print_json
+from refold.cli.printing import console, count, print_hanging, print_json
 from refold.cli.progress import shown_progress
 from refold.cli.store import on_store_and_sink
 from refold.operations.verify import Check, Report, Sample
@@ -84,17 +84,17 @@ def _print(report: Report, *, with_app: bool) -> None:
     target.print()
     width = max(len(check.name) for check in report.checks)
     for check in report.checks:
-        target.print(_line(check, width), soft_wrap=True)
+        print_hanging(*_line(check, width))
         for finding in check.findings:
-            target.print(Text(f"{'':9}{finding.where}: {finding.problem}"), soft_wrap=True)
+            print_hanging(Text(" " * 9), Text(f"{finding.where}: {finding.problem}"))
         if check.broken > len(check.findings):
             target.print(f"{'':9}and {count(check.broken - len(check.findings))} more", soft_wrap=True)
         if check.uncompared:
-            target.print(
-                f"{'':9}{count(check.uncompared)} could not be compared: they never stood still", soft_wrap=True
+            print_hanging(
+                Text(" " * 9), Text(f"{count(check.uncompared)} could not be compared: they never stood still")
             )
         for note in check.notes:
-            target.print(Text(f"{'':9}{note}"), soft_wrap=True)
+            print_hanging(Text(" " * 9), Text(note))
     target.print()
     broken = sum(check.broken for check in report.checks)
     skipped = sum(check.skipped is not None for check in report.checks)
@@ -110,11 +110,12 @@ def _print(report: Report, *, with_app: bool) -> None:
         )
 
 
-def _line(check: Check, width: int) -> Text:
+def _line(check: Check, width: int) -> tuple[Text, Text]:
+    name = Text(f"{check.name:<{width}}  ")
     if check.skipped is not None:
-        return Text("skipped  ", style="yellow") + Text(f"{check.name:<{width}}  {check.skipped}")
+        return Text("skipped  ", style="yellow") + name, Text(check.skipped)
     mark = Text("ok       ", style="green") if check.ok else Text("WRONG    ", style="bold red")
-    return mark + Text(f"{check.name:<{width}}  {check.promise}{_looked_at(check)}")
+    return mark + name, Text(f"{check.promise}{_looked_at(check)}")
 
 
 def _looked_at(check: Check) -> str:

@@ -183,7 +183,7 @@ class CommandHandler:
         append = Append(
             (StreamAppend(live.stream, version, tuple(prepared)),),
             envelope.id,
-            rests_on=None if resting_on is None else resting_on.append.id,
+            rests_on=live.confirmed.last_append if resting_on is None else resting_on.append.id,
         )
         staged = live.stage(append)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,7 @@ from refold.store.append import Append, AppendResult
 __all__ = ["LiveAggregate", "LiveAggregates", "Staged"]
 
 A = TypeVar("A", bound=Aggregate)
+_log = logging.getLogger("refold.commands")
 
 
 class Staged(msgspec.Struct, eq=False):
@@ -159,8 +161,14 @@ class LiveAggregate(Generic[A]):
         confirmed = self.confirmed
         # Folding may fail half-way; then this state is neither here nor there and is folded anew next time.
         self.confirmed = self.loader.new()
-        await self.loader.catch_up(self.stream, confirmed)
-        self.confirmed = confirmed
+        if await self.loader.catch_up_proven(self.stream, confirmed):
+            self.confirmed = confirmed
+            return
+        _log.warning(
+            "forgot the state of %s at version %d: the log does not hold its last event", self.stream, confirmed.version
+        )
+        self.confirmed = await self.loader.load(self.stream)
+        self.snapshot_version = self.confirmed.snapshot_version
 
 
 def _stored(new: NewEvent, stream: str, version: int, index: int, append: Append, result: AppendResult) -> StoredEvent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Generic, Literal, TypeVar, cast
+from uuid import UUID
 
 import msgspec
 
@@ -33,6 +34,11 @@ class Loaded(msgspec.Struct, Generic[A]):
     position: int = 0
     append_id: bytes = b""
     snapshot_version: int = 0
+
+    @property
+    def last_append(self) -> UUID | None:
+        """The append of the last event that it has seen; None before any."""
+        return UUID(bytes=self.append_id) if self.version else None
 
 
 class Until(msgspec.Struct, frozen=True):
@@ -108,6 +114,17 @@ class Loader(Generic[A]):
             if len(page) < _PAGE or (until is not None and until.past(page[-1])):
                 return seen
 
+    async def catch_up_proven(self, stream: str, loaded: Loaded[A]) -> bool:
+        """The same for a state that was kept. False: the log does not hold its last event (it was restored from a
+        backup meanwhile); then nothing was folded.
+        """
+        # The event that proves it, and those that it has not seen: one question for both.
+        page = await self._store.read_stream(stream, after=loaded.version - 1, limit=_PAGE + 1)
+        if not _ends_at(page, loaded.position, loaded.append_id):
+            return False
+        await self.catch_up(stream, loaded, read=page[1:])
+        return True
+
     @staticmethod
     def _within(page: list[StoredEvent], until: Until) -> list[StoredEvent]:
         wanted = []
@@ -127,10 +144,7 @@ class Loader(Generic[A]):
         at_version = await self._store.read_stream(stream, after=snapshot.version - 1, limit=_PAGE + 1)
         # After a restore from an older backup the stream may be shorter, or hold another history under the same
         # version.
-        if not at_version or (at_version[0].position, at_version[0].append_id) != (
-            snapshot.position,
-            snapshot.append_id,
-        ):
+        if not _ends_at(at_version, snapshot.position, snapshot.append_id):
             _log.warning(
                 "dropped the snapshot of %s at version %d: the log does not hold its last event",
                 stream,
@@ -162,3 +176,8 @@ class Loader(Generic[A]):
             self.definition.fingerprint,
             data,
         )
+
+
+def _ends_at(page: list[StoredEvent], position: int, append_id: bytes) -> bool:
+    """Whether a page begins with the event that a kept state has seen last."""
+    return bool(page) and (page[0].position, page[0].append_id) == (position, append_id)

@@ -10,10 +10,12 @@ from uuid import UUID
 
 from refold.commands.envelope import sealed
 from refold.commands.handler import CommandHandler
+from refold.commands.loading import Loader
 from refold.errors import InvalidCommand, Rejected
 from refold.folds.aggregate import Aggregate
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
+from refold.messages.recorded import NewEvent
 from refold.store.append import ANY, Append, AppendCondition, AppendResult, StreamAppend
 from refold.store.event_store import StoreTransaction
 
@@ -35,6 +37,7 @@ class UnitOfWork:
         self._types = types
         self._actor = actor
         self._states: dict[str, tuple[Aggregate, int]] = {}
+        self._appended: dict[str, list[NewEvent]] = {}
         self._waiting_for_the_commit: set[str] = set()
 
     @property
@@ -71,8 +74,8 @@ class UnitOfWork:
         data: Mapping[str, Any] | None = None,
         occurred_at: datetime | None = None,
     ) -> tuple[Event, ...]:
-        """Decides a command now and stages its events. Commands for one stream see what was decided before them in this
-        unit.
+        """Decides a command now and stages its events. Commands for one stream see what was decided and appended before
+        them in this unit.
 
         Raises `Rejected`, `InvalidCommand`, `UnknownCommand`; leave the block by the exception to roll back. A command
         id that was executed before raises `AlreadyAppended`, here or where the block ends.
@@ -81,15 +84,12 @@ class UnitOfWork:
         valid = decider.validated(command)
         stream = decider.stream_of(valid)
         loader = self._commands.loader(decider.definition.cls)
-        if stream not in self._states:
-            loaded = await loader.load(stream)
-            self._states[stream] = (loaded.state, loaded.version)
-        state, version = self._states[stream]
+        state, version = await self._state_of(stream, loader)
         if stream in self._waiting_for_the_commit:
             raise InvalidCommand(
                 f"command {type(valid).__name__}: the fold of {decider.definition.cls.__qualname__} reads recorded "
-                "events, which have no position and time before the commit; give a second command for the stream a "
-                "unit of its own"
+                "events, which have no position and time before the commit; give a command after others or appends to "
+                "its stream a unit of its own"
             )
         envelope = sealed(
             command=type(valid).__message_name__,
@@ -119,12 +119,25 @@ class UnitOfWork:
         self._transaction.append(
             Append((StreamAppend(stream, version, tuple(new for new, _ in prepared)),), envelope.id)
         )
-        if any(handler.wants_recorded for handler in decider.definition.evolves.values()):
-            self._waiting_for_the_commit.add(stream)
-            return tuple(event for _, event in prepared)
-        state = loader.fold.fold_ahead(copy.deepcopy(state), [new for new, _ in prepared])
-        self._states[stream] = (state, version + len(prepared))
+        self._run_ahead(stream, loader, [new for new, _ in prepared])
         return tuple(event for _, event in prepared)
+
+    async def _state_of(self, stream: str, loader: Loader[Any]) -> tuple[Aggregate, int]:
+        """State and version of a stream with all that is staged for it in this unit."""
+        if stream not in self._states:
+            loaded = await loader.load(stream)
+            self._states[stream] = (loaded.state, loaded.version)
+        appended = self._appended.pop(stream, None)
+        if appended:
+            self._run_ahead(stream, loader, appended)
+        return self._states[stream]
+
+    def _run_ahead(self, stream: str, loader: Loader[Any], new: list[NewEvent]) -> None:
+        if any(handler.wants_recorded for handler in loader.definition.evolves.values()):
+            self._waiting_for_the_commit.add(stream)
+            return
+        state, version = self._states[stream]
+        self._states[stream] = (loader.fold.fold_ahead(copy.deepcopy(state), new), version + len(new))
 
     def append(
         self,
@@ -154,3 +167,4 @@ class UnitOfWork:
             self._types.prepare(event, metadata=envelope.metadata, occurred_at=occurred_at)[0] for event in events
         )
         self._transaction.append(Append((StreamAppend(stream, expected, new),), envelope.id, condition))
+        self._appended.setdefault(stream, []).extend(new)

@@ -42,8 +42,10 @@ __all__ = ["LEASE_SECONDS", "Projection", "check_history", "paused_in_words"]
 
 _log = logging.getLogger("refold.projections")
 
-LEASE_SECONDS = 10.0
-"""How long a process that stands still stays the owner; then another takes over."""
+LEASE_SECONDS = 3.0
+"""How long a process that stands still stays the owner; then another takes over, a quarter of it later at most. Both
+together are shorter than a read waits by default, so that one waits through the death of a worker.
+"""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _LONGEST_ABSENCE = 1.0

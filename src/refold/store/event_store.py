@@ -218,7 +218,7 @@ class EventStore(Protocol):
         ...
 
     async def open_reader(self) -> LogReader:
-        """A reader with a connection of its own."""
+        """A reader with a connection of its own. Raises `StoreUnavailable` when the store is closed."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[StoreTransaction]:

@@ -266,7 +266,9 @@ class MemoryStore:
         return await self._doorbell.wait_beyond(position, timeout)
 
     async def open_reader(self) -> _MemoryReader:
-        """A reader."""
+        """A reader. Raises `StoreUnavailable` when the store is closed."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
         return _MemoryReader(self)
 
     # --- snapshots ----------------------------------------------------------------------------------------------------

@@ -92,9 +92,11 @@ async def test_a_caller_cancelled_while_it_commits_has_committed(store: SqliteSt
             faults.install(None)
             asyncio.run_coroutine_threadsafe(_cancel(task), loop).result()
 
+    rung = asyncio.create_task(store.wait_beyond(0, 30))
     faults.install(cancel)
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert await rung, "who waits for the log to grow was not told"
     assert (await store.append(append("b"))).first == 2
     assert [each.stream for each in await whole_log(store)] == ["a", "b"]
 

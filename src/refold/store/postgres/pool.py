@@ -11,7 +11,7 @@ from psycopg import pq
 from refold.errors import StoreUnavailable
 from refold.store.postgres.address import Address
 from refold.store.postgres.connection import ConnectionLost, Session
-from refold.store.postgres.problems import ServerProblem, explain
+from refold.store.postgres.problems import ServerProblem, explain, explain_query
 from refold.store.postgres.wire import Parameter
 
 __all__ = ["SessionPool"]
@@ -57,7 +57,9 @@ class SessionPool:
         return session
 
     async def query(self, sql: bytes, parameters: Sequence[Parameter] = ()) -> pq.abc.PGresult:
-        """Runs a statement that may be run twice. Raises `StoreUnavailable` and what the server's refusal means."""
+        """Runs a statement that may be run twice, and appends nothing. Raises `StoreUnavailable`, `InvalidQuery`, and
+        what the server's refusal means.
+        """
         async with self._free:
             session = self._take()
             fresh = session is None
@@ -76,7 +78,7 @@ class SessionPool:
             except ConnectionLost as lost:
                 raise StoreUnavailable(f"{self._address.name}: the connection was lost ({lost})") from lost
             except ServerProblem as problem:
-                raise explain(problem, self._address.name) from problem
+                raise explain_query(problem, self._address.name) from problem
             finally:
                 self._give_back(session)
 

@@ -8,6 +8,7 @@ from psycopg import pq
 from refold.errors import (
     ConfigurationError,
     InvalidAppend,
+    InvalidQuery,
     RefoldError,
     StoreCorrupt,
     StoreError,
@@ -16,7 +17,15 @@ from refold.errors import (
     StoreUnavailable,
 )
 
-__all__ = ["ServerProblem", "concerns_everything", "connecting", "explain", "from_psycopg", "raise_for"]
+__all__ = [
+    "ServerProblem",
+    "concerns_everything",
+    "connecting",
+    "explain",
+    "explain_query",
+    "from_psycopg",
+    "raise_for",
+]
 
 
 class ServerProblem(Exception):
@@ -95,6 +104,14 @@ def explain(problem: ServerProblem, where: str) -> RefoldError:
     if state[:2] in ("08", "53", "57"):
         return StoreUnavailable(f"{where}: {text}; nothing was stored")
     return StoreError(f"{where}: {text} (SQLSTATE {state})")
+
+
+def explain_query(problem: ServerProblem, where: str) -> RefoldError:
+    """The same for a statement that appends nothing: what it cannot keep or compare is a value of the query's."""
+    if problem.sqlstate[:2] in ("22", "54"):
+        text = " ".join(problem.message.split())
+        return InvalidQuery(f"{where} cannot keep a value, nor compare with it: {text}")
+    return explain(problem, where)
 
 
 def connecting(problem: psycopg.Error, where: str, password: str | None) -> RefoldError:

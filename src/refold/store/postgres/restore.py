@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 
+from refold import faults
 from refold.errors import InvalidAppend, Refused
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import Head
@@ -55,6 +56,7 @@ async def restore_events(
         tags = [(event.position, tag, event.type) for event in events for tag in dict.fromkeys(event.tags)]
         if tags:
             await _copy(connection, address.of(_TAGS), _TAG_TYPES, tags)
+        faults.at("postgres.restore.inserted")
     except psycopg.errors.UniqueViolation as problem:
         raise Refused(
             f"{address.name}: an append of positions {events[0].position} to {events[-1].position} cannot be restored: "

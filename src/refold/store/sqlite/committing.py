@@ -285,12 +285,16 @@ def find_append(connection: sqlite3.Connection, append_id: bytes) -> AppendResul
 
 
 def _first_match(connection: sqlite3.Connection, condition: AppendCondition) -> int | None:
+    earliest: int | None = None
     for item in condition.matching:
         sql, parameters = matching_sql(item.types, item.tags, condition.after)
+        if earliest is not None:
+            sql += " and e.position < ?"
+            parameters.append(earliest)
         row = connection.execute(f"select e.position from {sql} order by e.position limit 1", parameters).fetchone()
         if row is not None:
-            return int(row[0])
-    return None
+            earliest = int(row[0])
+    return earliest
 
 
 def matching_sql(types: Sequence[str], tags: Sequence[str], after: int) -> tuple[str, list[Any]]:

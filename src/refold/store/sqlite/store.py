@@ -131,9 +131,14 @@ class SqliteStore:
                 yield transaction
             finally:
                 transaction.end()
-            transaction.results = await transaction.finish(self.inline)
-        if transaction.results:
-            self._doorbell.ring(max(result.last for result in transaction.results))
+            finishing = transaction.finish(self.inline)
+            # Rung by what is done in the thread, which nobody stops: not even who cancels the waiting for it.
+            finishing.add_done_callback(self._rung)
+            transaction.results = await asyncio.shield(finishing)
+
+    def _rung(self, finishing: asyncio.Future[list[AppendResult]]) -> None:
+        if not finishing.cancelled() and finishing.exception() is None and (results := finishing.result()):
+            self._doorbell.ring(results[-1].last)
 
     async def transact(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         """Runs a function in the writer's thread, inside one transaction: rows of read models and their checkpoint.
@@ -167,7 +172,9 @@ class SqliteStore:
         return await self._readers.get()
 
     async def open_reader(self) -> SqliteReader:
-        """A reader with a connection and a thread of its own."""
+        """A reader with a connection and a thread of its own. Raises `StoreUnavailable` when the store is closed."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.name} is closed")
         return SqliteReader(self)
 
     async def find_append(self, append_id: bytes) -> AppendResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -61,10 +62,9 @@ class SqliteTransaction:
         """Nothing more may be done with it."""
         self.over = True
 
-    async def finish(self, inline: Inline | None) -> list[AppendResult]:
-        """Does the staged appends, and commits."""
-        results: list[AppendResult] = await self._run(partial(self._finish, inline))
-        return results
+    def finish(self, inline: Inline | None) -> asyncio.Future[list[AppendResult]]:
+        """Begins to do the staged appends, and to commit: that goes to its end, also when nobody waits for it."""
+        return self._run(partial(self._finish, inline))
 
     def _finish(self, inline: Inline | None, connection: sqlite3.Connection) -> list[AppendResult]:
         self._refuse_when_lost(connection)

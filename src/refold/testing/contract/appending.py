@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refold.errors import Conflict, InvalidAppend
+from refold.errors import Conflict, InvalidAppend, StoreUnavailable
 from refold.messages.recorded import NewEvent
 from refold.store.append import ANY, EXISTS, NO_STREAM, AppendResult
 from refold.store.event_store import EventStore
@@ -254,6 +254,8 @@ class Appending:
         await store.close()
         results = await asyncio.gather(*tasks)
         assert sorted(result.last for result in results) == list(range(1, 51))
+        with pytest.raises(StoreUnavailable):
+            await store.open_reader()
 
     async def test_a_cancelled_caller_takes_nothing_from_the_others(self, store: EventStore) -> None:
         tasks = [asyncio.ensure_future(store.append(append_of(part(f"a-{n}")))) for n in range(30)]

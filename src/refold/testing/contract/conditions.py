@@ -50,6 +50,31 @@ class Conditions:
                 append_of(part("b-1"), condition=AppendCondition((Matching(("Never",)), Matching((), ("x",))), 0))
             )
 
+    async def test_the_first_match_in_the_log_is_named_whichever_item_it_fits(self, store: EventStore) -> None:
+        await store.append(append_of(part("a-1", event(1, tags=("x",)), event(2, tags=("y",)), event(3, tags=("x",)))))
+        x, y, every = Matching((), ("x",)), Matching((), ("y",)), Matching()
+        for items, after, first in (
+            ((y, x), 0, 1),
+            ((x, y), 0, 1),
+            ((x, y), 1, 2),
+            ((Matching((), ("never",)), x, y), 1, 2),
+            ((x, every), 1, 2),
+        ):
+            with pytest.raises(ConditionFailed) as failed:
+                await store.append(append_of(part("b-1"), condition=AppendCondition(items, after)))
+            assert (failed.value.after, failed.value.found) == (after, first)
+
+    async def test_the_first_match_is_named_where_the_batch_itself_holds_it(self, store: EventStore) -> None:
+        condition = AppendCondition((Matching((), ("y",)), Matching((), ("x",))), 0)
+        outcomes = await asyncio.gather(
+            store.append(append_of(part("a-1", event(1, tags=("x",))))),
+            store.append(append_of(part("a-2", event(1, tags=("y",))))),
+            store.append(append_of(part("b-1"), condition=condition)),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes[2], ConditionFailed)
+        assert outcomes[2].found == 1
+
     async def test_racers_for_one_tag_have_one_winner(self, store: EventStore) -> None:
         outcomes = await asyncio.gather(
             *(
