@@ -42,7 +42,7 @@ def build(folder: Path) -> Path:
 
 def check_content(wheel: Path) -> None:
     """Every file of the package is in the wheel, the SQL and the typing marker with them, and nothing else is."""
-    kept = {".py", ".sql", ".typed", ".toml", ".txt", ".md", ".json"}
+    kept = {".py", ".sql", ".lua", ".typed", ".toml", ".txt", ".md", ".json"}
     wanted = {
         path.relative_to(PROJECT / "src").as_posix()
         for package in PACKAGES
