@@ -107,6 +107,17 @@ async def test_one_row(context: Context) -> None:
     await assert_equals_fold(context)
 
 
+async def test_one_row_of_a_projection_that_is_behind(idle: Context) -> None:
+    """It is folded up to the checkpoint, and no further: what comes later is folded into it by the projection."""
+    await idle.append("stock-a", [Added(count=1)])
+    await idle.rebuild(Stock)
+    await idle.append("stock-a", [Added(count=1)])
+    await spoil(idle, a=100)
+    assert await idle.refold(Stock, "a") == Stock(item="a", count=1, last=1)
+    await idle.projections.start()
+    await assert_equals_fold(idle, Stock)
+
+
 async def test_one_row_while_the_projection_runs(context: Context) -> None:
     """It loses nothing, and doubles nothing."""
     done = False

@@ -205,6 +205,7 @@ class HandWrittenProjection:
                 moved = await self._sink.move(transaction, self.declared.name, move)
                 if not moved:
                     raise LostOwnership(self.declared.name)  # and all that it did is rolled back
+                faults.at("handwritten.before_commit")
         if not moved:
             raise LostOwnership(self.declared.name)
         faults.at("handwritten.moved")
