@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from tests.docs.indexes import Indexes
+from tests.docs.keys import Keys
 
 SHOWN_URL = re.compile(r"postgresql://localhost(?::5432)?/(?P<name>\w+)")
 
@@ -24,9 +25,10 @@ class NoServer(Exception):
 class Databases:
     """The databases of one page's run; dropped at its end."""
 
-    def __init__(self, server_url: str | None, search_url: str | None = None) -> None:
+    def __init__(self, server_url: str | None, search_url: str | None = None, redis_url: str | None = None) -> None:
         """Each may be None when the page shows no such address."""
         self._indexes = Indexes(search_url)
+        self._keys = Keys(redis_url)
         self._server_url = server_url
         self._suffix = secrets.token_hex(4)
         self._real: dict[str, str] = {}
@@ -43,11 +45,13 @@ class Databases:
 
     def with_real_urls(self, text: str) -> str:
         """The text with each shown address replaced by a real one; the databases are created at their first sight."""
-        return SHOWN_URL.sub(lambda match: self._real_url(match["name"]), self._indexes.with_real_urls(text))
+        return SHOWN_URL.sub(
+            lambda match: self._real_url(match["name"]), self._keys.with_real_urls(self._indexes.with_real_urls(text))
+        )
 
     def with_shown_urls(self, text: str) -> str:
         """The text with each real address, however its password is shown, replaced by the one on the page."""
-        text = self._indexes.with_shown_urls(text)
+        text = self._keys.with_shown_urls(self._indexes.with_shown_urls(text))
         for name in self._real:
             pattern = rf"postgresql://[^@\s]+@[\w.]+(?::\d+)?/{self._real_name(name)}\b"
             text = re.sub(pattern, f"postgresql://localhost/{name}", text)

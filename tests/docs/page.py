@@ -108,11 +108,12 @@ def main() -> int:
     parser.add_argument("page", type=Path)
     parser.add_argument("--postgres", metavar="URL", help="a server on which postgresql://localhost/NAME is made real")
     parser.add_argument("--opensearch", metavar="URL", help="a server that stands for localhost:9200")
+    parser.add_argument("--redis", metavar="URL", help="a server that stands for localhost:6379")
     arguments = parser.parse_args()
     page = arguments.page.resolve()
     with (
         tempfile.TemporaryDirectory(prefix="refold-docs-") as folder,
-        Databases(arguments.postgres, arguments.opensearch) as databases,
+        Databases(arguments.postgres, arguments.opensearch, arguments.redis) as databases,
         Shell(Path(folder)) as shell,
         asyncio.Runner() as loop,
     ):

@@ -10,7 +10,8 @@ import pytest
 
 from tests.docs.databases import SHOWN_URL
 from tests.docs.indexes import SHOWN_SEARCH_URL
-from tests.servers import OpenSearchServer, PostgresServer
+from tests.docs.keys import SHOWN_REDIS_URL
+from tests.servers import OpenSearchServer, PostgresServer, RedisServer
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")] if path.exists())
@@ -26,11 +27,16 @@ def _needs_opensearch(page: Path) -> bool:
     return SHOWN_SEARCH_URL.search(page.read_text(encoding="utf-8")) is not None
 
 
+def _needs_redis(page: Path) -> bool:
+    return SHOWN_REDIS_URL.search(page.read_text(encoding="utf-8")) is not None
+
+
 def _named(pages: list[Path]) -> list[object]:
     marks: dict[Path, list[pytest.MarkDecorator]] = {page: [] for page in pages}
     for page in pages:
         marks[page] += [pytest.mark.postgres] if _needs_postgres(page) else []
         marks[page] += [pytest.mark.opensearch] if _needs_opensearch(page) else []
+        marks[page] += [pytest.mark.redis] if _needs_redis(page) else []
     return [pytest.param(page, id=str(page.relative_to(PROJECT)), marks=marks[page]) for page in pages]
 
 
@@ -61,6 +67,9 @@ def test_the_code_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> 
     if _needs_opensearch(page):
         search: OpenSearchServer = request.getfixturevalue("opensearch")
         options += ["--opensearch", search.url()]
+    if _needs_redis(page):
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        options += ["--redis", redis.url()]
     run_page(page, *options, programs=programs)
 
 
