@@ -260,3 +260,16 @@ async def test_a_rebuild_while_the_old_rows_move_on(context: Context) -> None:
     stopping.set()
     await writing
     await assert_equals_fold(context)
+
+
+async def test_full_text_search_where_there_is_none(tmp_path: Path, rows: MemoryRows) -> None:
+    """It is said where it is to be had."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    async with connected(url, None) as context:
+        with pytest.raises(ConfigurationError, match="lives in the log's database, which has no full-text search"):
+            await context.search(Stock, "a")
+        for model in (Stock, Total):
+            await context.rebuild(model)
+    async with connected(f"sqlite:///{tmp_path}/other.db", rows) as context:
+        with pytest.raises(ConfigurationError, match="memory has no full-text search"):
+            await context.search(Stock, "a")

@@ -353,6 +353,27 @@ class Context:
         )
         return cast("list[R]", rows)
 
+    async def search(
+        self,
+        read_model: type[R],
+        text: str,
+        *,
+        limit: int = 10,
+        fields: Sequence[str] | None = None,
+        after: Receipt | AppendResult | int | None = None,
+        timeout: float = 5.0,
+    ) -> list[R]:
+        """The rows that hold all words of a text, the best first, of a read model that lives in OpenSearch.
+
+        `"exact words"`, `one | other`, `-without` and `begin*` mean what they say. `fields` says where to look (all
+        fields of text by default); `after` waits as in `get`. Raises `ConfigurationError` for a read model that lives
+        where no full-text search is, `InvalidQuery`, `StaleRead`, `ProjectionStopped`.
+        """
+        rows = await self.projections.reads.search(
+            self._model(read_model), text, limit, fields, _position(after), timeout
+        )
+        return cast("list[R]", rows)
+
     async def count(
         self,
         read_model: type[R],

@@ -364,6 +364,21 @@ class SyncContext:
             )
         )
 
+    def search(
+        self,
+        read_model: type[R],
+        text: str,
+        *,
+        limit: int = 10,
+        fields: Sequence[str] | None = None,
+        after: Receipt | AppendResult | int | None = None,
+        timeout: float = 5.0,
+    ) -> list[R]:
+        """Full-text search; see `Context.search`."""
+        return self._loop.run(
+            self._context.search(read_model, text, limit=limit, fields=fields, after=after, timeout=timeout)
+        )
+
     def count(
         self,
         read_model: type[R],

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from refold import faults
-from refold.errors import ProjectionStopped, RefoldError
+from refold.errors import ConfigurationError, ProjectionStopped, RefoldError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
@@ -22,7 +22,7 @@ from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.parking.records import Dropped, ProjectionRecords, Renamed, written_apart
 from refold.projections.roster import Roster
-from refold.projections.row_store import RowStore, Standing
+from refold.projections.row_store import FullText, RowStore, Standing
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -361,6 +361,15 @@ class ExternalSink:
             raise
         _refuse_other(definition, table, stands)
         return Answer(0 if stands is None else stands.position, loaded.rows, found, loaded.seen)
+
+    async def search(
+        self, definition: ReadModelDefinition, text: str, limit: int, fields: Sequence[str] | None
+    ) -> list[ReadModel]:
+        """Full-text search, where the row store is made for it. Raises `ConfigurationError` where it is not."""
+        rows = await self._rows()
+        if not isinstance(rows, FullText):
+            raise ConfigurationError(f"{self.place} has no full-text search; keep {definition.name!r} in OpenSearch")
+        return await rows.search(definition, text, limit, fields)
 
     async def count(self, definition: ReadModelDefinition, where: Condition | None, *, table: str = "") -> int:
         """See `Sink.count`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from refold.errors import DefinitionError, InvalidQuery, LogRegression, ProjectionStopped, StaleRead
+from refold.errors import ConfigurationError, DefinitionError, InvalidQuery, LogRegression, ProjectionStopped, StaleRead
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
@@ -21,6 +21,7 @@ from refold.projections.ordering import sorted_rows
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import as_text
 from refold.projections.projection import Projection, check_history, paused_in_words
+from refold.projections.routed import RoutedSink
 from refold.projections.sink import Answer, Query, Sink, previous, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -130,6 +131,26 @@ class Reads:
             if not await self._kept(definition):
                 raise
             return await self._sink.count(definition, where, table=previous(definition.name))
+
+    async def search(
+        self,
+        definition: ReadModelDefinition,
+        text: str,
+        limit: int,
+        fields: Sequence[str] | None,
+        after: int | None,
+        timeout: float,
+    ) -> list[ReadModel]:
+        """The rows that fit a text, the best first, of a read model that lives where such search is."""
+        external = self._sink.external(definition.name) if isinstance(self._sink, RoutedSink) else None
+        if external is None:
+            raise ConfigurationError(
+                f"read model {definition.name!r} lives in the log's database, which has no full-text search; keep it "
+                "in OpenSearch (sinks=…)"
+            )
+        if after:
+            await self._wait(definition, after, timeout)
+        return await external.search(definition, text, limit, fields)
 
     async def _answer_after(
         self,

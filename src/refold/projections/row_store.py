@@ -8,7 +8,7 @@ have seen the log, together, so that both are always of the same moment, whateve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,7 +17,7 @@ from refold.projections.checkpoint import Move
 from refold.projections.conditions import Condition
 from refold.projections.sink import Loaded, Query
 
-__all__ = ["RowStore", "Standing"]
+__all__ = ["FullText", "RowStore", "Standing"]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,17 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     append_id: str = ""
     fingerprint: str = ""
     epoch: int = 0
+
+
+@runtime_checkable
+class FullText(Protocol):
+    """What a row store that is made for full-text search does beside."""
+
+    async def search(
+        self, definition: ReadModelDefinition, text: str, limit: int, fields: Sequence[str] | None = None
+    ) -> list[ReadModel]:
+        """The rows that fit a text, the best first. Raises `InvalidQuery`, `ProjectionStopped`."""
+        ...
 
 
 class RowStore(Protocol):
