@@ -4,10 +4,10 @@ PYTHON_IN = .venv/bin/python
 READY = .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check lint format bench lock docs wheel clean
+.PHONY: help setup servers demo demo-full test check lint format bench lock docs wheel clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it (Python >= 3.11; set PYTHON=… to choose one)
 
@@ -23,6 +23,10 @@ ifdef LEDGER
 	@$(PYTHON_IN) -m examples.bank import "$(LEDGER)"
 	@$(PYTHON_IN) -m examples.bank check "$(LEDGER)"
 endif
+
+demo-full: $(READY) ## the bank in production: Postgres, Redis, OpenSearch, two workers of which one is killed; LEDGER=DIR imports a real ledger
+	@$(PYTHON_IN) -m tests.servers install
+	@$(PYTHON_IN) -m examples.bank.demo_full $(if $(LEDGER),"$(LEDGER)")
 
 test: $(READY) ## run all the tests, with real Postgres 15 and 18 (TESTS=… to choose, e.g. TESTS="tests/store -k append")
 	@$(PYTHON_IN) -m tests.servers install || echo "make test: going on without; the summary says what was not tested" >&2

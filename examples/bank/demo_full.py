@@ -1,0 +1,194 @@
+"""The bank in production, in small: real Postgres, Redis and OpenSearch, two workers of which one is killed, a view
+that is rebuilt while the bank goes on, and a check that the truth and all its views agree.
+
+`python -m examples.bank.demo_full [DIR]`: DIR holds the real ledger; without it, thirty accounts are made up.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from examples.bank.events import AccountOpened, MoneyDeposited, MoneyWithdrawn, TransferSent
+from examples.bank.full import app
+from examples.bank.importing import import_ledger
+from examples.bank.read_models import AccountSummary
+from examples.bank.views import HotBalance, MonthlyVolume, Movement, Payment
+from refold import Context, RefoldError, field
+from tests.servers import OpenSearchServer, PostgresServer, RedisServer, Unavailable
+
+ROOT = Path(__file__).parents[2]
+REFOLD = str(Path(sys.executable).with_name("refold"))
+SECONDS = 240.0
+"""How long the views may take to see everything, on a slow machine."""
+console = Console(highlight=False)
+
+
+def environment(postgres: str, redis: str, search: str) -> dict[str, str]:
+    """Where everything is, as any process of the bank is told it: one line for each view that lives elsewhere."""
+    return {
+        **os.environ,
+        "REFOLD_APP": "examples.bank.full:app",
+        "REFOLD_URL": postgres,
+        "REFOLD_SINK_HOT_BALANCE": redis,
+        "REFOLD_SINK_MOVEMENT": search,
+    }
+
+
+def sinks_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """The same lines, for a process that connects by itself."""
+    return {"hot_balance": settings["REFOLD_SINK_HOT_BALANCE"], "movement": settings["REFOLD_SINK_MOVEMENT"]}
+
+
+@contextmanager
+def worker(settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process, ended in order."""
+    process = subprocess.Popen(  # noqa: S603  # our own program
+        [REFOLD, "worker"], cwd=ROOT, env=settings, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+async def make_up(bank: Context, accounts: int = 30, days: int = 60) -> None:
+    """A small ledger of chance, the same each time."""
+    chance = random.Random(42)  # noqa: S311  # a demonstration
+    names = [f"{number}" for number in range(1, accounts + 1)]
+    await asyncio.gather(
+        *(bank.append(f"account-{name}", [AccountOpened(owner=f"owner {name}")], expected=0) for name in names)
+    )
+    for _ in range(days):
+        await asyncio.gather(*(_day(bank, name, names, chance) for name in names))
+
+
+async def _day(bank: Context, name: str, names: list[str], chance: random.Random) -> None:
+    amount = Decimal(chance.randrange(100, 100_000)) / 100
+    event = chance.choice(
+        [
+            MoneyDeposited(amount=amount),
+            MoneyWithdrawn(amount=amount, by="card"),
+            TransferSent(amount=amount, to_account=chance.choice(names), bank="AB", purpose="household"),
+        ]
+    )
+    await bank.append(f"account-{name}", [event])
+
+
+async def fill(bank: Context, ledger: Path | None) -> None:
+    """The real ledger, or one that is made up."""
+    began = time.monotonic()
+    if ledger is None:
+        await make_up(bank)
+    else:
+        with console.status("importing the ledger"):
+            await import_ledger(bank, ledger, progress=lambda _done, _total: None)
+    head = (await bank.store.head()).position
+    console.print(f"{head:,} events in the log ({time.monotonic() - began:.1f} s)")
+
+
+async def catch_up(bank: Context) -> None:
+    """Waits until every view has seen what is in the log now."""
+    head, began = (await bank.store.head()).position, time.monotonic()
+    for model in app.read_models:
+        await bank.count(model, after=head, timeout=SECONDS)
+    console.print(f"all {len(app.read_models)} views have seen position {head:,} ({time.monotonic() - began:.1f} s)")
+
+
+async def go_on(bank: Context, stopping: asyncio.Event) -> int:
+    """The bank's daily work, while other things happen."""
+    count = 0
+    while not stopping.is_set():
+        await bank.append("account-1", [MoneyDeposited(amount=Decimal(1))])
+        count += 1
+        await asyncio.sleep(0.002)
+    return count
+
+
+async def rebuild_under_load(bank: Context) -> None:
+    """A view in Redis is folded anew while the bank goes on."""
+    stopping = asyncio.Event()
+    working = asyncio.create_task(go_on(bank, stopping))
+    began = time.monotonic()
+    await bank.rebuild(HotBalance)
+    took = time.monotonic() - began
+    stopping.set()
+    console.print(f"hot_balance rebuilt in {took:.1f} s, while {await working:,} deposits were made")
+
+
+async def show(bank: Context) -> None:
+    """What each view answers."""
+    table = Table("view", "lives in", "asked", "answer")
+    for richest in await bank.find(AccountSummary, order_by="-balance", limit=1):
+        table.add_row(
+            "account_summary", "Postgres", "the largest balance", f"{richest.account_id}: {richest.balance:,}"
+        )
+        hot = await bank.get(HotBalance, richest.account_id)
+        asked = f"account {richest.account_id}"
+        table.add_row("hot_balance", "Redis", asked, "none" if hot is None else f"{hot.balance:,}")
+    for found in await bank.search(Movement, "household transfer", limit=1):
+        table.add_row("movement", "OpenSearch", "household transfer", f"{found.day} {found.amount:,} {found.text}")
+    for paid in await bank.find(Payment, field("times") > 1, order_by=("-sent", "account_id"), limit=1):
+        answer = f"{paid.account_id} to {paid.counterpart}: {paid.sent:,} in {paid.times} payments"
+        table.add_row("payment", "Postgres", "who pays whom most", answer)
+    for volume in await bank.find(MonthlyVolume, order_by="-amount", limit=1):
+        answer = f"{volume.month} {volume.kind}: {volume.amount:,} in {volume.times:,}"
+        table.add_row("monthly_volume", "Postgres", "the largest month", answer)
+    console.print(table)
+
+
+async def play(settings: dict[str, str], ledger: Path | None) -> None:
+    """The whole story."""
+    async with app.connect(settings["REFOLD_URL"], projections=False, sinks=sinks_of(settings)) as bank:
+        with worker(settings) as first, worker(settings):
+            await fill(bank, ledger)
+            await catch_up(bank)
+            first.send_signal(signal.SIGKILL)
+            console.print("one of two workers was killed")
+            await bank.append("account-1", [MoneyDeposited(amount=Decimal(5))])
+            await catch_up(bank)
+            await rebuild_under_load(bank)
+            await catch_up(bank)
+            await show(bank)
+
+
+def verify(settings: Mapping[str, str]) -> int:
+    """Whether the log, and every row of every view in every store, are right."""
+    return subprocess.run([REFOLD, "verify"], cwd=ROOT, env=settings, check=False).returncode  # noqa: S603
+
+
+def main() -> int:
+    """Starts the servers, plays, verifies, and stops the servers."""
+    ledger = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    try:
+        with ExitStack() as servers:
+            with console.status("starting Postgres, Redis and OpenSearch"):
+                postgres = servers.enter_context(PostgresServer.create("postgres18"))
+                redis = servers.enter_context(RedisServer.create())
+                search = servers.enter_context(OpenSearchServer.create())
+            settings = environment(postgres.create_database("bank"), redis.url("bank"), search.url("bank"))
+            asyncio.run(play(settings, ledger))
+            return verify(settings)
+    except Unavailable as missing:
+        console.print(f"[red]error:[/red] {missing}; run `make servers`", soft_wrap=True)
+    except RefoldError as problem:
+        console.print(f"[red]error:[/red] {problem}", soft_wrap=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""The bank with all its views. Where each lives is configuration: see `SINKS` of `examples.bank.demo_full`."""
+
+from examples.bank.account import Account
+from examples.bank.read_models import AccountSummary, DailyBalance
+from examples.bank.views import HotBalance, MonthlyVolume, Movement, Payment
+from refold import App
+
+app = App(
+    "bank",
+    aggregates=[Account],
+    read_models=[AccountSummary, DailyBalance, HotBalance, Movement, Payment, MonthlyVolume],
+)

@@ -1,0 +1,50 @@
+"""The bank with all its views, on real servers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.bank.events import FeeCharged, MoneyWithdrawn, TransferReceived, TransferSent
+from examples.bank.full import app
+from examples.bank.views import in_words
+from tests.servers import OpenSearchServer, PostgresServer, RedisServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.redis
+@pytest.mark.opensearch
+def test_the_whole_story(postgres18: PostgresServer, redis_server: RedisServer, opensearch: OpenSearchServer) -> None:
+    """Two workers, one killed, a rebuild under load; every view answers, and verify is content."""
+    command = [sys.executable, "-m", "examples.bank.demo_full"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one of two workers was killed" in done.stdout
+    assert "everything that was checked holds" in done.stdout
+    for definition in app.read_models.values():
+        assert f"ok       read model {definition.name}" in done.stdout
+        assert "at position 1,8" in done.stdout
+    for view in ("account_summary", "hot_balance", "movement", "payment", "monthly_volume"):
+        assert f"│ {view}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (MoneyWithdrawn(amount=1, by="card"), "cash taken out by card"),  # type: ignore[arg-type]
+        (TransferSent(amount=1, to_account="7", bank="AB"), "transfer to account 7 of bank AB"),  # type: ignore[arg-type]
+        (
+            TransferReceived(amount=1, from_account="7", purpose="pension"),  # type: ignore[arg-type]
+            "transfer from account 7 of bank our own pension",
+        ),
+        (FeeCharged(amount=1, service="statement"), "fee for statement"),  # type: ignore[arg-type]
+    ],
+)
+def test_movements_in_words(event: object, said: str) -> None:
+    assert in_words(event) == said  # type: ignore[arg-type]
