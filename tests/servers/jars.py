@@ -5,19 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.servers.account import base_folder, new_folder
 from tests.servers.installations import Unavailable
 
 JDK_PACKAGES = ("openjdk-17-jdk-headless", "openjdk-21-jdk-headless", "default-jdk-headless")
-REPOSITORY = "REFOLD_MAVEN_REPOSITORY"
-"""Names another repository than Maven Central, for machines that have a mirror."""
-
-_CENTRAL = "https://repository.invalid"
+MAVEN_PACKAGES = ("maven",)
 _HERE = Path(__file__).parent
 
 
@@ -27,6 +21,14 @@ def find_java(program: str = "java") -> Path:
     found = shutil.which(program, path=f"{home}/bin" if home else None) or shutil.which(program)
     if found is None:
         raise Unavailable(f"{program} was not found; run `make servers`, or install a JDK (17 or newer)")
+    return Path(found)
+
+
+def find_maven() -> Path:
+    """Maven's program; it knows from where this machine gets its jars. Raises Unavailable when there is none."""
+    found = shutil.which("mvn")
+    if found is None:
+        raise Unavailable("mvn was not found; run `make servers`, or install Maven")
     return Path(found)
 
 
@@ -47,8 +49,7 @@ def install_jars(name: str, main: str) -> None:
     print(f"servers: downloading the jars of {name}", file=sys.stderr)
     half_done = new_folder(base_folder(), f"{folder.name}-new-")
     try:
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda line: _download(line, half_done), _pinned(name)))
+        _download(_pinned(name), half_done)
         done = subprocess.run(
             [compiler, "-cp", f"{half_done}/*", "-d", half_done, _HERE / f"{main}.java"],
             check=False,
@@ -77,16 +78,37 @@ def _pinned(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _download(line: str, folder: Path) -> None:
-    coordinates, wanted = line.split()
-    group, artifact, version = coordinates.split(":")
-    jar = f"{artifact}-{version}.jar"
-    url = f"{os.environ.get(REPOSITORY, _CENTRAL).rstrip('/')}/{group.replace('.', '/')}/{artifact}/{version}/{jar}"
-    try:
-        with urllib.request.urlopen(url, timeout=120) as answer:
-            content = answer.read()
-    except (OSError, urllib.error.URLError) as problem:
-        raise Unavailable(f"{jar} could not be downloaded ({problem}); {REPOSITORY} names another repository") from None
-    if hashlib.sha256(content).hexdigest() != wanted:
-        raise Unavailable(f"{jar} is not the one that is pinned: its hash differs")
-    (folder / jar).write_bytes(content)
+_DEPENDENCY = """<dependency>
+<groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>
+<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>
+</dependency>"""
+_PROJECT = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>refold</groupId><artifactId>servers</artifactId><version>1</version>
+<dependencies>{dependencies}</dependencies></project>"""
+
+
+def _download(pinned: list[str], folder: Path) -> None:
+    """Fetches exactly the listed jars, and checks each. Raises Unavailable."""
+    wanted: dict[str, str] = {}
+    dependencies = []
+    for line in pinned:
+        coordinates, digest = line.split()
+        group, artifact, version = coordinates.split(":")
+        wanted[f"{artifact}-{version}.jar"] = digest
+        dependencies.append(_DEPENDENCY.format(group=group, artifact=artifact, version=version))
+    project = folder / "pom.xml"
+    project.write_text(_PROJECT.format(dependencies="".join(dependencies)), encoding="utf-8")
+    done = subprocess.run(
+        [find_maven(), "-q", "-B", "-f", project, "dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    project.unlink()
+    if done.returncode:
+        raise Unavailable(f"the jars could not be downloaded: {done.stdout.strip()[-500:]}")
+    for jar, digest in wanted.items():
+        path = folder / jar
+        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise Unavailable(f"{jar} is not the one that is pinned: it is missing, or its hash differs")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.servers.account import running_as_root
 from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
-from tests.servers.jars import JDK_PACKAGES, find_java, install_jars
+from tests.servers.jars import JDK_PACKAGES, MAVEN_PACKAGES, find_java, find_maven, install_jars
 from tests.servers.prometheus import find_prometheus
 from tests.servers.redis import find_redis
 
@@ -35,6 +35,7 @@ def install_missing() -> int:
             _install_first(("redis-server",))
         if java:
             _install_first(JDK_PACKAGES)
+            _install_first(MAVEN_PACKAGES)
         if prometheus:
             _install_first(("prometheus",))
     looked = (
@@ -54,7 +55,7 @@ def _install_missing_with_sudo() -> int:
     if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
         print(
             "servers: something is missing; as root run: "
-            f"apt-get install postgresql-15 pgbouncer prometheus redis-server {JDK_PACKAGES[0]}",
+            f"apt-get install postgresql-15 pgbouncer prometheus redis-server maven {JDK_PACKAGES[0]}",
             file=sys.stderr,
         )
         return 1
@@ -89,6 +90,7 @@ def _is_missing_redis() -> str | None:
 def _is_missing_java() -> str | None:
     try:
         find_java("javac")
+        find_maven()
     except Unavailable as reason:
         return str(reason)
     return None
