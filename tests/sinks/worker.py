@@ -19,7 +19,7 @@ async def _work(log: str, sink: str, lease: float, point: str) -> None:
         if passed == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    rebuilding = point.startswith(("rebuild", "external.switch"))
+    rebuilding = point.startswith(("rebuild", "external.switch", "parquet.generation", "parquet.tables"))
     if not rebuilding:
         faults.install(die)
     async with shop.connect(log, lease=lease, projections=not rebuilding, sinks={"stock": sink}) as context:

@@ -1,0 +1,283 @@
+"""The files of one generation of a table: a page is a file, and a file that has its name is whole.
+
+Each says in its metadata how all checkpoints stand after it. Files are never changed; small ones are merged into larger
+ones, which take their place in the chain.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from refold import faults
+from refold.errors import StoreCorrupt
+from refold.projections.row_store import Standing
+from refold.projections.sinks.parquet_rows import DELETED, KEY, PAGE
+
+__all__ = ["DataFile", "Generation", "sync_folder", "write_whole"]
+
+_STANDINGS = b"refold"
+_BEGIN, _FENCES = "begin.json", "fences.json"
+_ROW_GROUP = 16_384
+_MERGED_AT_ONCE = 8
+"""So many files of about the same size become one."""
+_LARGEST = 128 * 2**20
+"""Files of so many bytes are not merged again while a page is written."""
+_GRACE = 30.0
+"""Seconds for which files stay that were merged: somebody may be reading them."""
+_KNOWN_FOOTERS = 512
+
+
+class DataFile(msgspec.Struct, frozen=True, order=True):
+    """Pages `first` to `last` in one file. Its name ends with the positions and numbers of rows in it."""
+
+    first: int
+    last: int
+    path: Path
+
+    @classmethod
+    def of(cls, path: Path) -> DataFile | None:
+        """The file of a name; None for what is none."""
+        parts = path.name.split("_", 2)
+        if path.suffix != ".parquet" or len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
+            return None
+        return cls(int(parts[0]), int(parts[1]), path)
+
+
+class Generation:
+    """One folder of files. What writes is called with the read model's lock held."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+
+    def begin(self, standings: dict[str, Standing]) -> None:
+        """Makes the folder, without rows."""
+        self.folder.mkdir()
+        write_whole(self.folder / _BEGIN, msgspec.json.encode(standings))
+        sync_folder(self.folder.parent)
+
+    def files(self) -> list[DataFile]:
+        """The files that make up the table, the oldest first: a chain without a gap. What was merged into others, and
+        what lies behind a gap, is left out.
+        """
+        return _chain(self._all())
+
+    def _all(self) -> list[DataFile]:
+        return [found for path in self.folder.iterdir() if (found := DataFile.of(path)) is not None]
+
+    def standings(self, files: Sequence[DataFile]) -> dict[str, Standing]:
+        """How the checkpoints stand after these files."""
+        if files:
+            kept = (self.footer(files[-1]).metadata or {}).get(_STANDINGS, b"")
+        else:
+            kept = (self.folder / _BEGIN).read_bytes()
+        try:
+            found = msgspec.json.decode(kept, type=dict[str, Standing])
+            fences = msgspec.json.decode(_read_or(self.folder / _FENCES, b"{}"), type=dict[str, int])
+        except msgspec.MsgspecError as problem:
+            raise StoreCorrupt(f"{self.folder} has a damaged checkpoint ({problem}); rebuild the read model") from None
+        for name, epoch in fences.items():
+            if name in found and found[name].epoch < epoch:
+                found[name] = msgspec.structs.replace(found[name], epoch=epoch)
+        return found
+
+    def fence(self, name: str, epoch: int) -> None:
+        """Keeps the epoch of a checkpoint."""
+        path = self.folder / _FENCES
+        fences = msgspec.json.decode(_read_or(path, b"{}"), type=dict[str, int])
+        write_whole(path, msgspec.json.encode({**fences, name: epoch}))
+
+    def footer(self, file: DataFile) -> pq.FileMetaData:
+        """The metadata of a file; the last used are remembered, as no file ever changes."""
+        name = file.path.name
+        found = self._footers.pop(name, None) or _readable(file, lambda: pq.read_metadata(file.path))
+        self._footers[name] = found
+        while len(self._footers) > _KNOWN_FOOTERS:
+            self._footers.popitem(last=False)
+        return found
+
+    def groups(self, file: DataFile) -> Iterator[pa.Table]:
+        """The row groups of a file, one at a time."""
+        with pq.ParquetFile(file.path, metadata=self.footer(file)) as opened:
+            for number in range(opened.num_row_groups):
+                yield _readable(file, lambda number=number: opened.read_row_group(number, use_threads=False))  # type: ignore[misc]
+
+    def rows_of(self, file: DataFile, keys: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of a file, deletions too, that have one of these keys (sorted)."""
+        wanted = pa.array(keys, pa.string())
+        footer = self.footer(file)
+        with pq.ParquetFile(file.path, metadata=footer) as opened:
+            for number in range(footer.num_row_groups):
+                ranges = footer.row_group(number).column(0).statistics
+                if ranges is not None and ranges.has_min_max and not _any_within(keys, ranges.min, ranges.max):
+                    continue
+                found = _readable(file, lambda number=number: opened.read_row_group(number, [KEY], use_threads=False))  # type: ignore[misc]
+                mask = pc.is_in(found.column(KEY), value_set=wanted)
+                if pc.any(mask).as_py():
+                    group = _readable(file, lambda number=number: opened.read_row_group(number, use_threads=False))  # type: ignore[misc]
+                    yield group.filter(mask)
+
+    def add(self, files: list[DataFile], rows: pa.Table, standings: dict[str, Standing], positions: str) -> None:
+        """Adds a page behind these files, which are those of now. It counts once it has its name."""
+        self._clear_away(files)
+        page = files[-1].last + 1 if files else 1
+        whole = self._write(page, page, positions, iter([rows]), rows.schema, standings)
+        faults.at("parquet.page_written")
+        self._name(*whole)
+        faults.at("parquet.page_named")
+
+    def merge(self) -> None:
+        """Makes one file of the youngest ones, when there are enough of about the same size. It says what they said."""
+        files = self.files()
+        run = _to_merge(files)
+        if not run:
+            return
+        standings = self.standings(run)
+        schema = pq.read_schema(run[-1].path)
+        before, after = _positions(run[0])[0], _positions(run[-1])[1]
+        whole = self._write(
+            run[0].first, run[-1].last, f"{before}-{after}", self._newest(run, run[0].first > 1), schema, standings
+        )
+        faults.at("parquet.merge_written")
+        self._name(*whole)
+        faults.at("parquet.merge_named")
+
+    def _newest(self, files: Sequence[DataFile], keep_deleted: bool) -> Iterator[pa.Table]:
+        """The newest row of each key, sorted. It holds the rows of the files in memory: they are bounded."""
+        table = pa.concat_tables([group for file in files for group in self.groups(file)])
+        table = table.sort_by([(KEY, "ascending"), (PAGE, "descending")])
+        keys = table.column(KEY).combine_chunks()
+        if len(keys) > 1:
+            same = pc.equal(keys[1:], keys[:-1])
+            table = table.filter(pa.concat_arrays([pa.array([True]), pc.invert(same)]))
+        if not keep_deleted:
+            table = table.filter(pc.invert(table.column(DELETED)))
+        yield table
+
+    def _write(
+        self,
+        first: int,
+        last: int,
+        positions: str,
+        tables: Iterator[pa.Table],
+        schema: pa.Schema,
+        standings: dict[str, Standing],
+    ) -> tuple[Path, Path]:
+        schema = schema.with_metadata({_STANDINGS: msgspec.json.encode(standings)})
+        temporary = self.folder / f".{secrets.token_hex(8)}.tmp"
+        rows = deleted = 0
+        with temporary.open("wb") as file:
+            with pq.ParquetWriter(file, schema, compression="snappy", use_dictionary=False) as writer:
+                for table in tables:
+                    rows += table.num_rows
+                    deleted += pc.sum(table.column(DELETED)).as_py() or 0
+                    writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=_ROW_GROUP)
+            file.flush()
+            os.fsync(file.fileno())
+        name = (
+            f"{first:010}_{last:010}_{positions}_{rows - deleted}-rows_{deleted}-deleted_{secrets.token_hex(4)}.parquet"
+        )
+        return temporary, self.folder / name
+
+    def _name(self, temporary: Path, final: Path) -> None:
+        temporary.rename(final)
+        sync_folder(self.folder)
+
+    def _clear_away(self, files: Sequence[DataFile]) -> None:
+        """What a dead process left half-written; what lies behind a gap; and what was merged a while ago. The oldest
+        first, so that a deleted row never shows again to whoever reads all files.
+        """
+        for path in self.folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+        last = files[-1].last if files else 0
+        for other in sorted(self._all()):
+            if other in files:
+                continue
+            covering = next((file for file in files if file.first <= other.first and other.last <= file.last), None)
+            if other.last > last or (covering is not None and time.time() - covering.path.stat().st_mtime > _GRACE):
+                other.path.unlink(missing_ok=True)
+
+
+def _chain(files: list[DataFile]) -> list[DataFile]:
+    starting: dict[int, DataFile] = {}
+    for file in files:
+        if file.first not in starting or starting[file.first].last < file.last:
+            starting[file.first] = file
+    chain: list[DataFile] = []
+    following = 1
+    while following in starting:
+        chain.append(starting[following])
+        following = chain[-1].last + 1
+    return chain
+
+
+def _positions(file: DataFile) -> list[str]:
+    return file.path.name.split("_")[2].split("-")
+
+
+def _to_merge(files: list[DataFile]) -> list[DataFile]:
+    """The youngest files, from the oldest on that is not much larger than all after it together."""
+    sizes = [file.path.stat().st_size for file in files]
+    if len(files) < _MERGED_AT_ONCE or sum(sizes[-_MERGED_AT_ONCE:]) > _LARGEST:
+        return []
+    start, total = len(files), 0
+    while start > 0 and total + sizes[start - 1] <= _LARGEST:
+        young = len(files) - start
+        if young and sizes[start - 1] > total * 2:
+            break
+        start -= 1
+        total += sizes[start]
+    return files[start:] if len(files) - start >= _MERGED_AT_ONCE else []
+
+
+def _any_within(keys: Sequence[str], low: str, high: str) -> bool:
+    # Parquet orders text by its bytes in UTF-8, which is the order of Python's characters.
+    index = bisect_left(keys, low)
+    return index < len(keys) and keys[index] <= high
+
+
+def _readable(file: DataFile, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except pa.ArrowException as problem:
+        text = " ".join(str(problem).split())
+        raise StoreCorrupt(f"{file.path} is damaged ({text}); rebuild the read model") from None
+
+
+def _read_or(path: Path, otherwise: bytes) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return otherwise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a small file so that it is there whole, or as it was before."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sees to it that the names in a folder are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,0 +1,144 @@
+"""How a read model's rows become columns of Parquet, and come back."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from refold.errors import InvalidQuery, MissingExtra
+from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.projections.columns import Kind, column_kinds, refuse_value
+from refold.projections.sink import unreadable
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+except ImportError as missing:
+    raise MissingExtra(
+        f'read models in Parquet need pyarrow ({missing}); install it with: pip install "refold[parquet]"'
+    ) from missing
+
+__all__ = ["DELETED", "KEY", "PAGE", "ParquetRow"]
+
+KEY, PAGE, DELETED = "_refold_key", "_refold_page", "_refold_deleted"
+_LARGEST = 64 * 2**20
+_TYPES = {
+    Kind.INTEGER: pa.int64(),
+    Kind.FLOAT: pa.float64(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.MOMENT: pa.timestamp("us", tz="UTC"),
+    Kind.DATE: pa.date32(),
+    Kind.BYTES: pa.binary(),
+}
+"""All other kinds are text: decimals with every digit, UUIDs, JSON."""
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_json = msgspec.json.Encoder().encode
+
+
+class ParquetRow:
+    """Rows of one definition, to tables of Arrow and back. A column has the field's own name."""
+
+    def __init__(self, definition: ReadModelDefinition) -> None:
+        self.definition = definition
+        self._kinds = column_kinds(definition)
+        self._fields = [
+            (each.name, each.encode_name, self._kinds[each.name][0], _to_column(self._kinds[each.name][0], each.type))
+            for each in msgspec.structs.fields(definition.cls)
+        ]
+        self._one_text = len(definition.key) == 1 and self._kinds[definition.key[0]][0] is Kind.TEXT
+        self.schema = pa.schema(
+            [(KEY, pa.string()), (PAGE, pa.int64()), (DELETED, pa.bool_())]
+            + [(name, _TYPES.get(kind, pa.string())) for name, _, kind, _ in self._fields]
+        )
+
+    def key(self, key: RowKey) -> str:
+        """What stands in the column of keys: the key itself when it is one text, else JSON of its values."""
+        if self._one_text:
+            return str(msgspec.to_builtins(key[0]))
+        return _json(list(key)).decode()
+
+    def table(self, rows: Sequence[ReadModel], deleted: Sequence[RowKey], page: int) -> pa.Table:
+        """A page's rows and deletions, sorted by key. Raises `InvalidQuery` for what no column can keep."""
+        keys = [self.key(self.definition.key_of(row)) for row in rows]
+        gone = [self.key(key) for key in deleted]
+        try:
+            columns = [
+                pa.array([*keys, *gone], pa.string()),
+                pa.repeat(pa.scalar(page, pa.int64()), len(keys) + len(gone)),
+                pa.concat_arrays([pa.repeat(False, len(keys)), pa.repeat(True, len(gone))]),
+            ]
+            for name, _, kind, convert in self._fields:
+                values = [getattr(row, name) for row in rows]
+                if convert is not None:
+                    values = [None if value is None else convert(value) for value in values]
+                columns.append(pa.array(values + [None] * len(gone), _TYPES.get(kind, pa.string())))
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as problem:
+            self._refuse(rows, problem)
+        table = pa.Table.from_arrays(columns, schema=self.schema)
+        self._refuse_large(table, rows)
+        return table.sort_by(KEY)
+
+    def rows(self, table: pa.Table, name: str) -> list[ReadModel]:
+        """The rows of a table of Arrow; what is deleted must have been left out. Raises `StoreCorrupt`."""
+        columns: dict[str, list[Any]] = {}
+        try:
+            for field, encoded, kind, _ in self._fields:
+                column = table.column(field)
+                if kind is Kind.MOMENT:
+                    found = [
+                        None if value is None else _EPOCH + value * _MICROSECOND
+                        for value in column.cast(pa.int64()).to_pylist()
+                    ]
+                else:
+                    found = column.to_pylist()
+                if kind is Kind.JSON:
+                    found = [None if value is None else msgspec.json.decode(value) for value in found]
+                columns[encoded] = found
+            names = list(columns)
+            plain = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            return msgspec.convert(plain, list[self.definition.cls], strict=False)  # type: ignore[name-defined]  # a class at run time
+        except (msgspec.MsgspecError, KeyError, pa.ArrowException) as problem:
+            raise unreadable(self.definition, name, problem) from problem
+
+    def _refuse(self, rows: Sequence[ReadModel], problem: Exception) -> NoReturn:
+        for row in rows:
+            for name in self._kinds:
+                refuse_value(self.definition, name, getattr(row, name))
+        raise InvalidQuery(
+            f"a row of {self.definition.cls.__qualname__} cannot be kept in Parquet: {problem}"
+        ) from None
+
+    def _refuse_large(self, table: pa.Table, rows: Sequence[ReadModel]) -> None:
+        texts = [each.name for each in self.schema if pa.types.is_string(each.type) or pa.types.is_binary(each.type)]
+        if sum(table.column(name).nbytes for name in texts) <= _LARGEST:
+            return
+        sizes: Any = 0
+        for name in texts:
+            sizes = pc.add(sizes, pc.cast(pc.fill_null(pc.binary_length(table.column(name)), 0), pa.int64()))
+        if (pc.max(sizes).as_py() or 0) <= _LARGEST:
+            return
+        for index, size in enumerate(sizes.to_pylist()):
+            if size > _LARGEST:
+                key = self.definition.key_of(rows[index])
+                raise InvalidQuery(
+                    f"the row {key!r} of {self.definition.cls.__qualname__} has {size:,} bytes, and Parquet is to keep "
+                    f"{_LARGEST:,} at most; keep less in one row"
+                )
+
+
+def _to_column(kind: Kind, annotation: Any) -> Callable[[Any], Any] | None:
+    match kind:
+        case Kind.JSON:
+            return lambda value: _json(value).decode()
+        case Kind.DECIMAL | Kind.UUID:
+            return str
+        case Kind.MOMENT:
+            return lambda value: (value - _EPOCH) // _MICROSECOND
+        case Kind.TEXT | Kind.INTEGER if annotation not in (str, int, str | None, int | None):
+            return msgspec.to_builtins
+        case _:
+            return None

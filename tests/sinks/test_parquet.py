@@ -1,0 +1,383 @@
+"""Read models in Parquet files: the contract of sinks, and what becomes of rows when processes die and files go."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from refold import faults
+from refold.app import App, Context
+from refold.errors import ConfigurationError, InvalidQuery, RefoldError, StaleRead, StoreCorrupt, StoreUnavailable
+from refold.folds.dispatch import evolve
+from refold.folds.read_model import ReadModel, read_model_of
+from refold.operations.status import status_of
+from refold.projections.checkpoint import Move
+from refold.projections.external import ExternalSink
+from refold.projections.row_store import RowStore, Standing
+from refold.projections.sink import Query, Sink, building, previous
+from refold.projections.sinks.memory import MemorySink
+from refold.projections.sinks.parquet import open_parquet
+from refold.testing.memory import MemoryStore
+from refold.testing.sink_contract import SinkContract
+from tests.faults.points import points_of
+from tests.projections.stores import Added, Gone, Moved, Noise, Stock, assert_equals_fold, shop, until
+
+ROOT = Path(__file__).parents[2]
+LEASE = 0.6
+STOCK = read_model_of(Stock)
+ELSEWHERE = {
+    "projection.checkpoint_moved",
+    "projection.rows_written",
+    "projection.before_write",
+    "rebuild.switching",
+    "external.rows_before_checkpoint",
+    "parquet.merge_written",
+    "parquet.merge_named",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "read models"
+
+
+@pytest.fixture
+def url(folder: Path) -> str:
+    return f"parquet://{folder.as_posix().replace(' ', '%20')}"
+
+
+class TestParquet(SinkContract):
+    @pytest.fixture
+    async def sink(self, url: str) -> AsyncIterator[Sink]:
+        store, rows = MemoryStore(), await open_parquet(url)
+        yield ExternalSink(store, MemorySink(store), rows)
+        await rows.close()
+        await store.close()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RowStore]:
+    rows = await open_parquet(url)
+    await rows.prepare()
+    try:
+        yield rows
+    finally:
+        await rows.close()
+
+
+@asynccontextmanager
+async def connected(tmp_path: Path, url: str, *, projections: bool = True) -> AsyncIterator[Context]:
+    log = f"sqlite:///{tmp_path}/log.db"
+    async with shop.connect(log, sinks={"stock": url}, lease=LEASE, projections=projections) as context:
+        yield context
+
+
+async def fill(context: Context, number: int = 30) -> int:
+    last = 0
+    for item in range(number):
+        await context.append(f"stock-{item % 7}", [Added(count=item), Moved(other=f"{item % 5}", count=1)])
+        last = (await context.append(f"stock-{item % 3}", [Gone() if item % 4 == 3 else Noise()])).last
+    return last
+
+
+async def made(rows: RowStore, table: str = "stock", epoch: int = 1) -> None:
+    await rows.create(STOCK, table, {table: Standing(fingerprint=STOCK.fingerprint, epoch=epoch)})
+
+
+def _points() -> list[str]:
+    found = points_of("projection.", "rebuild.", "external.", "parquet.")
+    return [point for point in found if point not in ELSEWHERE]
+
+
+def _exit_code(command: list[str]) -> int:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(60)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("point", _points())
+async def test_killed(point: str, tmp_path: Path, url: str) -> None:
+    """Whoever comes next goes on: nothing is lost, doubled or half written."""
+    async with connected(tmp_path, url, projections=False) as context:
+        await fill(context, 12)
+    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", url, str(LEASE), point]
+    assert await asyncio.to_thread(_exit_code, command) == -signal.SIGKILL
+    async with connected(tmp_path, url) as context:
+        await assert_equals_fold(context)
+        await fill(context, 12)
+        await context.rebuild(Stock)
+        await assert_equals_fold(context)
+
+
+class Stopped(Exception):
+    """Stands for the death of a process, whose files stay as they are."""
+
+
+@pytest.mark.parametrize("point", ["parquet.merge_written", "parquet.merge_named"])
+async def test_a_merge_that_was_broken_off(point: str, url: str, folder: Path) -> None:
+    """The page before it was written: the checkpoint says so, and the rows are the same."""
+
+    def stop(passed: str) -> None:
+        if passed == point:
+            raise Stopped
+
+    async with opened(url) as rows:
+        await made(rows)
+        faults.install(stop)
+        try:
+            with pytest.raises(Stopped):
+                for position in range(1, 30):
+                    page = [Stock(item=f"{position % 3}", count=position)]
+                    assert await rows.write(STOCK, "stock", page, [], Move(position - 1, position, "x", 1))
+        finally:
+            faults.install(None)
+        stands, _, found = await rows.read(STOCK, "stock", [], Query(None))
+        assert stands is not None
+        at = stands.position
+        assert at > 2
+        assert {(each.item, each.count) for each in found} == {(f"{n % 3}", n) for n in (at, at - 1, at - 2)}  # type: ignore[attr-defined]
+        assert await rows.write(STOCK, "stock", [], [("0",), ("1",)], Move(at, at + 1, "x", 1))
+        assert await rows.count(STOCK, "stock", None) == 1
+        assert not list(folder.glob("stock/*/.*.tmp"))
+
+
+async def test_many_pages_become_few_files(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of what they say is lost, and deleted rows do not come back, neither here nor for other tools."""
+    monkeypatch.setattr("refold.projections.sinks.parquet_files._GRACE", -1.0)
+    expected: dict[str, int] = {}
+    async with opened(url) as rows:
+        await made(rows)
+        for position in range(1, 200):
+            page = [Stock(item=f"{position * 7 % 40}", count=position)]
+            gone = f"{position * 11 % 40}"
+            deleted = [(gone,)] if gone != page[0].item else []
+            assert await rows.write(STOCK, "stock", page, deleted, Move(position - 1, position, "x", 1))
+            expected[page[0].item] = position
+            if deleted:
+                expected.pop(gone, None)
+            if position % 20 == 0:
+                _, loaded, found = await rows.read(STOCK, "stock", [(f"{n}",) for n in range(40)], Query(None))
+                assert {each.item: each.count for each in found} == expected  # type: ignore[attr-defined]
+                assert {each.item: each.count for each in loaded.rows.values()} == expected  # type: ignore[attr-defined]
+                assert await rows.count(STOCK, "stock", None) == len(expected)
+                assert _by_duckdb(folder) == expected
+        assert len(list(folder.glob("stock/*/*.parquet"))) < 40
+
+
+def _by_duckdb(folder: Path) -> dict[str, int]:
+    with duckdb.connect() as database:
+        database.execute((folder / "stock" / "view.sql").read_text(encoding="utf-8"))
+        return dict(database.execute("select item, count from stock").fetchall())
+
+
+async def test_the_folder_goes_and_comes_back(tmp_path: Path, url: str, folder: Path) -> None:
+    """As a disk that is mounted late: commands go on; the projection says that it waits, and goes on by itself."""
+    async with connected(tmp_path, url) as context:
+        await fill(context)
+        await assert_equals_fold(context)
+        folder.rename(tmp_path / "away")
+        last = await fill(context)
+        with pytest.raises((StaleRead, StoreUnavailable)):
+            await context.get(Stock, "1", after=last, timeout=0.3)
+
+        async def said_in_status() -> bool:
+            now = await status_of(context.store, context.projections.sink, shop)
+            return any("is its disk mounted?" in each.error for each in now.projections)
+
+        await until(said_in_status, "the reason to be shown")
+        (tmp_path / "away").rename(folder)
+        await until(lambda: _reads(context), "reads to be answered again")
+        await assert_equals_fold(context)
+
+
+async def _reads(context: Context) -> bool:
+    try:
+        await context.find(Stock)
+    except RefoldError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("how", ["the last files", "one in the middle", "an older copy"])
+async def test_it_lost_its_last_writes(how: str, tmp_path: Path, url: str, folder: Path) -> None:
+    """It goes back, and the rows are right again."""
+    async with connected(tmp_path, url) as context:
+        await fill(context, 5)
+        await assert_equals_fold(context)
+        shutil.copytree(folder, tmp_path / "earlier")
+        for _ in range(4):
+            await fill(context, 3)
+            await assert_equals_fold(context)
+    if how == "an older copy":
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "earlier", folder)
+    else:
+        files = sorted(folder.glob("stock/*/*.parquet"))
+        assert len(files) > 3
+        for file in files[-2:] if how == "the last files" else files[-3:-2]:
+            file.unlink()
+    async with connected(tmp_path, url) as context:
+        await assert_equals_fold(context)
+        await fill(context, 3)
+        await assert_equals_fold(context)
+
+
+async def test_emptied_behind_our_back(tmp_path: Path, url: str, folder: Path) -> None:
+    async with connected(tmp_path, url) as context:
+        await fill(context)
+        await assert_equals_fold(context)
+        (folder / "stock").rename(tmp_path / "gone")
+        await fill(context, 3)
+        await until(lambda: _reads(context), "the table to be made anew")
+        await assert_equals_fold(context)
+
+
+async def test_a_stale_owner_writes_nothing(url: str) -> None:
+    """One that stood still while another took over, each with its own view of the folder."""
+    async with opened(url) as rows, opened(url) as other:
+        await made(rows)
+        assert await rows.write(STOCK, "stock", [Stock(item="a", count=1)], [], Move(0, 1, "x", 1))
+        assert (await other.fence("stock", 2)) == Standing(
+            position=1, append_id="x", fingerprint=STOCK.fingerprint, epoch=2
+        )
+        assert not await rows.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(1, 2, "y", 1))
+        assert await other.write(STOCK, "stock", [Stock(item="a", count=2)], [], Move(1, 2, "y", 2))
+        assert not await other.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(1, 2, "y", 2))
+        assert (await rows.load(STOCK, "stock", [("a",)])).rows == {("a",): Stock(item="a", count=2)}
+        assert (await rows.fence("stock", 1)) == (await rows.standing("stock"))
+        # Not even into a table that took the place of its own.
+        await made(other, building("stock"), 7)
+        assert await other.switch(STOCK, building("stock"), "stock", previous("stock"))
+        assert not await rows.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(2, 3, "z", 2))
+
+
+async def test_several_writers_at_once(url: str) -> None:
+    """Of those that write from the same position one is believed, however many try."""
+    async with opened(url) as one, opened(url) as other:
+        await made(one)
+        for position in range(1, 20):
+            done = await asyncio.gather(
+                *(
+                    store.write(
+                        STOCK, "stock", [Stock(item="a", count=number)], [], Move(position - 1, position, "", 1)
+                    )
+                    for number, store in enumerate((one, other, one, other))
+                )
+            )
+            assert done.count(True) == 1
+            assert (await one.load(STOCK, "stock", [("a",)])).rows[("a",)].count == done.index(True)  # type: ignore[attr-defined]
+
+
+async def test_readers_never_see_old_rows_after_a_newer_standing(url: str) -> None:
+    """While pages are written, and two tables take each other's place."""
+    async with opened(url) as rows:
+        for table in ("stock", previous("stock")):
+            await made(rows, table)
+        done = False
+
+        async def write() -> None:
+            nonlocal done
+            try:
+                for position in range(1, 60):
+                    for table in ("stock", previous("stock")):
+                        page = [Stock(item=item, count=position) for item in "abc"]
+                        assert await rows.write(STOCK, table, page, [], Move(position - 1, position, "x", 1))
+                    assert await rows.exchange("stock", previous("stock"))
+            finally:
+                done = True
+
+        async def read() -> None:
+            while not done:
+                stands, loaded, found = await rows.read(STOCK, "stock", [("a",)], Query(None))
+                assert stands is not None
+                seen = [*loaded.rows.values(), *found]
+                assert {each.count for each in seen} <= {stands.position}  # type: ignore[attr-defined]
+
+        await asyncio.gather(write(), read(), read())
+
+
+async def test_what_no_table_needs_any_more_is_cleared_away(url: str, folder: Path) -> None:
+    async with opened(url) as rows:
+        for number in range(4):
+            await made(rows, building("stock"))
+            page = [Stock(item="a", count=number)]
+            assert await rows.write(STOCK, building("stock"), page, [], Move(0, 1, "x", 1))
+            assert await rows.switch(STOCK, building("stock"), "stock", None)
+        assert sum(path.is_dir() for path in (folder / "stock").iterdir()) == 1
+        await rows.drop("stock")
+        assert not any(path.is_dir() for path in (folder / "stock").iterdir())
+        assert await rows.standing("stock") is None
+
+
+async def test_a_damaged_file_is_named(url: str, folder: Path) -> None:
+    async with opened(url) as rows:
+        await made(rows)
+        assert await rows.write(STOCK, "stock", [Stock(item="a", count=1)], [], Move(0, 1, "x", 1))
+    file = next(folder.glob("stock/*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:-20])
+    async with opened(url) as rows:
+        with pytest.raises(StoreCorrupt, match=r"\.parquet is damaged .*rebuild the read model"):
+            await rows.standing("stock")
+
+
+async def test_wrong_places(tmp_path: Path) -> None:
+    """One line each."""
+    for url in ("parquet://", "parquet:///", "parquet://host/folder", "parquet:///folder?partition=x"):
+        with pytest.raises(ConfigurationError, match="use parquet:///path"):
+            await open_parquet(url)
+    (tmp_path / "file").write_text("mine")
+    rows = await open_parquet(f"parquet://{tmp_path}/file")
+    with pytest.raises(ConfigurationError, match="is no folder") as problem:
+        await rows.prepare()
+    assert "\n" not in str(problem.value)
+
+
+async def test_something_that_is_not_ours(url: str, folder: Path) -> None:
+    """It is left as it is."""
+    (folder / "stock").mkdir(parents=True)
+    (folder / "stock" / "notes.txt").write_text("mine")
+    async with opened(url) as rows:
+        with pytest.raises(ConfigurationError, match="not ours"):
+            await made(rows)
+        await rows.drop("stock")
+    assert [path.name for path in (folder / "stock").iterdir()] == ["notes.txt"]
+
+
+class Long(ReadModel, key="item"):
+    item: str
+    text: str = ""
+
+    @evolve
+    def added(self, event: Added) -> None:
+        self.text = "x" * event.count
+
+
+async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
+    """It is named; the projection stops at its event, and nothing is lost."""
+    app = App("long", read_models=[Long])
+    async with app.connect(f"sqlite:///{tmp_path}/log.db", sinks={"long": url}, lease=LEASE) as context:
+        last = await context.append("stock-a", [Added(count=1_000)])
+        assert await context.get(Long, "a", after=last, timeout=20) == Long(item="a", text="x" * 1_000)
+        last = await context.append("stock-b", [Added(count=70 * 2**20)])
+
+        async def stopped() -> bool:
+            now = await status_of(context.store, context.projections.sink, app)
+            return any("bytes, and Parquet is to keep" in each.error for each in now.projections)
+
+        await until(stopped, "it to stop", 60)
+        with pytest.raises(StaleRead, match=r"the row \('b',\) of Long has"):
+            await context.get(Long, "b", after=last, timeout=1)
+        with pytest.raises(InvalidQuery, match="keep less in one row"):
+            await context.rebuild(Long)
+        assert await context.get(Long, "a") == Long(item="a", text="x" * 1_000)
