@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,10 +35,8 @@ async def theirs(folder: Path, rows: list[BenchAccount]) -> float:
     began = time.perf_counter()
     for start in range(0, len(rows), PAGE):
         page = rows[start : start + PAGE]
-        columns = {
-            name: [str(value) if name == "balance" else value for value in (getattr(row, name) for row in page)]
-            for name in names
-        }
+        columns = {name: list(map(attrgetter(name), page)) for name in names}
+        columns["balance"] = list(map(str, columns["balance"]))
         with (folder / f"{start}.parquet").open("wb") as file:
             pq.write_table(pa.table(columns), file)
             file.flush()

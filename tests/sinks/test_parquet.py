@@ -233,11 +233,14 @@ async def test_it_lost_its_last_writes(how: str, tmp_path: Path, url: str, folde
         await assert_equals_fold(context)
 
 
-async def test_emptied_behind_our_back(tmp_path: Path, url: str, folder: Path) -> None:
+@pytest.mark.parametrize("what", ["the read model", "its rows", "the whole content"])
+async def test_emptied_behind_our_back(what: str, tmp_path: Path, url: str, folder: Path) -> None:
     async with connected(tmp_path, url) as context:
         await fill(context)
         await assert_equals_fold(context)
-        (folder / "stock").rename(tmp_path / "gone")
+        emptied = {"the read model": "stock", "its rows": "stock/*/*", "the whole content": "*"}[what]
+        for path in list(folder.glob(emptied)):
+            path.rename(tmp_path / f"gone-{path.name}")
         await fill(context, 3)
         await until(lambda: _reads(context), "the table to be made anew")
         await assert_equals_fold(context)

@@ -18,7 +18,6 @@ from refold import faults
 from refold.errors import ConfigurationError, StoreFull, StoreReadOnly, StoreUnavailable
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import Move
-from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
 from refold.projections.row_store import RowStore, Standing
@@ -167,7 +166,6 @@ class ParquetRows:
         move: Move,
     ) -> bool:
         """See `RowStore.write`."""
-        refuse_unkeepable(definition, rows)
         shape, shard = self._shape(definition), _parts(move.of(table))[1]
 
         def step() -> bool:
@@ -271,7 +269,7 @@ class ParquetRows:
             if not left:
                 break
             seen: set[str] = set()
-            for found in generation.rows_of(file, left):
+            for found in generation.groups.rows_of(file.path, left):
                 seen.update(found.column(KEY).to_pylist())
                 rows += shape.rows(found.filter(pc.invert(found.column(DELETED))), definition.name)
             left = [key for key in left if key not in seen] if seen else left
@@ -295,7 +293,7 @@ def _newest(generation: Generation, files: Sequence[DataFile]) -> Iterator[pa.Ta
     for file in reversed(files):
         younger = pa.chunked_array([chunk for each in seen for chunk in each.chunks], pa.string())
         mine = []
-        for group in generation.groups(file):
+        for group in generation.groups.all(file.path):
             mine.append(group.column(KEY))
             rows = group.filter(pc.invert(pc.is_in(group.column(KEY), value_set=younger))) if len(younger) else group
             yield rows.filter(pc.invert(rows.column(DELETED)))

@@ -9,11 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -23,6 +20,7 @@ import pyarrow.parquet as pq
 from refold import faults
 from refold.errors import StoreCorrupt
 from refold.projections.row_store import Standing
+from refold.projections.sinks.parquet_groups import RowGroups
 from refold.projections.sinks.parquet_rows import DELETED, KEY, PAGE
 
 __all__ = ["DataFile", "Generation", "sync_folder", "write_whole"]
@@ -30,13 +28,12 @@ __all__ = ["DataFile", "Generation", "sync_folder", "write_whole"]
 _STANDINGS = b"refold"
 _BEGIN, _FENCES = "begin.json", "fences.json"
 _ROW_GROUP = 16_384
-_MERGED_AT_ONCE = 8
+_MERGED_AT_ONCE = 16
 """So many files of about the same size become one."""
 _LARGEST = 128 * 2**20
 """Files of so many bytes are not merged again while a page is written."""
 _GRACE = 30.0
 """Seconds for which files stay that were merged: somebody may be reading them."""
-_KNOWN_FOOTERS = 512
 
 
 class DataFile(msgspec.Struct, frozen=True, order=True):
@@ -60,13 +57,17 @@ class Generation:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+        self.groups = RowGroups()
 
     def begin(self, standings: dict[str, Standing]) -> None:
         """Makes the folder, without rows."""
         self.folder.mkdir()
         write_whole(self.folder / _BEGIN, msgspec.json.encode(standings))
         sync_folder(self.folder.parent)
+
+    def exists(self) -> bool:
+        """Whether the folder is there, and not emptied."""
+        return (self.folder / _BEGIN).exists()
 
     def files(self) -> list[DataFile]:
         """The files that make up the table, the oldest first: a chain without a gap. What was merged into others, and
@@ -80,7 +81,7 @@ class Generation:
     def standings(self, files: Sequence[DataFile]) -> dict[str, Standing]:
         """How the checkpoints stand after these files."""
         if files:
-            kept = (self.footer(files[-1]).metadata or {}).get(_STANDINGS, b"")
+            kept = (self.groups.footer(files[-1].path).metadata or {}).get(_STANDINGS, b"")
         else:
             kept = (self.folder / _BEGIN).read_bytes()
         try:
@@ -98,36 +99,6 @@ class Generation:
         path = self.folder / _FENCES
         fences = msgspec.json.decode(_read_or(path, b"{}"), type=dict[str, int])
         write_whole(path, msgspec.json.encode({**fences, name: epoch}))
-
-    def footer(self, file: DataFile) -> pq.FileMetaData:
-        """The metadata of a file; the last used are remembered, as no file ever changes."""
-        name = file.path.name
-        found = self._footers.pop(name, None) or _readable(file, lambda: pq.read_metadata(file.path))
-        self._footers[name] = found
-        while len(self._footers) > _KNOWN_FOOTERS:
-            self._footers.popitem(last=False)
-        return found
-
-    def groups(self, file: DataFile) -> Iterator[pa.Table]:
-        """The row groups of a file, one at a time."""
-        with pq.ParquetFile(file.path, metadata=self.footer(file)) as opened:
-            for number in range(opened.num_row_groups):
-                yield _readable(file, lambda number=number: opened.read_row_group(number, use_threads=False))  # type: ignore[misc]
-
-    def rows_of(self, file: DataFile, keys: Sequence[str]) -> Iterator[pa.Table]:
-        """The rows of a file, deletions too, that have one of these keys (sorted)."""
-        wanted = pa.array(keys, pa.string())
-        footer = self.footer(file)
-        with pq.ParquetFile(file.path, metadata=footer) as opened:
-            for number in range(footer.num_row_groups):
-                ranges = footer.row_group(number).column(0).statistics
-                if ranges is not None and ranges.has_min_max and not _any_within(keys, ranges.min, ranges.max):
-                    continue
-                found = _readable(file, lambda number=number: opened.read_row_group(number, [KEY], use_threads=False))  # type: ignore[misc]
-                mask = pc.is_in(found.column(KEY), value_set=wanted)
-                if pc.any(mask).as_py():
-                    group = _readable(file, lambda number=number: opened.read_row_group(number, use_threads=False))  # type: ignore[misc]
-                    yield group.filter(mask)
 
     def add(self, files: list[DataFile], rows: pa.Table, standings: dict[str, Standing], positions: str) -> None:
         """Adds a page behind these files, which are those of now. It counts once it has its name."""
@@ -156,12 +127,13 @@ class Generation:
 
     def _newest(self, files: Sequence[DataFile], keep_deleted: bool) -> Iterator[pa.Table]:
         """The newest row of each key, sorted. It holds the rows of the files in memory: they are bounded."""
-        table = pa.concat_tables([group for file in files for group in self.groups(file)])
-        table = table.sort_by([(KEY, "ascending"), (PAGE, "descending")])
+        table = pa.concat_tables([group for file in files for group in self.groups.all(file.path)])
         keys = table.column(KEY).combine_chunks()
-        if len(keys) > 1:
-            same = pc.equal(keys[1:], keys[:-1])
-            table = table.filter(pa.concat_arrays([pa.array([True]), pc.invert(same)]))
+        # Often keys only grow from page to page: then nothing is to be sorted.
+        if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
+            table = table.sort_by([(KEY, "ascending"), (PAGE, "descending")])
+            keys = table.column(KEY).combine_chunks()
+            table = table.filter(pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])]))
         if not keep_deleted:
             table = table.filter(pc.invert(table.column(DELETED)))
         yield table
@@ -240,20 +212,6 @@ def _to_merge(files: list[DataFile]) -> list[DataFile]:
         start -= 1
         total += sizes[start]
     return files[start:] if len(files) - start >= _MERGED_AT_ONCE else []
-
-
-def _any_within(keys: Sequence[str], low: str, high: str) -> bool:
-    # Parquet orders text by its bytes in UTF-8, which is the order of Python's characters.
-    index = bisect_left(keys, low)
-    return index < len(keys) and keys[index] <= high
-
-
-def _readable(file: DataFile, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except pa.ArrowException as problem:
-        text = " ".join(str(problem).split())
-        raise StoreCorrupt(f"{file.path} is damaged ({text}); rebuild the read model") from None
 
 
 def _read_or(path: Path, otherwise: bytes) -> bytes:

@@ -95,11 +95,10 @@ class ModelFolder:
     def generation(self, table: str) -> Generation | None:
         """Where the rows of a table are; None when there is none."""
         name = self.tables().get(table)
-        if name is None or not (self.folder / name).is_dir():
+        if name is None:
             return None
-        if name not in self._open:
-            self._open[name] = Generation(self.folder / name)
-        return self._open[name]
+        generation = self._open.setdefault(name, Generation(self.folder / name))
+        return generation if generation.exists() else None
 
     def make(self, table: str, standings: dict[str, Standing]) -> None:
         """An empty generation for a table. The lock is held."""

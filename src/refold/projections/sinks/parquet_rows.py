@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NoReturn
 
 import msgspec
 
 from refold.errors import InvalidQuery, MissingExtra
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.projections.columns import Kind, column_kinds, refuse_value
+from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, refuse_value
 from refold.projections.sink import unreadable
 
 try:
@@ -36,6 +37,8 @@ _TYPES = {
 """All other kinds are text: decimals with every digit, UUIDs, JSON."""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
+_FIRST = (datetime.datetime(1, 1, 1, tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
 _json = msgspec.json.Encoder().encode
 
 
@@ -50,6 +53,8 @@ class ParquetRow:
             for each in msgspec.structs.fields(definition.cls)
         ]
         self._one_text = len(definition.key) == 1 and self._kinds[definition.key[0]][0] is Kind.TEXT
+        plain = self._one_text and _to_column(Kind.TEXT, _type_of(definition)) is None
+        self._plain_key = attrgetter(definition.key[0]) if plain else None
         self.schema = pa.schema(
             [(KEY, pa.string()), (PAGE, pa.int64()), (DELETED, pa.bool_())]
             + [(name, _TYPES.get(kind, pa.string())) for name, _, kind, _ in self._fields]
@@ -63,7 +68,10 @@ class ParquetRow:
 
     def table(self, rows: Sequence[ReadModel], deleted: Sequence[RowKey], page: int) -> pa.Table:
         """A page's rows and deletions, sorted by key. Raises `InvalidQuery` for what no column can keep."""
-        keys = [self.key(self.definition.key_of(row)) for row in rows]
+        if self._plain_key is None:
+            keys = [self.key(self.definition.key_of(row)) for row in rows]
+        else:
+            keys = list(map(self._plain_key, rows))
         gone = [self.key(key) for key in deleted]
         try:
             columns = [
@@ -72,15 +80,20 @@ class ParquetRow:
                 pa.concat_arrays([pa.repeat(False, len(keys)), pa.repeat(True, len(gone))]),
             ]
             for name, _, kind, convert in self._fields:
-                values = [getattr(row, name) for row in rows]
+                values = list(map(attrgetter(name), rows))
                 if convert is not None:
                     values = [None if value is None else convert(value) for value in values]
-                columns.append(pa.array(values + [None] * len(gone), _TYPES.get(kind, pa.string())))
+                column = pa.array(values + [None] * len(gone), _TYPES.get(kind, pa.string()))
+                if _is_doubtful(column, kind):
+                    refuse_unkeepable(self.definition, rows)
+                columns.append(column)
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as problem:
             self._refuse(rows, problem)
         table = pa.Table.from_arrays(columns, schema=self.schema)
         self._refuse_large(table, rows)
-        return table.sort_by(KEY)
+        order = table.column(KEY).combine_chunks()
+        in_order = len(order) < 2 or pc.all(pc.less_equal(order[:-1], order[1:])).as_py()
+        return table if in_order else table.sort_by(KEY)
 
     def rows(self, table: pa.Table, name: str) -> list[ReadModel]:
         """The rows of a table of Arrow; what is deleted must have been left out. Raises `StoreCorrupt`."""
@@ -128,6 +141,24 @@ class ParquetRow:
                     f"the row {key!r} of {self.definition.cls.__qualname__} has {size:,} bytes, and Parquet is to keep "
                     f"{_LARGEST:,} at most; keep less in one row"
                 )
+
+
+def _is_doubtful(column: Any, kind: Kind) -> bool:
+    """Whether a value is perhaps none that can be kept: quicker than to look at each by itself."""
+    match kind:
+        case Kind.FLOAT:
+            return not pc.all(pc.is_finite(column), min_count=0).as_py()
+        case Kind.DECIMAL:
+            return bool(pc.any(pc.match_substring_regex(column, "[NI]"), min_count=0).as_py())
+        case Kind.MOMENT:
+            ends = pc.min_max(column.cast(pa.int64())).as_py()
+            return ends["min"] is not None and (ends["min"] < _FIRST or ends["max"] > _LAST)
+        case _:
+            return False
+
+
+def _type_of(definition: ReadModelDefinition) -> Any:
+    return next(each.type for each in msgspec.structs.fields(definition.cls) if each.name == definition.key[0])
 
 
 def _to_column(kind: Kind, annotation: Any) -> Callable[[Any], Any] | None:
