@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -16,7 +17,15 @@ import pytest
 
 from refold import faults
 from refold.app import App, Context
-from refold.errors import ConfigurationError, InvalidQuery, RefoldError, StaleRead, StoreCorrupt, StoreUnavailable
+from refold.errors import (
+    ConfigurationError,
+    InvalidQuery,
+    RefoldError,
+    StaleRead,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.operations.status import status_of
@@ -332,6 +341,70 @@ async def test_a_damaged_file_is_named(url: str, folder: Path) -> None:
     async with opened(url) as rows:
         with pytest.raises(StoreCorrupt, match=r"\.parquet is damaged .*rebuild the read model"):
             await rows.standing("stock")
+
+
+@contextmanager
+def no_more_than(size: int) -> Iterator[None]:
+    """Stands for a full disk: files cannot become larger than that."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk(url: str, folder: Path) -> None:
+    """Nothing of the page is written or left over; merging waits until there is room."""
+    async with opened(url) as rows:
+        await made(rows)
+        many = [Stock(item=f"{item:06}", count=item) for item in range(20_000)]
+        with no_more_than(20_000):
+            with pytest.raises(StoreFull, match=r"parquet in .* is full"):
+                await rows.write(STOCK, "stock", many, [], Move(0, 1, "x", 1))
+            assert [path.name for path in folder.glob("stock/*/*")] == ["begin.json"]
+            for position in range(20):
+                page = many[position * 1_000 : position * 1_000 + 1_000]
+                assert await rows.write(STOCK, "stock", page, [], Move(position, position + 1, "x", 1))
+            assert len(list(folder.glob("stock/*/*.parquet"))) == 20
+        assert await rows.write(STOCK, "stock", [], [("000000",)], Move(20, 21, "x", 1))
+        assert len(list(folder.glob("stock/*/*.parquet"))) == 22
+        assert await rows.count(STOCK, "stock", None) == 19_999
+
+
+async def test_what_lies_behind_a_gap_never_comes_back(url: str, folder: Path) -> None:
+    async with opened(url) as rows:
+        await made(rows)
+        for position in range(1, 5):
+            page = [Stock(item=f"{position}", count=position)]
+            assert await rows.write(STOCK, "stock", page, [], Move(position - 1, position, "x", 1))
+        next(folder.glob("stock/*/*2_*_1-2_*.parquet")).unlink()
+        stands = await rows.standing("stock")
+        assert stands is not None
+        assert stands.position == 1
+        assert await rows.write(STOCK, "stock", [Stock(item="2", count=7)], [], Move(1, 9, "y", 1))
+        stands, _, found = await rows.read(STOCK, "stock", [], Query(None))
+        assert stands is not None
+        assert stands.position == 9
+        assert {(each.item, each.count) for each in found} == {("1", 1), ("2", 7)}  # type: ignore[attr-defined]
+        assert _by_duckdb(folder) == {"1": 1, "2": 7}
+
+
+async def test_a_row_that_was_deleted_lately_stays_deleted(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the large file with the row is not merged with the small ones that say that it was deleted."""
+    monkeypatch.setattr("refold.projections.sinks.parquet_files._SMALL", 1)
+    async with opened(url) as rows:
+        await made(rows)
+        many = [Stock(item=f"{item:06}", count=item) for item in range(20_000)]
+        assert await rows.write(STOCK, "stock", many, [], Move(0, 1, "x", 1))
+        for position in range(1, 20):
+            assert await rows.write(STOCK, "stock", [], [(f"{position:06}",)], Move(position, position + 1, "x", 1))
+        assert len(list(folder.glob("stock/*/0000000002_0000000017_*.parquet"))) == 1
+        assert await rows.count(STOCK, "stock", None) == 20_000 - 19
+        assert (await rows.load(STOCK, "stock", [("000001",), ("000020",)])).rows.keys() == {("000020",)}
+        assert len(_by_duckdb(folder)) == 20_000 - 19
 
 
 async def test_wrong_places(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -87,7 +88,7 @@ class ParquetRows:
 
     def _refused(self, problem: OSError) -> Exception:
         text = f"{problem.strerror or problem} ({problem.filename})" if problem.filename else str(problem)
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return StoreFull(f"{self.name} is full: {text}")
         if problem.errno == errno.EROFS:
             return StoreReadOnly(f"{self.name} takes no writes: {text}")
@@ -187,7 +188,9 @@ class ParquetRows:
                 )
                 page = shape.table(rows, deleted, files[-1].last + 1 if files else 1)
                 generation.add(files, page, standings, f"{move.before}-{move.after}")
-                generation.merge()
+                # The page is there, so it is no failure when there was no room to merge; the next page tries again.
+                with suppress(OSError):
+                    generation.merge()
             return True
 
         return await self._run(step)

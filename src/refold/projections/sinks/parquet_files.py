@@ -30,6 +30,8 @@ _BEGIN, _FENCES = "begin.json", "fences.json"
 _ROW_GROUP = 16_384
 _MERGED_AT_ONCE = 16
 """So many files of about the same size become one."""
+_SMALL = 256 * 2**10
+"""Files of fewer bytes count as being of the same size."""
 _LARGEST = 128 * 2**20
 """Files of so many bytes are not merged again while a page is written."""
 _GRACE = 30.0
@@ -150,14 +152,18 @@ class Generation:
         schema = schema.with_metadata({_STANDINGS: msgspec.json.encode(standings)})
         temporary = self.folder / f".{secrets.token_hex(8)}.tmp"
         rows = deleted = 0
-        with temporary.open("wb") as file:
-            with pq.ParquetWriter(file, schema, compression="snappy", use_dictionary=False) as writer:
-                for table in tables:
-                    rows += table.num_rows
-                    deleted += pc.sum(table.column(DELETED)).as_py() or 0
-                    writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=_ROW_GROUP)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with temporary.open("wb") as file:
+                with pq.ParquetWriter(file, schema, compression="snappy", use_dictionary=False) as writer:
+                    for table in tables:
+                        rows += table.num_rows
+                        deleted += pc.sum(table.column(DELETED)).as_py() or 0
+                        writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=_ROW_GROUP)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink()
+            raise
         name = (
             f"{first:010}_{last:010}_{positions}_{rows - deleted}-rows_{deleted}-deleted_{secrets.token_hex(4)}.parquet"
         )
@@ -201,7 +207,7 @@ def _positions(file: DataFile) -> list[str]:
 
 def _to_merge(files: list[DataFile]) -> list[DataFile]:
     """The youngest files, from the oldest on that is not much larger than all after it together."""
-    sizes = [file.path.stat().st_size for file in files]
+    sizes = [max(file.path.stat().st_size, _SMALL) for file in files]
     if len(files) < _MERGED_AT_ONCE or sum(sizes[-_MERGED_AT_ONCE:]) > _LARGEST:
         return []
     start, total = len(files), 0
