@@ -407,6 +407,36 @@ async def test_a_row_that_was_deleted_lately_stays_deleted(
         assert len(_by_duckdb(folder)) == 20_000 - 19
 
 
+async def test_deleted_while_old_files_are_cleared_away(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads all files does not see a deleted row again, although the clearing away was broken off."""
+    monkeypatch.setattr("refold.projections.sinks.parquet_files._GRACE", -1.0)
+    removed: list[Path] = []
+    unlink = Path.unlink
+
+    def once(path: Path, missing_ok: bool = False) -> None:
+        if removed:
+            raise Stopped
+        removed.append(path)
+        unlink(path, missing_ok)
+
+    async with opened(url) as rows:
+        await made(rows)
+        for position in range(1, 17):
+            page, gone = ([], [("1",)]) if position == 16 else ([Stock(item=f"{position}", count=position)], [])
+            assert await rows.write(STOCK, "stock", page, gone, Move(position - 1, position, "x", 1))
+        assert len(list(folder.glob("stock/*/*.parquet"))) == 17
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", once)
+            with pytest.raises(Stopped):
+                await rows.write(STOCK, "stock", [], [("2",)], Move(16, 17, "x", 1))
+        assert _by_duckdb(folder).keys() == {f"{position}" for position in range(2, 16)}
+        assert await rows.write(STOCK, "stock", [], [("2",)], Move(16, 17, "x", 1))
+        assert _by_duckdb(folder).keys() == {f"{position}" for position in range(3, 16)}
+        assert len(list(folder.glob("stock/*/*.parquet"))) == 2
+
+
 async def test_wrong_places(tmp_path: Path) -> None:
     """One line each."""
     for url in ("parquet://", "parquet:///", "parquet://host/folder", "parquet:///folder?partition=x"):
