@@ -117,7 +117,7 @@ def month_and_kind(event: Event, recorded: Recorded[Event]) -> tuple[str, str]:
 
 
 class MonthlyVolume(ReadModel, key=("month", "kind")):
-    """How much moved in a month, by kind."""
+    """How much moved in a month, by kind: Parquet files, for DuckDB and the like."""
 
     month: str
     kind: str
