@@ -51,6 +51,13 @@ def test_a_wrong_settings_file_is_named(tmp_path: Path) -> None:
     assert_refused(refold("streams", cwd=tmp_path), USAGE, "refold.toml", "'uri' is not a setting")
 
 
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_sink_of_no_read_model_is_refused(tmp_path: Path, command: str) -> None:
+    settings = 'app = "tests.domain:bank"\nurl = "sqlite:///bank.db"\n[sinks]\nnowhere = "redis://h/0"\n'
+    (tmp_path / "refold.toml").write_text(settings, encoding="utf-8")
+    assert_refused(refold(command, cwd=tmp_path), USAGE, "no read model 'nowhere'", "it has:")
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = refold("streams", "--url", "mysql://db", "--debug", cwd=tmp_path)
     assert done.code == 1

@@ -18,6 +18,7 @@ from refold import App, ReadModel, evolve, faults
 from refold.app import Context
 from refold.app.stores import open_store, sink_of
 from refold.errors import StoreUnavailable
+from refold.operations.status import status_of
 from refold.operations.verify import Check, Report, Sample, verify
 from refold.operations.verify.manner import Pace
 from refold.operations.verify.rows import row_pages
@@ -225,6 +226,18 @@ async def test_rows_that_are_elsewhere_are_not_taken_for_missing(elsewhere: tupl
     assert report.ok
     assert "its rows are in memory, and this command does not look there" in str(
         named(report, "read model stock").skipped
+    )
+
+
+async def test_status_says_where_rows_are_that_are_elsewhere(elsewhere: tuple[Context, MemoryRows]) -> None:
+    context, _ = elsewhere
+    async with sink_of(context.store) as sink:
+        now = await status_of(context.store, sink, shop)
+    (stock,) = [each for each in now.projections if each.name == "stock"]
+    assert stock.wrong
+    assert stock.error == (
+        "its rows are in memory, and this command does not look there: mend [sinks] in refold.toml, or run "
+        "`refold rebuild stock` to move them"
     )
 
 

@@ -15,7 +15,7 @@ from refold.errors import ProjectionStopped
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
-from refold.projections.checkpoint import CHANGED
+from refold.projections.checkpoint import CHANGED, PAUSED, STOPPED
 from refold.projections.definitions import changes_between
 from refold.projections.sink import building
 from refold.store.event_store import EventStore
@@ -80,6 +80,48 @@ async def test_a_changed_class_is_built_beside(where: str | EventStore, caplog: 
             assert row == Renamed(name="all", pieces=3)
     assert "field count is gone; field pieces is new" in caplog.text
     assert "evolve Added changed" in caplog.text
+
+
+async def test_a_new_version_that_cannot_be_built_stops(shared: str | EventStore) -> None:
+    """It is tried five times, then stands still, while the old rows go on; a pause and its end make it try again."""
+    attempts = 0
+
+    class Broken(ReadModel, key="name", name="total"):
+        name: str
+        pieces: int = 0
+
+        @evolve(key=lambda event: "all")
+        def added(self, event: Added) -> None:
+            nonlocal attempts
+            attempts += 1
+            raise ZeroDivisionError("broken")
+
+    broken = App("shop", read_models=[Broken], events=EVENTS)
+    async with shop.connect(shared, lease=LEASE) as old:
+        await old.get(Total, "all", after=await old.append("stock-a", [Added(count=1)]))
+        async with broken.connect(shared, lease=LEASE) as new:
+            (projection,) = new.projections.running().values()
+
+            async def stopped() -> bool:
+                return projection.status == STOPPED
+
+            async def paused() -> bool:
+                return projection.status == PAUSED
+
+            async def tried_again() -> bool:
+                return attempts == 2 * tried
+
+            await until(stopped, "its stop")
+            assert projection.error == "its new version cannot be built: ZeroDivisionError('broken')"
+            tried = attempts
+            for count in range(2, 52):
+                row = await old.get(Total, "all", after=await old.append("stock-a", [Added(count=1)]))
+                assert row == Total(name="all", count=count)
+            assert (attempts, projection.status) == (tried, STOPPED)
+            await new.projections.pause(Broken, actor="carol", reason="mended")
+            await until(paused, "its pause")
+            await new.projections.resume(Broken, actor="carol")
+            await until(tried_again, "five more attempts")
 
 
 async def test_two_releases_side_by_side(shared: str | EventStore) -> None:

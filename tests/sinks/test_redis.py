@@ -322,6 +322,10 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
                 await rows.prepare()
         assert "\n" not in str(problem.value)
         assert "wrong" not in str(problem.value)
+    async with opened(own_redis.url().replace("/0", "/99")) as rows:
+        with pytest.raises(ConfigurationError, match="has no database of that number"):
+            await rows.prepare()
+            await rows.standing("stock")
     for url, said in (
         ("redis://h/x", "cannot be read"),
         ("redis:///0", "no host"),

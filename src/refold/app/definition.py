@@ -135,7 +135,7 @@ class App:
             bounds = msgspec.structs.replace(bounds, payload=self.payload_limit)
         opened = await open_store(store, limits=bounds, listen_url=listen_url, read_only=read_only)
         try:
-            async with sink_of(opened, self._checked(sinks)) as sink:
+            async with sink_of(opened, self.checked_sinks(sinks)) as sink:
                 place = Place(store if isinstance(store, str) else None, listen_url, sinks or {})
                 context = Context(
                     self,
@@ -157,7 +157,8 @@ class App:
             if opened is not store:
                 await opened.close()
 
-    def _checked(self, sinks: Mapping[str, str | RowStore] | None) -> Mapping[str, str | RowStore]:
+    def checked_sinks(self, sinks: Mapping[str, str | RowStore] | None) -> Mapping[str, str | RowStore]:
+        """The sinks, each of a read model that may live elsewhere. Raises `ConfigurationError`."""
         for name in sinks or {}:
             inline = self.read_models[self.read_model_named(name)].inline
             if inline:

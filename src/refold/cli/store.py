@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from refold.app import Context
 from refold.app.stores import open_store, sink_of
-from refold.cli.command import app_of_settings, settings
+from refold.cli.command import app_of_settings, optional_app_of_settings, settings
 from refold.projections.parking.records import Logged, Operation
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
@@ -39,6 +39,9 @@ def on_store_and_sink(work: Callable[[EventStore, Sink], Awaitable[T]]) -> T:
     """The same, to read read models too."""
 
     sinks = settings().sinks
+    app = optional_app_of_settings() if sinks else None
+    if app is not None:
+        app.checked_sinks(sinks)
 
     async def run(store: EventStore) -> T:
         async with sink_of(store, sinks) as sink:

@@ -16,7 +16,14 @@ from refold.projections.checkpoint import STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
-from refold.projections.sink import Sink, building, previous, read_model_of_table
+from refold.projections.sink import (
+    Sink,
+    building,
+    lives_elsewhere,
+    previous,
+    read_model_of_table,
+    rows_elsewhere,
+)
 from refold.store.event_store import EventStore
 
 __all__ = ["STATES", "ProjectionStatus", "State", "Status", "document_of", "measured_status", "status_of"]
@@ -203,6 +210,8 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
     definition = definitions.get(name)
     if checkpoint.position > head:
         return "other log", f"it is ahead of the log; run `refold verify`, and then `refold rebuild {name}`"
+    if definition is not None and lives_elsewhere(checkpoint):
+        return "definition changed", rows_elsewhere(checkpoint)
     if definition is not None and definition.fingerprint != checkpoint.fingerprint:
         return "definition changed", f"its rows were written by another definition; run `refold rebuild {name}`"
     if checkpoint.status == STOPPED:

@@ -123,6 +123,7 @@ class Projection:
         self._looked = 0.0
         self._absences = 0
         self._written = 0
+        self._beside: int | None = None
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._care = Care(sink.records, definition, owner, feed.one_at_a_time)
         self._requests = Requests(store, sink.records, definition, feed.types, together=sink.together(definition.name))
@@ -164,6 +165,7 @@ class Projection:
     async def _own_and_follow(self) -> None:
         """One term of ownership. Returns when it ends in order."""
         name = self.definition.name
+        self._beside = None
         if (await self._orders())[0]:
             await self._stand_paused()
             return
@@ -367,6 +369,7 @@ class Projection:
         else:
             what = changes_between(before, self.definition.parts)
             self._say_changed(f"its definition changed ({what}); the new version is built beside the old one")
+            self._beside = read.epoch
             try:
                 await self._build_beside(self._build)
                 return
@@ -410,7 +413,12 @@ class Projection:
         """Stops loudly at the last good checkpoint. Goes on when it is rebuilt, or when the process starts again."""
         self.status = STOPPED
         self.error = said_of(problem)
+        if self._beside is not None:
+            self.error = f"its new version cannot be built: {self.error}"
         _log.error("read model %s stopped: %s", self.definition.name, self.error, exc_info=problem)
+        if self._beside is not None:
+            await self._stand_unbuilt(self._beside)
+            return
         epoch = self.epoch
         await self._care.note_failure(problem, self._written, 0.0)
         self.applied.ring_anyway()
@@ -427,6 +435,19 @@ class Projection:
             await self._wait(self._lease / 4)
         with contextlib.suppress(RefoldError):  # then the lease runs out by itself
             await self._sink.release(self._table, epoch)
+
+    async def _stand_unbuilt(self, epoch: int) -> None:
+        """The rows that are read, of that epoch, are another definition's: they are neither marked nor held. Goes on
+        when somebody rebuilds it, or pauses and resumes it, or when the process starts again.
+        """
+        self.applied.ring_anyway()
+        while not self._stopping.is_set():
+            with contextlib.suppress(RefoldError):
+                read = await self._sink.checkpoint(self.definition.name)
+                if read is None or read.epoch != epoch or (await self._orders())[0]:
+                    break
+            await self._wait(self._lease / 4)
+        self._care.failures = 0
 
     async def _wait_for_the_store(self, problem: RefoldError) -> None:
         if self._absences == 0:

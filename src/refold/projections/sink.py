@@ -32,6 +32,7 @@ __all__ = [
     "read_model_of_table",
     "refuse_inline",
     "refuse_other",
+    "rows_elsewhere",
     "unreadable",
 ]
 
@@ -66,6 +67,16 @@ def placed(kind: str, fingerprint: str) -> str:
 def lives_elsewhere(checkpoint: Checkpoint | None) -> bool:
     """Whether the rows of a checkpoint that is kept beside the log are in a store of another kind."""
     return checkpoint is not None and ":" in checkpoint.fingerprint
+
+
+def rows_elsewhere(checkpoint: Checkpoint) -> str:
+    """Says of a command that finds no rows where the settings say so where they are, and what to do."""
+    place = checkpoint.fingerprint.partition(":")[0]
+    name = read_model_of_table(checkpoint.name)
+    return (
+        f"its rows are in {place}, and this command does not look there: mend [sinks] in refold.toml, or run "
+        f"`refold rebuild {name}` to move them"
+    )
 
 
 def refuse_other(definition: ReadModelDefinition, checkpoint: Checkpoint | None) -> None:

@@ -17,7 +17,7 @@ from refold.operations.verify.parts import Part, passes
 from refold.operations.verify.sampled_rows import SampledRows, follows_streams
 from refold.projections.checkpoint import Checkpoint
 from refold.projections.parking.gate import Gate, open_gate
-from refold.projections.sink import Sink, lives_elsewhere
+from refold.projections.sink import Sink, lives_elsewhere, rows_elsewhere
 from refold.store.event_store import EventStore
 
 __all__ = ["ReadModelVerification"]
@@ -77,10 +77,7 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
                 return f"it has no checkpoint of its own, only those of shards: {', '.join(sorted(shards))}"
             return "it has not been filled yet; a worker does that"
         if lives_elsewhere(checkpoint):
-            return (
-                f"its rows are in {checkpoint.fingerprint.partition(':')[0]}, and this command does not look there: "
-                "name its store in refold.toml ([sinks])"
-            )
+            return rows_elsewhere(checkpoint)
         if checkpoint.fingerprint != definition.fingerprint:
             return f"it was filled by another definition; run `refold rebuild {definition.name}`"
         if checkpoint.position > (await self.store.head()).position:

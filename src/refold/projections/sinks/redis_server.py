@@ -126,6 +126,7 @@ class RedisServer:
             ("NOAUTH", ConfigurationError, "wants a login; say user and password in the URL of the sink"),
             ("NOPERM", ConfigurationError, "does not let this user do it"),
             ("WRONGTYPE", ConfigurationError, "has something of that name that is not ours; use another prefix"),
+            ("DB index", ConfigurationError, "has no database of that number; say another one in the URL of the sink"),
             ("READONLY", StoreReadOnly, "is a replica and takes no writes; name the primary"),
         ):
             if sign in text:
