@@ -125,6 +125,23 @@ async def test_away_at_the_start(name: str, request: pytest.FixtureRequest, tmp_
         await assert_equals_fold(context)
 
 
+async def test_one_that_does_not_answer_holds_up_no_start(tmp_path: Path, rows: MemoryRows) -> None:
+    """It neither refuses nor answers, as a process that was stopped: the application starts soon, and appends."""
+    silent = asyncio.Event()
+
+    class Silent(MemoryRows):
+        async def prepare(self) -> None:
+            await silent.wait()
+
+    slow = Silent()
+    async with asyncio.timeout(15), connected(f"sqlite:///{tmp_path}/log.db", slow) as context:
+        await context.append("stock-a", [Added(count=1)])
+        silent.set()
+        await until(lambda: slow.standing("stock"), "the tables to be made")
+        await until(lambda: slow.standing("total"), "the tables to be made")
+        await assert_equals_fold(context)
+
+
 @pytest.mark.parametrize("page", [1, 2, 3])
 async def test_torn_between_rows_and_checkpoint(tmp_path: Path, page: int) -> None:
     """No event is folded into a row twice, and no deleted row comes back, though rows are ahead of the checkpoint."""

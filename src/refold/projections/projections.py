@@ -27,7 +27,7 @@ from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
 from refold.projections.refolding import refold_row
 from refold.projections.roster import Shift, Worker
-from refold.projections.routed import RoutedSink
+from refold.projections.routed import SECONDS_TO_ANSWER, RoutedSink
 from refold.projections.sink import InlineRows, LogSink, Sink, previous
 from refold.projections.watchdog import PATIENCE_SECONDS, Stalled, Watchdog, Watched
 from refold.store.event_store import EventStore
@@ -80,13 +80,16 @@ class Projections:
         """
         await self.sink.prepare()
         for definition in self.definitions:
-            try:
+            if not isinstance(self.sink, RoutedSink) or self.sink.external(definition.name) is None:
                 await self.sink.register(definition, definition.name)
-            except (StoreUnavailable, ConfigurationError) as problem:
-                if not isinstance(self.sink, RoutedSink) or self.sink.external(definition.name) is None:
-                    raise
+                continue
+            try:
+                async with asyncio.timeout(SECONDS_TO_ANSWER):
+                    await self.sink.register(definition, definition.name)
+            except (StoreUnavailable, ConfigurationError, TimeoutError) as problem:
                 # Commands and all other read models go on; its projection tries again.
-                _log.warning("read model %s waits for its store: %s", definition.name, problem)
+                why = str(problem) or "it does not answer"
+                _log.warning("read model %s waits for its store: %s", definition.name, why)
         inline = [definition for definition in self.definitions if definition.inline]
         if not inline:
             return

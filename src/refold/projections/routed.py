@@ -19,11 +19,12 @@ from refold.projections.parking.records import ProjectionRecords
 from refold.projections.roster import Roster
 from refold.projections.sink import Answer, Decode, InlineRows, Loaded, LogSink, Query, Sink, read_model_of_table
 
-__all__ = ["RoutedSink"]
+__all__ = ["SECONDS_TO_ANSWER", "RoutedSink"]
 
 _log = logging.getLogger("refold.projections")
 
-_SECONDS_TO_ANSWER = 2.0
+SECONDS_TO_ANSWER = 2.0
+"""So long a store elsewhere may hold up whoever starts, or only looks."""
 
 
 class RoutedSink:
@@ -59,9 +60,10 @@ class RoutedSink:
         await self._default.prepare()
         for sink in set(self._elsewhere.values()):
             try:
-                await sink.prepare()
-            except RefoldError as problem:
-                _log.warning("read models in %s wait: %s", sink.place, problem)
+                async with asyncio.timeout(SECONDS_TO_ANSWER):
+                    await sink.prepare()
+            except (RefoldError, TimeoutError) as problem:
+                _log.warning("read models in %s wait: %s", sink.place, str(problem) or "it does not answer")
 
     async def close(self) -> None:
         """Closes the stores elsewhere."""
@@ -80,7 +82,7 @@ class RoutedSink:
         if sink is None:
             return known
         try:
-            async with asyncio.timeout(_SECONDS_TO_ANSWER):
+            async with asyncio.timeout(SECONDS_TO_ANSWER):
                 return await sink.current(known)
         except (RefoldError, TimeoutError) as problem:
             why = str(problem) or f"{sink.place} does not answer"
