@@ -31,6 +31,7 @@ class RedisRow:
             fields[name] for name, (kind, optional) in kinds.items() if kind in _PLAIN and not optional
         )
         self._one_text = len(definition.key) == 1 and kinds[definition.key[0]][0] is Kind.TEXT
+        self._fields = frozenset(fields.values())
         self._encode = msgspec.json.Encoder().encode
 
     def key(self, key: RowKey) -> str:
@@ -47,6 +48,12 @@ class RedisRow:
             text = value if name in self._plain else self._encode(value).decode()
             flat += (name, text)
             size += len(text)
+        if len(flat) < 2 * len(self._fields):
+            absent = sorted(self._fields - set(flat[::2]))[0]
+            raise InvalidQuery(
+                f"{self.definition.cls.__qualname__}.{absent} is UNSET in the row {self.definition.key_of(row)!r}, and "
+                "Redis would keep its last value; keep None for what is not known"
+            )
         if size > _LARGEST:
             key = self.definition.key_of(row)
             raise InvalidQuery(
@@ -63,7 +70,8 @@ class RedisRow:
                 name = flat[index].decode()
                 text = flat[index + 1]
                 found[name] = text.decode() if name in self._plain else msgspec.json.decode(text)
-            row: ReadModel = msgspec.convert(found, self.definition.cls)
+            # Keys of dictionaries were written as text.
+            row: ReadModel = msgspec.convert(found, self.definition.cls, str_keys=True)
         except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
             raise unreadable(self.definition, table, problem) from problem
         return row
