@@ -54,8 +54,7 @@ class RedisServer:
             socket_connect_timeout=_SECONDS_TO_CONNECT,
             socket_timeout=_SECONDS_TO_ANSWER,
             health_check_interval=15,
-            # A server that was restarted has closed what waits in the pool. A write that is sent twice is found to have
-            # been done: its checkpoint has moved.
+            # A server that was restarted has closed what waits in the pool. Every step of the script may be sent twice.
             retry=Retry(NoBackoff(), 1),
             retry_on_error=[exceptions.ConnectionError],
         )
@@ -112,6 +111,11 @@ class RedisServer:
             ) from None
         except exceptions.ReadOnlyError:
             raise StoreReadOnly(f"{self.name} is a replica and takes no writes; name the primary") from None
+        except exceptions.MovedError:
+            raise ConfigurationError(
+                f"{self.name} is one node of a cluster and has not the slot of this read model; name the node that has "
+                "it, or use a Redis without a cluster"
+            ) from None
         except (exceptions.OutOfMemoryError, exceptions.ResponseError) as problem:
             raise self._refused(problem) from None
         except (exceptions.RedisError, OSError, TimeoutError) as problem:
