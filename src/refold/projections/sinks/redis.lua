@@ -1,6 +1,8 @@
 -- What the Redis sink does in one step each. KEYS[1] is the hash of a read model: table -> generation. All other keys
 -- begin with the same {tag}, so that in a cluster they are in the same slot.
 -- A generation's keys: <tables>:<generation>:at (+ ":" and a shard), :row:<key>, :keys (the set of all row keys).
+-- A connection that breaks has a step sent again: each gives the same answer then, but for `write`, whose checkpoint has
+-- moved.
 
 local function generation(tables, table_)
     return redis.call('HGET', tables, table_)
@@ -45,21 +47,44 @@ local function create(tables, table_, new, checkpoints)
     return 1
 end
 
--- 1: written. 0: the checkpoint is not there, stands elsewhere, or belongs to another epoch.
-local function write(tables, table_, shard, before, after, append_id, epoch, rows, deleted)
-    local kept = standing(tables, table_, shard)
-    if not kept or kept[1] ~= before or kept[4] ~= epoch then return 0 end
-    local found = generation(tables, table_)
-    local row, names = base(tables, found) .. ':row:', base(tables, found) .. ':keys'
+-- A part of a page that is too large for one command waits here until all parts are there. It goes by itself when its
+-- writer died.
+local function stage(tables, page, number, rows, seconds)
+    local waiting = tables .. ':page:' .. page
+    redis.call('HSET', waiting, number, rows)
+    redis.call('EXPIRE', waiting, seconds)
+    return 1
+end
+
+local function put(row, names, rows)
     for _, each in ipairs(cmsgpack.unpack(rows)) do
         redis.call('HSET', row .. each[1], unpack(each[2]))
         redis.call('SADD', names, each[1])
     end
+end
+
+-- 1: written. 0: the checkpoint is not there, stands elsewhere, or belongs to another epoch. `parts` of the page were
+-- staged before, `rows` are the rest.
+local function write(tables, table_, shard, before, after, append_id, epoch, rows, deleted, page, parts)
+    local waiting = tables .. ':page:' .. page
+    local kept = standing(tables, table_, shard)
+    if not kept or kept[1] ~= before or kept[4] ~= epoch then
+        if parts > 0 then redis.call('UNLINK', waiting) end
+        return 0
+    end
+    if parts > 0 and redis.call('HLEN', waiting) ~= parts then
+        return redis.error_reply('ERR a part of the page is gone')
+    end
+    local found = generation(tables, table_)
+    local row, names = base(tables, found) .. ':row:', base(tables, found) .. ':keys'
+    for number = 1, parts do put(row, names, redis.call('HGET', waiting, number)) end
+    put(row, names, rows)
     for _, each in ipairs(cmsgpack.unpack(deleted)) do
         redis.call('UNLINK', row .. each)
         redis.call('SREM', names, each)
     end
     redis.call('HSET', at(tables, found, shard), 'position', after, 'append_id', append_id)
+    if parts > 0 then redis.call('UNLINK', waiting) end
     return 1
 end
 
@@ -85,10 +110,10 @@ local function read(tables, table_, all, keys)
     return {lowest, rows, found}
 end
 
-local function switch(tables, table_, place, kept)
-    local new = generation(tables, table_)
-    if not new then return 0 end
+-- `new` is the generation that `table_` had when it was asked for.
+local function switch(tables, table_, place, kept, new)
     local old = generation(tables, place)
+    if generation(tables, table_) ~= new then return old == new and 1 or 0 end
     redis.call('HSET', tables, place, new)
     redis.call('HDEL', tables, table_)
     if kept ~= '' then
@@ -97,9 +122,11 @@ local function switch(tables, table_, place, kept)
     return 1
 end
 
-local function exchange(tables, first, second)
-    local one, other = generation(tables, first), generation(tables, second)
-    if not one or not other then return 0 end
+-- `one` and `other` are the generations that the tables had when they were asked for.
+local function exchange(tables, first, second, one, other)
+    local now, before = generation(tables, first), generation(tables, second)
+    if now == other and before == one then return 1 end
+    if now ~= one or before ~= other then return 0 end
     redis.call('HSET', tables, first, other, second, one)
     return 1
 end
@@ -139,15 +166,18 @@ if what == 'standing' then return standing(tables, ARGV[2], ARGV[3]) end
 if what == 'fence' then return fence(tables, ARGV[2], ARGV[3], ARGV[4]) end
 if what == 'create' then return create(tables, ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])) end
 if what == 'write' then
-    return write(tables, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9])
+    return write(tables, ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10],
+        tonumber(ARGV[11]))
 end
+if what == 'stage' then return stage(tables, ARGV[2], ARGV[3], ARGV[4], ARGV[5]) end
+if what == 'generations' then return redis.call('HMGET', tables, ARGV[2], ARGV[3]) end
 if what == 'read' then return read(tables, ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])) end
 if what == 'count' then
     local found = generation(tables, ARGV[2])
     return found and redis.call('SCARD', base(tables, found) .. ':keys') or 0
 end
-if what == 'switch' then return switch(tables, ARGV[2], ARGV[3], ARGV[4]) end
-if what == 'exchange' then return exchange(tables, ARGV[2], ARGV[3]) end
+if what == 'switch' then return switch(tables, ARGV[2], ARGV[3], ARGV[4], ARGV[5]) end
+if what == 'exchange' then return exchange(tables, ARGV[2], ARGV[3], ARGV[4], ARGV[5]) end
 if what == 'drop' then return redis.call('HDEL', tables, ARGV[2]) end
 if what == 'orphans' then return orphans(tables) end
 if what == 'clear' then return clear(tables, ARGV[2], tonumber(ARGV[3])) end

@@ -27,6 +27,9 @@ _KEYS_AT_ONCE = 2_000
 _ALL_AT_ONCE = 20_000
 """So many rows of a query are read in one script, during which Redis does nothing else."""
 _CLEARED_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 64 * 2**20
+"""Rows of more bytes are sent in parts: Redis closes the connection at a value of 512 MiB or a command of 1 GiB."""
+_SECONDS_STAGED = 600
 _LOOKS = 20
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -110,20 +113,30 @@ class RedisRows:
         """See `RowStore.write`."""
         refuse_unkeepable(definition, rows)
         shape = self._shape(definition)
-        packed = _pack([shape.written(row) for row in rows]), _pack([shape.key(key) for key in deleted])
+        *parts, rest = _pieces([shape.written(row) for row in rows])
+        page = secrets.token_hex(6) if parts else ""
+        for number, part in enumerate(parts, 1):
+            await self._step(table, "stage", page, number, part, _SECONDS_STAGED)
+            faults.at("redis.part_staged")
+        packed = rest, _pack([shape.key(key) for key in deleted])
         moved = (move.before, move.after, move.append_id, move.epoch)
         faults.at("redis.before_write")
-        return bool(await self._step(table, "write", table, _parts(move.of(table))[1], *moved, *packed))
+        checkpoint = _parts(move.of(table))[1]
+        return bool(await self._step(table, "write", table, checkpoint, *moved, *packed, page, len(parts)))
 
     async def switch(self, definition: ReadModelDefinition, table: str, place: str, kept: str | None) -> bool:
         """See `RowStore.switch`."""
-        done = bool(await self._step(table, "switch", table, place, kept or ""))
+        new, _ = await self._step(table, "generations", table, place)
+        if new is None:
+            return False
+        done = bool(await self._step(table, "switch", table, place, kept or "", new))
         await self._clear_away(table)
         return done
 
     async def exchange(self, first: str, second: str) -> bool:
         """See `RowStore.exchange`."""
-        return bool(await self._step(first, "exchange", first, second))
+        found = await self._step(first, "generations", first, second)
+        return None not in found and bool(await self._step(first, "exchange", first, second, *found))
 
     async def read(
         self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey], query: Query | None
@@ -179,7 +192,8 @@ class RedisRows:
             flat = answer[1]
             if flat is None:
                 flat = await self._server.rows(read_model_of_table(table), answer[2].decode(), _KEYS_AT_ONCE)
-                if await self.standing(table) != stands:
+                again = await self._step(table, "read", table, 0, _pack([]))
+                if not again or again[0] != answer[0] or again[2] != answer[2]:
                     continue
             found = [shape.row(each, table) for each in flat if each]
             return stands, {definition.key_of(row): row for row in found}
@@ -190,6 +204,15 @@ def _parts(name: str) -> tuple[str, str]:
     """The table of a checkpoint, and what it has behind it."""
     table, colon, shard = name.partition(":")
     return table, colon + shard
+
+
+def _pieces(written: list[Any]) -> list[bytes]:
+    """Packed, in as many pieces as keep each small; one row is always one piece."""
+    packed = _pack(written)
+    if len(packed) <= _BYTES_AT_ONCE or len(written) == 1:
+        return [packed]
+    middle = len(written) // 2
+    return _pieces(written[:middle]) + _pieces(written[middle:])
 
 
 def _standing(answer: Sequence[bytes] | None) -> Standing | None:
