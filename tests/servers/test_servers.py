@@ -131,7 +131,7 @@ def test_opensearch_keeps_what_it_has_acknowledged_on_the_same_port(own_opensear
     own_opensearch.ask("PUT", "/numbers/_doc/1", {"n": 1})
     own_opensearch.kill()
     assert not own_opensearch.running
-    with pytest.raises(OSError, match="refused|reset"):
+    with pytest.raises(OSError, match=r"refused|reset"):
         own_opensearch.ask("GET", "/")
     own_opensearch.start()
     assert own_opensearch.ask("GET", "/numbers/_doc/1")["_source"] == {"n": 1}
