@@ -16,6 +16,7 @@ from refold.app import Context
 from refold.errors import FoldFailed, LogRegression, ProjectionStopped
 from refold.folds.read_model import read_model_of
 from refold.projections.checkpoint import Move
+from refold.projections.conditions import field
 from refold.projections.sink import building, previous
 from refold.store.event_store import EventStore
 from tests.projections.stores import (
@@ -58,6 +59,7 @@ async def test_rolled_back_and_forth(context: Context) -> None:
     receipt = await context.append("stock-a", [Added(count=1)])
     assert (await context.get(Stock, "a", after=receipt)).count == 2
     await context.rollback(Stock)
+    assert await context.count(Stock, field("count") >= 101, after=receipt, timeout=10) == 1
     row = await context.get(Stock, "a", after=receipt, timeout=10)
     assert row is not None
     assert row.count == 101

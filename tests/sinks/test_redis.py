@@ -347,6 +347,22 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
         await until(said_in_status, "the reason to be shown")
 
 
+async def test_it_goes_on_by_itself_when_it_is_let_in(tmp_path: Path, own_redis: RedisServer) -> None:
+    """However long it was refused: nobody has to start anything again."""
+    async with connected(tmp_path, own_redis.url(password="later")) as context:
+        await fill(context, 2)
+        local = context.projections.local("stock")
+        assert local is not None
+        await until(lambda: asyncio.sleep(0, "refuses the login" in local.error), "the refusal to be seen")
+        looked = asyncio.get_running_loop().time()
+        await until(
+            lambda: asyncio.sleep(0, asyncio.get_running_loop().time() - looked > 6), "five attempts to be over"
+        )
+        assert own_redis.ask("CONFIG SET requirepass later") == "+OK"
+        await until(lambda: _reads(context), "it to be let in")
+        await assert_equals_fold(context)
+
+
 async def test_something_that_is_not_ours(redis_server: RedisServer, url: str) -> None:
     """It is left as it is."""
     tables = f"{{{url.rpartition('=')[2]}:stock}}"

@@ -19,6 +19,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import Move
+from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage, LogReader
 from refold.store.group_commit import Limits
@@ -31,7 +32,8 @@ _ROWS_UNWRITTEN = 20_000
 class _Work:
     """The keys of one share, folded up to where it is told."""
 
-    def __init__(self, task: Task, definition: ReadModelDefinition, store: EventStore, sink: Sink) -> None:
+    def __init__(self, task: Task, definition: ReadModelDefinition, store: EventStore, sink: Sink, gate: Gate) -> None:
+        self._passes = gate.passes if gate else None
         self._task = task
         self._definition = definition
         self._store = store
@@ -89,7 +91,9 @@ class _Work:
             self._rows.update((key, loaded.rows.get(key)) for key in missing)
         for key in mine:
             self._rows.move_to_end(key)
-        self._touched |= self._fold.fold(self._rows, events, only=None if self._by_stream else self._has)
+        self._touched |= self._fold.fold(
+            self._rows, events, only=None if self._by_stream else self._has, passes=self._passes
+        )
         self._position = page.scanned_to
         if len(self._touched) >= _ROWS_UNWRITTEN:
             await self._write()
@@ -132,7 +136,9 @@ async def _work(task: Task) -> None:
     store = await open_store(task.url, limits=Limits(), listen_url=task.listen_url, read_only=True)
     try:
         async with sink_of(store, task.sinks) as sink:
-            work = _Work(task, definition, store, sink)
+            # What an operator has left out of a row stays so, as in a rebuild by one process.
+            gate = await open_gate(sink.records, definition, building(definition.name))
+            work = _Work(task, definition, store, sink, gate)
             while line := await asyncio.to_thread(sys.stdin.buffer.readline):
                 await work.go(msgspec.json.decode(line, type=Order).until)
     finally:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from refold.errors import (
+    ConfigurationError,
     DecodeError,
     LogRegression,
     ProjectionStopped,
@@ -138,8 +139,8 @@ class Projection:
                 self._care.failures = 0
             except LostOwnership:
                 _log.info("read model %s goes on elsewhere", self.definition.name)
-            except (StoreUnavailable, StoreFull, StoreReadOnly) as problem:
-                # Nothing is wrong with the read model: it goes on as soon as the store does.
+            except (StoreUnavailable, StoreFull, StoreReadOnly, ConfigurationError) as problem:
+                # Nothing is wrong with the read model: it goes on as soon as the store does, lets it in, or is set up.
                 await self._wait_for_the_store(problem)
             except (LogRegression, UnknownEvent, DecodeError, WorkerKilled) as problem:
                 self.counts.failures += 1
