@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from refold.app import Context
-from refold.errors import ConfigurationError
+from refold.errors import ConfigurationError, DefinitionError
 from refold.folds.read_model import ReadModelDefinition, read_model_of
 from refold.messages.recorded import from_microseconds
 from refold.operations.status import document_of as status_document
