@@ -85,6 +85,9 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     stream: str | None = None
     expected: int | str | None = None
     actual: int | None = None
+    read_model: str | None = None
+    wanted: int | None = None
+    reached: int | None = None
 
 
 class Problem(Exception):
@@ -136,7 +139,6 @@ _KIND_OF: tuple[tuple[type[RefoldError], str], ...] = (
     (ProjectionStopped, "stopped"),
     (Overloaded, "overloaded"),
     (OutcomeUnknown, "outcome-unknown"),
-    (StaleRead, "stale"),
     (StoreError, "unavailable"),
     (UnknownEvent, "failed"),
     (DecodeError, "failed"),
@@ -155,6 +157,15 @@ def problem_of(error: RefoldError) -> Problem:
         return Problem("conflict", str(error), expected=error.expected, actual=error.actual)
     if isinstance(error, Conflict):
         return Problem("conflict", str(error), stream=error.stream, expected=error.expected, actual=error.actual)
+    if isinstance(error, StaleRead):
+        return Problem(
+            "stale",
+            str(error),
+            headers=_RETRY_SOON,
+            read_model=error.read_model,
+            wanted=error.wanted,
+            reached=error.reached,
+        )
     for cls, kind in _KIND_OF:
         if isinstance(error, cls):
             headers = _RETRY_SOON if KINDS[kind].status == 503 else None

@@ -6,7 +6,7 @@ import re
 
 from refold.errors import StaleRead
 from refold.server.operation import Call
-from refold.server.problems import Problem
+from refold.server.problems import Problem, problem_of
 
 __all__ = ["READ_HEADERS", "after_of", "stale", "wait_of"]
 
@@ -39,4 +39,4 @@ async def stale(call: Call, error: StaleRead) -> Problem:
     head = (await call.context.store.head()).position
     if error.wanted > head:
         return Problem("ahead", f"the log ends at position {head}; there is no {error.wanted} to wait for")
-    return Problem("stale", str(error), headers={"Retry-After": "1"})
+    return problem_of(error)
