@@ -85,12 +85,7 @@ def list_keys(path: str | None, as_json: bool) -> None:
         return
     columns = [Column("name"), Column("roles", spare=1), Column("created"), Column("expires")]
     rows = [
-        [
-            each.name,
-            " ".join(each.roles),
-            f"{each.created:%Y-%m-%d}",
-            f"{each.expires:%Y-%m-%d}" if each.expires else "-",
-        ]
+        [each.name, " ".join(each.roles), _day(each.created), "-" if each.expires is None else _day(each.expires)]
         for each in found
     ]
     console().print(table_of(columns, rows), soft_wrap=True)

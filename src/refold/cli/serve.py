@@ -87,10 +87,7 @@ def dev(address: str | None, reload: bool) -> None:
     if reload and "REFOLD_DEV" not in os.environ:
         _watched()
         return
-    table = server_table(settings(), os.environ)
-    _serve(
-        _merged(table, {"address": address, "projections": True, "certificate": None, "private_key": None}), dev=True
-    )
+    _serve(ServerTable(address=address, projections=True), dev=True)
 
 
 def _merged(table: ServerTable, given: dict[str, Any]) -> ServerTable:
