@@ -14,7 +14,7 @@ from refold.store.event_store import EventFilter, EventStore, validate_page
 __all__ = ["FoundEvents", "Wanted", "search_log"]
 
 _PAGE = 2_000
-SECONDS = 0.15
+_SECONDS = 0.15
 """How long one search looks, unless it has found enough before."""
 
 
@@ -55,10 +55,9 @@ async def search_log(
     backward: bool = False,
     first: int = 1,
     last: int | None = None,
-    seconds: float = SECONDS,
 ) -> FoundEvents:
     """Events of the log after a position (backward: before it, 0 from the end), from the position `first` to `last`
-    (both included; None: the end): so many at most, or those that are found in so many seconds. Raises `InvalidQuery`.
+    (both included; None: the end): so many at most, or those that are found in a moment. Raises `InvalidQuery`.
     """
     validate_page(after, limit)
     head = (await store.head()).position
@@ -67,7 +66,7 @@ async def search_log(
     if (after <= first if backward else after >= end) or end < first:
         return FoundEvents([], None, head)
     test = _Test(wanted)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _SECONDS
     found: list[StoredEvent] = []
     while True:
         size = limit - len(found) if wanted.everything else _PAGE
