@@ -19,15 +19,18 @@ _ALWAYS = ("malformed", "unauthenticated", "forbidden", "too-many", "failed", "u
 _WITH_BODY = ("too-large", "unsupported-media-type", "invalid")
 
 
-def openapi_of(title: str, version: str, operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document of these operations."""
+def openapi_of(title: str, version: str, operations: Sequence[Operation], *, asks: bool) -> dict[str, Any]:
+    """The document of these operations. `asks`: callers have to say who they are."""
     types = _types_of(operations)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     # A type need not be hashable (list[int]), so they are found by where they stand.
     known = list(zip(types, schemas, strict=True))
+    for operation in operations:
+        if operation.body is not None:
+            _allow_numbers(_schema(known, operation.body), components)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known, asks)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
@@ -76,7 +79,24 @@ def _schema(known: Sequence[tuple[Any, dict[str, Any]]], wanted: Any) -> dict[st
     return next(schema for each, schema in known if each is wanted or each == wanted)
 
 
-def _operation(operation: Operation, known: Sequence[tuple[Any, dict[str, Any]]]) -> dict[str, Any]:
+def _allow_numbers(schema: Any, components: dict[str, Any]) -> None:
+    """What is sent as a decimal may be a number too (it is read as it is written, not as a float); answers have text."""
+    if isinstance(schema, list):
+        for each in schema:
+            _allow_numbers(each, components)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("format") == "decimal" and schema.get("type") == "string":
+        schema["type"] = ["string", "number"]
+    name = str(schema.get("$ref", "")).removeprefix(_REF.format(name=""))
+    if name in components and not components[name].get("x-sent"):
+        components[name]["x-sent"] = True  # once is enough, also where classes name each other
+        _allow_numbers(components[name], components)
+    for each in schema.values():
+        _allow_numbers(each, components)
+
+
+def _operation(operation: Operation, known: Sequence[tuple[Any, dict[str, Any]]], asks: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -92,7 +112,7 @@ def _operation(operation: Operation, known: Sequence[tuple[Any, dict[str, Any]]]
             "content": {JSON: {"schema": _schema(known, operation.body)}},
         }
     access = operation.access
-    if not (isinstance(access, Access) and access.public):
+    if asks and not (isinstance(access, Access) and access.public):
         document["security"] = [{"bearer": []}]
     return document
 

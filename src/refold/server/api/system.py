@@ -46,7 +46,7 @@ def system_of(server: Server) -> Sequence[Operation]:
 
     async def openapi(call: Call) -> Answer:
         if not document:
-            made = openapi_of(f"{server.app.name}", refold.__version__, server.operations)
+            made = openapi_of(f"{server.app.name}", refold.__version__, server.operations, asks=server.guard.asks)
             document.append(msgspec.json.encode(made, enc_hook=str))
         return Answer(document[0])
 
