@@ -179,9 +179,11 @@ def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, content: bytes) ->
 async def test_who_guesses_keys_is_slowed_down(tmp_path: Path) -> None:
     authentication = Authentication(keys=tmp_path / "keys.json")
     bounds = Bounds(refused_rate=3)
-    async with Server(app, "sqlite:///:memory:", authentication=authentication, bounds=bounds) as server:
-        async with calling(server, key="refold_guess") as api:
-            answers = [await api.get("/me") for _ in range(10)]
+    async with (
+        Server(app, "sqlite:///:memory:", authentication=authentication, bounds=bounds) as server,
+        calling(server, key="refold_guess") as api,
+    ):
+        answers = [await api.get("/me") for _ in range(10)]
 
     assert [answer.status_code for answer in answers[:3]] == [401] * 3
     assert 429 in {answer.status_code for answer in answers}
@@ -232,7 +234,7 @@ class Issuer:
         )
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  # http.server's word
+            def do_GET(self) -> None:  # http.server's word
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(published)

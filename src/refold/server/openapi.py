@@ -80,7 +80,7 @@ def _schema(known: Sequence[tuple[Any, dict[str, Any]]], wanted: Any) -> dict[st
 
 
 def _allow_numbers(schema: Any, components: dict[str, Any]) -> None:
-    """What is sent as a decimal may be a number too (it is read as it is written, not as a float); answers have text."""
+    """What is sent as a decimal may be a number too; it is read as it is written then. Answers have text."""
     if isinstance(schema, list):
         for each in schema:
             _allow_numbers(each, components)
