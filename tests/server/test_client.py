@@ -86,6 +86,7 @@ async def test_what_is_refused_is_refused_alike(bank: Either) -> None:
 
 
 async def test_rows_are_read_alike(bank: Either) -> None:
+    last = await bank.execute(TakeNote(note_id="0", text="first"))
     for number in range(5):
         await bank.execute(OpenAccount(account_id=str(number), owner=f"o{number % 2}"))
         last = await bank.execute(DepositMoney(account_id=str(number), amount=Decimal(number * 400 + 1)))
@@ -103,7 +104,10 @@ async def test_rows_are_read_alike(bank: Either) -> None:
     assert [row.account_id for row in found] == ["3"]
     ordered = await bank.find(AccountSummary, order_by=("-owner", "-balance"), limit=3, owner="o0", city=None)
     assert [row.account_id for row in ordered] == ["4", "2", "0"]
-    assert [row.account_id for row in await bank.find(AccountSummary, field("account_id").in_(["1", "2"]))] == ["1", "2"]
+    assert [row.account_id for row in await bank.find(AccountSummary, field("account_id").in_(["1", "2"]))] == [
+        "1",
+        "2",
+    ]
     assert await bank.count(AccountSummary, field("balance") < 500, owner="o0") == 1
     assert (await bank.get(AccountSummary, "0", fresh=True)).movements == 1
     with pytest.raises(InvalidQuery):

@@ -106,7 +106,9 @@ async def test_a_search_that_takes_too_long_answers_with_what_it_has(
 ) -> None:
     monkeypatch.setattr(log_search, "_PAGE", 1)
     monkeypatch.setattr(log_search, "_SECONDS", 0.0)
-    found, following, pages = [], 0, 0
+    found: list[int] = []
+    following: int | None = 0
+    pages = 0
     while following is not None:
         page = (await api.get("/events", params={"actor": "bob", "after": following})).json()
         found += [event["position"] for event in page["events"]]

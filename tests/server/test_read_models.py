@@ -157,9 +157,11 @@ async def test_pages_hold_every_row_once_in_order(server: Server, api: httpx.Asy
     after = await head(server)
     path = "/read-models/account_summary/rows"
     whole = (await api.get(path, params={"order_by": order, "limit": 100}, headers=after)).json()
-    paged, cursor, pages = [], "", 0
+    paged: list[Any] = []
+    cursor: str | None = ""
+    pages = 0
     while cursor is not None:
-        query = {"order_by": order, "limit": 5, **({"cursor": cursor} if cursor else {})}
+        query: dict[str, Any] = {"order_by": order, "limit": 5, **({"cursor": cursor} if cursor else {})}
         page = (await api.get(path, params=query)).json()
         paged += page["rows"]
         cursor, pages = page["next"], pages + 1

@@ -70,7 +70,7 @@ async def test_every_operation_asks_for_its_role(guarded: Server, keys: ApiKeys,
         if operation.name == "follow_log" and allowed(operation, role):
             continue  # it would not end; the stream's own tests have it
         async with calling(guarded, key=key) as api:
-            body = {} if operation.method == "POST" else None
+            body: dict[str, str] | None = {} if operation.method == "POST" else None
             answer = await api.request(operation.method, path_of(operation), json=body)
         refused = answer.status_code in (401, 403)
         assert refused is not allowed(operation, role), (role, answer.text)

@@ -92,6 +92,8 @@ def _pair(text: str) -> tuple[str, Any]:
     if not name.endswith(":"):
         return name, value
     try:
-        return name[:-1], msgspec.Raw(msgspec.json.encode(msgspec.json.decode(value)))
-    except msgspec.DecodeError as problem:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError) as problem:
         raise click.UsageError(f"{value!r} is not JSON ({problem}); write {name[:-1]}={value} for text") from problem
+    # As it is written: a number must not become another on its way.
+    return name[:-1], msgspec.Raw(value.encode())

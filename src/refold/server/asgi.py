@@ -97,7 +97,11 @@ class Server:
         return self
 
     async def __aexit__(self, *problem: object) -> None:
-        """Disconnects. Jobs are cancelled, and live streams end."""
+        """Disconnects; see `close`."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnects. Jobs are cancelled, and live streams end. The next request would connect again."""
         self.drain()
         await self.jobs.close()
         if self._journal is not None:
@@ -142,7 +146,7 @@ class Server:
                     raise
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await self.__aexit__()
+                await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

@@ -60,6 +60,7 @@ async def serve(
             ssl_certfile=certificate,
             ssl_keyfile=None if private_key is None else os.fspath(private_key),
         )
+        config.load()
         running = _Uvicorn(config, server)
     except (OSError, ValueError) as problem:
         listening.close()
