@@ -1,0 +1,135 @@
+// One row: as it is, as it was, and the events that made it so.
+
+import { get, may, post } from "../api.js";
+import { confirmed } from "../dialog.js";
+import { fill, h } from "../dom.js";
+import { actorOf, beforeAfter, eventLink, streamLink } from "../events.js";
+import { pageHead } from "../frame.js";
+import { encode, inLine } from "../json.js";
+import { number } from "../numbers.js";
+import { note } from "../router.js";
+import { valueShown } from "../state-panel.js";
+import { empty, problemLine, waiting } from "../states.js";
+import { table } from "../table.js";
+import { fromLocal, timeOf, toLocal } from "../time.js";
+import { toast } from "../toast.js";
+
+const PAGE = 100;
+
+export default async function page({ parts, query, signal, titled }) {
+  const name = parts[1];
+  const key = query.getAll("key");
+  titled(`${name} ${key.join(" ")}`);
+  const path = ["read-models", name, "rows", ...key];
+  const shown = h("div", { "aria-live": "polite" });
+  const history = h("section", { class: "block", "aria-label": "The events behind it" });
+  const moment = h("input", { type: "datetime-local", step: 1, value: toLocal(query.get("as_of")), "aria-label": "The row at a moment", onchange: () => (moment.value ? then({ as_of: fromLocal(moment.value) }) : now()) });
+  const nowButton = h("button", { type: "button", onclick: () => { moment.value = ""; now(); } }, "Now");
+  const refold = may("operator")
+    ? h("button", { type: "button", onclick: () => confirmed("Fold this row anew?", { says: "It is folded from its events by today's code, and takes the place of what is there.", button: "Fold it anew" },
+        async () => { await post(["operations", "projections", name, "refold"], { key }); toast("The row is folded anew."); now(); }) }, "Fold anew")
+    : null;
+  let marked = null;
+
+  async function now() {
+    note({ as_of: null, at_position: null });
+    marked?.classList.remove("here");
+    await draw(() => get(path, {}, { signal }), "as it is now", null);
+  }
+
+  async function then(when) {
+    note({ as_of: null, at_position: null, ...when });
+    await draw(() => get(path, when, { signal }), when.as_of ? ["as it was on ", timeOf(when.as_of)] : ["as it was at position ", number(when.at_position)], when.at_position ? () => get(path, { at_position: when.at_position - 1 }, { signal }) : null);
+  }
+
+  /** The row at an event, with what that event changed. */
+  async function at(event, row) {
+    marked?.classList.remove("here");
+    marked = row;
+    marked.classList.add("here");
+    moment.value = "";
+    await then({ at_position: event.position });
+  }
+
+  async function draw(ask, words, askBefore) {
+    const slow = setTimeout(() => fill(shown, waiting("Folding it from the log…")), 150);
+    try {
+      const [row, before] = await Promise.all([none(ask()), askBefore ? none(askBefore()) : undefined]);
+      clearTimeout(slow);
+      if (signal.aborted) return;
+      fill(shown, h("p", { class: "cause faint" }, words), row ? fieldsOf(row, before) : empty("There was no such row.", "It had no event by then, or was removed."));
+    } catch (problem) {
+      clearTimeout(slow);
+      if (!signal.aborted) fill(shown, problemLine(problem));
+    }
+  }
+
+  behind(history, path, at, signal);
+  const position = Number(query.get("at_position")) || 0;
+  if (position) then({ at_position: position });
+  else if (query.get("as_of")) then({ as_of: query.get("as_of") });
+  else await now();
+  return [
+    pageHead(h("span", { class: "mono" }, key.join(" · ")), { above: [["read-models", name], name], actions: [refold].filter(Boolean) }),
+    h("div", { class: "split" }, history,
+      h("aside", { "aria-label": "The row", class: "state-part" }, h("div", { class: "panel" }, h("h2", {}, "Row"), h("div", { class: "filter-row" }, h("label", { class: "field grow" }, h("span", {}, "At a moment"), moment), nowButton), shown))),
+  ];
+}
+
+/** A row, or null where there is none. */
+async function none(asked) {
+  try {
+    return await asked;
+  } catch (problem) {
+    if (problem.code === "not-found") return null;
+    throw problem;
+  }
+}
+
+function fieldsOf(row, before) {
+  return h("dl", { class: "fields" }, Object.entries(row).map(([name, value]) => {
+    const changed = before !== undefined && encode(before?.[name]) !== encode(value);
+    return h("div", { class: changed ? "changed" : null }, h("dt", {}, name), h("dd", {}, valueShown(value), changed && before ? h("p", { class: "was" }, beforeAfter({ before: before[name], after: value })) : null));
+  }));
+}
+
+function behind(box, path, at, signal) {
+  const columns = [
+    { label: "Position", kind: "num faint", cell: (event) => number(event.position) },
+    { label: "Happened", kind: "nowrap", cell: (event) => timeOf(event.occurred_at) },
+    { label: "Event", kind: "nowrap", cell: (event) => eventLink(event) },
+    { label: "Stream", kind: "wide", cell: (event) => streamLink(event.stream, event.version) },
+    { label: "By", cell: actorOf },
+    { label: "Payload", kind: "grow", cell: (event) => h("span", { class: "payload mono" }, inLine(event.payload, 90)) },
+    { label: "Show the row here", unseen: true, cell: (event) => h("button", { type: "button", class: "small", onclick: (click) => at(event, click.target.closest("tr")), "aria-label": `The row at position ${event.position}` }, "row here") },
+  ];
+  const heading = h("h2", {}, "The events behind it");
+  const status = h("div", { role: "status" });
+  const shown = table("Events that made the row what it is, the first first", columns, []);
+  shown.element.hidden = true;
+  fill(box, heading, shown.element, status);
+  let found = 0;
+  load(0, PAGE);
+
+  async function load(from, most) {
+    let after = from;
+    const until = found + most;
+    const stop = { asked: false };
+    try {
+      for (let step = 0; ; step += 1) {
+        const page = await get([...path, "events"], { after: after || null, limit: PAGE }, { signal });
+        if (signal.aborted) return;
+        found += page.events.length;
+        shown.element.hidden = !found;
+        for (const event of page.events) shown.body.append(...table("", columns, [event]).body.children);
+        after = page.next;
+        if (after === null || found >= until || stop.asked || step > 200) break;
+        fill(status, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched up to ${number(after)} `, h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; } }, "Stop")));
+      }
+      if (after === null) fill(status, found ? null : empty("No event is behind it."));
+      else fill(status, h("p", { class: "note" }, `Searched up to position ${number(after)}. `, h("button", { type: "button", class: "small", onclick: () => load(after, PAGE) }, "Go on")));
+    } catch (problem) {
+      if (!signal.aborted) fill(status, problemLine(problem));
+    }
+  }
+}
