@@ -21,15 +21,20 @@ export function actorOf(event) {
   return event.metadata.actor ? h("span", { class: "actor" }, event.metadata.actor) : h("span", { class: "faint" }, "nobody named");
 }
 
-export const POSITION = { label: "Position", kind: "num faint", cell: (event) => number(event.position) };
-export const RECORDED = { label: "Recorded", kind: "nowrap", cell: (event) => timeOf(event.recorded_at) };
-export const TYPE = { label: "Event", kind: "nowrap", cell: (event) => eventLink(event) };
-export const STREAM = { label: "Stream", kind: "nowrap", cell: (event) => streamLink(event.stream, event.version) };
-export const ACTOR = { label: "By", kind: "nowrap", cell: actorOf };
-export const PAYLOAD = { label: "Payload", kind: "grow", cell: (event) => h("span", { class: "payload mono" }, inLine(event.payload)) };
+export const POSITION = { label: "Position", kind: "num faint at-position", cell: (event) => number(event.position) };
+export const RECORDED = { label: "Recorded", kind: "nowrap at-when", cell: (event) => timeOf(event.recorded_at) };
+export const TYPE = { label: "Event", kind: "nowrap at-type", cell: (event) => eventLink(event) };
+export const STREAM = { label: "Stream", kind: "nowrap at-stream", cell: (event) => streamLink(event.stream, event.version) };
+export const ACTOR = { label: "By", kind: "nowrap at-by", cell: actorOf };
+export const PAYLOAD = { label: "Payload", kind: "grow at-payload", cell: (event) => h("span", { class: "payload mono" }, inLine(event.payload)) };
 
 /** The columns of the log. */
 export const LOG_COLUMNS = [POSITION, RECORDED, TYPE, STREAM, ACTOR, PAYLOAD];
+
+/** Text of a class's own documentation, with `code` as code. */
+export function prose(text) {
+  return text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+}
 
 /** What an event changed, as `field: before → after`. */
 export function changesShown(changes) {
@@ -48,6 +53,7 @@ export function beforeAfter(change) {
 }
 
 function shortened(value) {
+  if (value === null) return "none";
   const text = value === "" ? "“”" : plain(value);
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 }

@@ -20,12 +20,21 @@ export function wanted(query) {
 }
 
 /** A form for them. `apply(parameters)` gets what was written. `without` leaves fields out. */
-export function filterForm(query, { categories, events }, apply, { without = [], extra = [] } = {}) {
+export function filterForm(query, { categories, events }, apply, { main = ["text", "type", "category"], rare = ["actor", "correlation_id", "tag", "since", "until"], extra = [] } = {}) {
   const words = (name) => query.getAll(name).join(" ");
-  const field = (name, label, props) => without.includes(name) ? null : h("label", { class: "field" }, h("span", {}, label), h("input", { name, value: words(name), autocomplete: "off", spellcheck: "false", ...props }));
+  const field = (name, label, props) => h("label", { class: "field" }, h("span", {}, label), h("input", { name, value: words(name), autocomplete: "off", spellcheck: "false", ...props }));
   const choices = (id, values) => h("datalist", { id }, values.map((each) => h("option", { value: each })));
-  const moment = (name, label) => h("label", { class: "field" }, h("span", {}, label), h("input", { name, type: "datetime-local", step: 1, value: toLocal(query.get(name)) }));
-  const rare = ["tag", "actor", "correlation_id", "since", "until"].filter((name) => !without.includes(name));
+  const moment = (name, label) => h("label", { class: "field moment-field" }, h("span", {}, label), h("input", { name, type: "datetime-local", step: 1, value: toLocal(query.get(name)) }));
+  const fields = {
+    text: () => h("label", { class: "field grow" }, h("span", {}, "Text in the payload"), h("input", { name: "text", type: "search", value: query.get("text") ?? "", "data-search": true, placeholder: "press / to search" })),
+    type: () => field("type", "Event", { list: "known-types", placeholder: "any" }),
+    category: () => field("category", "Category", { list: "known-categories", placeholder: "any" }),
+    actor: () => field("actor", "Actor", { placeholder: "anybody", "data-search": main.includes("actor") }),
+    correlation_id: () => field("correlation_id", "Correlation id", { placeholder: "any" }),
+    tag: () => field("tag", "Tags", { placeholder: "any", title: "Several with spaces between: all of them" }),
+    since: () => moment("since", "Recorded from"),
+    until: () => moment("until", "Recorded before"),
+  };
   const open = rare.some((name) => query.get(name));
   const form = h("form", {
     class: "filter", role: "search",
@@ -34,16 +43,8 @@ export function filterForm(query, { categories, events }, apply, { without = [],
       apply(read(form));
     },
   },
-  h("div", { class: "filter-row" },
-    without.includes("text") ? null : h("label", { class: "field grow" }, h("span", {}, "Text in the payload"), h("input", { name: "text", type: "search", value: query.get("text") ?? "", "data-search": true, placeholder: "press / to search" })),
-    field("type", "Event", { list: "known-types", placeholder: "any" }),
-    field("category", "Category", { list: "known-categories", placeholder: "any" }),
-    extra,
-    h("button", { type: "submit", class: "primary" }, "Search")),
-  h("details", { open: open || null }, h("summary", {}, "By person, conversation, tag and time"),
-    h("div", { class: "filter-row" },
-      field("actor", "Actor", {}), field("correlation_id", "Correlation id", {}), field("tag", "Tags, with spaces between", {}),
-      moment("since", "Recorded from"), moment("until", "until"))),
+  h("div", { class: "filter-row" }, main.map((name) => fields[name]()), extra, h("button", { type: "submit", class: "primary" }, "Search")),
+  rare.length ? h("details", { open }, h("summary", {}, "More: by person, conversation, tag and time"), h("div", { class: "filter-row" }, rare.map((name) => fields[name]()))) : null,
   choices("known-types", events.map((each) => each.name)), choices("known-categories", categories));
   return form;
 }

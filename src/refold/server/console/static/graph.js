@@ -74,8 +74,8 @@ function drawn(nodes, here) {
   return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${nodes.length} commands and events in ${lanes.length} streams` },
     s("defs", {}, s("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, s("path", { d: "M0 .5L7 4L0 7.5", class: "tip" }))),
     lanes.map((lane, place) => [
-      s("line", { x1: 0, x2: width, y1: place * LANE + LANE + 4, y2: place * LANE + LANE + 4, class: "lane" }),
-      s("text", { x: 4, y: place * LANE + LANE / 2 + 8, class: "lane-name" }, shortened(lane, 20), s("title", {}, lane)),
+      place === lanes.length - 1 ? null : s("line", { x1: 0, x2: width, y1: place * LANE + LANE + 4, y2: place * LANE + LANE + 4, class: "lane" }),
+      s("text", { x: 14, y: place * LANE + LANE / 2 + 8, class: "lane-name" }, shortened(lane, 20), s("title", {}, lane)),
     ]),
     arrows,
     nodes.map((node, place) => box(node, left(place), middle(node), here)));

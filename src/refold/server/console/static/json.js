@@ -18,11 +18,18 @@ export class Numeral {
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const MARK = "\u0000#"; // no text in a log holds a NUL
 
+/** Whether a double keeps all of a number's digits. */
+function fits(token) {
+  if (/^-?\d+$/.test(token)) return Number.isSafeInteger(Number(token));
+  const digits = token.replace(/[eE].*$/, "").replace(/^-?[0.]*|\./g, "");
+  return digits.length <= 15 && Number.isFinite(Number(token));
+}
+
 /** A value from JSON text. Raises SyntaxError. */
 export function parse(text) {
   let marked = false;
   const kept = text.replace(TOKEN, (token) => {
-    if (token[0] === '"' || String(Number(token)) === token) return token;
+    if (token[0] === '"' || fits(token)) return token;
     marked = true;
     return `"\\u0000#${token}"`;
   });

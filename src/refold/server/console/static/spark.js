@@ -14,6 +14,7 @@ export function spark(values, { says, tone = "", slots = values.length, width = 
   const line = points.map(([x, y], place) => `${place ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
   const area = points.length ? `${line}L${width} ${height}L${from.toFixed(1)} ${height}Z` : "";
   return s("svg", { class: `spark ${tone}`, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": says },
+    s("path", { class: "spark-ground", d: `M0 ${height - 1}H${width}`, "vector-effect": "non-scaling-stroke" }),
     s("path", { class: "spark-area", d: area }),
     s("path", { class: "spark-line", d: line, "vector-effect": "non-scaling-stroke" }));
 }

@@ -92,7 +92,7 @@ export function statePanel({ category, key, newest, version: first, signal, move
 export function valueShown(value) {
   if (value === null || value === undefined) return h("span", { class: "faint" }, "none");
   if (value === "") return h("span", { class: "faint" }, "empty text");
-  if (typeof value === "number" || value instanceof Numeral) return h("span", { class: "mono" }, encode(value));
+  if (value instanceof Numeral) return value.text;
   if (typeof value === "object") {
     const text = encode(value);
     return text.length <= 60 ? h("span", { class: "mono" }, text) : jsonView(value, { label: "Value" });

@@ -5,7 +5,9 @@ import { h, icon } from "./dom.js";
 /** A table. `columns`: `{ label, cell(row), kind, sort, unseen }`; `kind` is a class of its cells (`num`, `wide`, `grow`). */
 export function table(caption, columns, rows, { sorted = null, onSort = null, rowClass = null } = {}) {
   const body = h("tbody", {}, rows.map((row) => tableRow(columns, row, rowClass)));
-  const element = h("table", {},
+  // Columns that say what they are of an event can stand below each other on a phone.
+  const stacks = columns.some((column) => column.kind?.includes("at-type"));
+  const element = h("table", { class: stacks ? "stacks" : null },
     h("caption", { class: "unseen" }, caption),
     h("thead", {}, h("tr", {}, columns.map((column) => heading(column, sorted, onSort)))),
     body);

@@ -35,8 +35,8 @@ export function lasting(seconds) {
   if (seconds < 1) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
   if (seconds < 90) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
-  if (seconds < 86400 * 60) return `${Math.round(seconds / 86400)} days`;
+  if (seconds < 86400) return `${Math.round(seconds / 3600)} h`;
+  if (seconds < 86400 * 60) return Math.round(seconds / 86400) === 1 ? "1 day" : `${Math.round(seconds / 86400)} days`;
   if (seconds < 86400 * 730) return `${Math.round(seconds / 86400 / 30.4)} months`;
   return `${Math.round(seconds / 86400 / 365.25)} years`;
 }

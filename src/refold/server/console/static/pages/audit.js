@@ -34,8 +34,7 @@ async function changes(query, signal) {
   const after = Number(query.get("after")) || 0;
   const apply = (chosen) => go(pageAddress(["audit"], chosen));
   const field = h("label", { class: "field" }, h("span", {}, "Stream"), h("input", { name: "stream", value: stream, autocomplete: "off", spellcheck: "false", placeholder: "any" }));
-  const form = filterForm(query, known, apply, { without: ["text", "tag", "correlation_id"], extra: field });
-  form.querySelector("details").open = true;
+  const form = filterForm(query, known, apply, { main: ["actor", "type", "since", "until"], rare: [], extra: field });
   const list = h("section", { "aria-label": "Changes" });
   const progress = progressLine();
   const at = (more) => pageAddress(["audit"], { ...filters, stream, ...more });
@@ -53,10 +52,10 @@ async function changes(query, signal) {
   return { content: [form, list], actions: may("reader") ? exports("../events/export", { ...filters, stream: stream || [] }, "events") : [] };
 }
 
-const WHEN = { label: "When", kind: "nowrap", cell: (event) => [timeOf(event.recorded_at), event.occurred_at === event.recorded_at ? null : h("span", { class: "faint block-line" }, "happened ", timeOf(event.occurred_at, { dayOnly: true }))] };
-const WHO = { label: "Who", kind: "nowrap", cell: (event) => (event.metadata.actor ? link(["audit"], event.metadata.actor, { query: { actor: event.metadata.actor } }) : actorOf(event)) };
-const WHAT = { label: "What", kind: "nowrap", cell: (event) => eventLink(event) };
-const WHERE = { label: "Where", kind: "nowrap", cell: (event) => streamLink(event.stream, event.version) };
+const WHEN = { label: "When", kind: "nowrap at-when", cell: (event) => [timeOf(event.recorded_at), event.occurred_at === event.recorded_at ? null : h("span", { class: "faint block-line" }, "happened ", timeOf(event.occurred_at, { dayOnly: true }))] };
+const WHO = { label: "Who", kind: "nowrap at-by", cell: (event) => (event.metadata.actor ? link(["audit"], event.metadata.actor, { query: { actor: event.metadata.actor } }) : actorOf(event)) };
+const WHAT = { label: "What", kind: "nowrap at-type", cell: (event) => eventLink(event) };
+const WHERE = { label: "Where", kind: "nowrap at-stream", cell: (event) => streamLink(event.stream, event.version) };
 
 async function inLog(filters, after, signal, progress) {
   const found = await search(filters, { after, limit: PAGE, signal, ...progress });
@@ -89,8 +88,8 @@ async function inStream(stream, filters, from, signal) {
 
 function streamColumns(kind) {
   const of = (column) => ({ ...column, cell: ({ event }) => column.cell(event) });
-  return [{ label: "Version", kind: "num", cell: ({ event }) => number(event.version) }, of(WHEN), of(WHO), of(WHAT),
-    kind ? { label: "Changed", kind: "grow", cell: ({ changes }) => changesShown(changes) } : of(PAYLOAD)];
+  return [{ label: "Version", kind: "num faint at-position", cell: ({ event }) => number(event.version) }, of(WHEN), of(WHO), of(WHAT),
+    kind ? { label: "Changed", kind: "grow at-payload", cell: ({ changes }) => changesShown(changes) } : of(PAYLOAD)];
 }
 
 function fitting(filters) {

@@ -2,6 +2,7 @@
 
 import { get, may, post } from "../api.js";
 import { fill, h, icon } from "../dom.js";
+import { prose } from "../events.js";
 import { pageHead } from "../frame.js";
 import { FieldProblem, formOf } from "../form.js";
 import { encode, inLine, jsonView, parse } from "../json.js";
@@ -18,7 +19,8 @@ export default async function page({ parts, query, signal, titled }) {
   const { commands } = await get(["commands"], {}, { signal });
   const command = commands.find((each) => each.name === name);
   if (!command) return [pageHead(name, { above: [["commands"], "Commands"] }), empty("There is no such command that you may execute.", may("commander") ? null : "Ask for the role commander.")];
-  const answer = h("div", { class: "answer", "aria-live": "polite" });
+  const answer = h("div", { class: "answer", "aria-live": "polite" },
+    empty("Nothing is done yet.", "A dry run shows the events that it would append, or why it is refused. Execute does it, once: pressing twice does it no second time."));
   let form = formOf(command.schema, command.schema);
   const given = Object.fromEntries(query.entries());
   form.write(given);
@@ -114,7 +116,7 @@ export default async function page({ parts, query, signal, titled }) {
   }
 
   return [
-    pageHead(name, { above: [["commands"], "Commands"], lead: command.description.split("\n")[0] }),
+    pageHead(name, { above: [["commands"], "Commands"], lead: prose(command.description.split("\n")[0]) }),
     h("div", { class: "two" }, element, h("section", { "aria-label": "What it does" }, answer)),
   ];
 }

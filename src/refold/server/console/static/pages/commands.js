@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
+import { prose } from "../events.js";
 import { pageHead } from "../frame.js";
 import { link } from "../router.js";
 import { empty } from "../states.js";
@@ -16,7 +17,7 @@ export default async function page({ query, signal, titled }) {
   const groups = new Map();
   for (const each of shown) groups.set(each.category, [...(groups.get(each.category) ?? []), each]);
   const found = h("p", { class: "unseen", role: "status" });
-  const search = h("input", { type: "search", "data-search": true, "aria-label": "Find a command", placeholder: "find a command, press /", oninput: () => {
+  const search = h("input", { type: "search", "data-search": true, "aria-label": "Find a command", placeholder: "find one: press /", oninput: () => {
     const sought = search.value.trim().toLowerCase();
     let left = 0;
     for (const item of document.querySelectorAll("[data-command]")) {
@@ -30,6 +31,6 @@ export default async function page({ query, signal, titled }) {
     [...groups].map(([name, each]) => h("section", { class: "block", "aria-label": name }, h("h2", {}, name),
       h("ul", { class: "command-list" }, each.map((command) => h("li", { "data-command": `${command.name} ${command.description}`.toLowerCase() },
         link(["commands", command.name], command.name, { class: "strong", "data-row": true, query: key ? { [command.id_field]: key } : {} }),
-        h("p", { class: "faint" }, command.description.split("\n")[0])))))),
+        h("p", { class: "faint" }, prose(command.description.split("\n")[0]))))))),
   ];
 }

@@ -37,7 +37,7 @@ function neighbour(position, drawing, words, mark) {
 
 function todays(event, today, problem) {
   if (problem) return h("div", { class: "todays" }, h("h3", {}, "Today's code cannot read it"), h("pre", { class: "trouble", tabindex: 0 }, problem));
-  if (encode(today) === encode(event.payload)) return h("p", { class: "faint small" }, icon("ok"), " Today's code reads it just so.");
+  if (encode(today) === encode(event.payload)) return h("p", { class: "faint small just-so" }, icon("ok"), " Today's code reads it just so.");
   const changed = new Set();
   for (const [name, value] of Object.entries(today ?? {})) {
     if (encode(value) !== encode(event.payload?.[name])) changed.add(name);

@@ -86,6 +86,9 @@ function drawn(found, status) {
     h("div", {}, link(each.path, each.title, { class: "strong" }), h("p", { class: "wrong-more" }, firstLine(each.more))))));
 }
 
+/** A curve that has just begun is not a dot at the edge of ten minutes. */
+const slotsOf = (samples) => Math.max(30, samples.length);
+
 const firstLine = (text) => (text.split("\n")[0].length > 300 ? `${text.slice(0, 300)}…` : text.split("\n")[0]);
 
 function measures(status, samples, every) {
@@ -98,14 +101,14 @@ function measures(status, samples, every) {
   const span = lasting(Math.max(every, (samples.length - 1) * every));
   return [
     tile("Log head", number(status.head), status.recorded_at ? ["last event ", timeOf(status.recorded_at, { relative: true })] : "the log is empty",
-      spark(heads, { slots: SLOTS, says: `The head of the log over the last ${span}` })),
+      spark(heads, { slots: slotsOf(samples), says: `The head of the log over the last ${span}` })),
     tile("Append rate", rate(mean), `${rate(status.rate)} over the last minute`,
-      spark(rates, { slots: SLOTS, says: `Events a second over the last ${span}, at most ${rate(Math.max(0, ...rates))}` })),
+      spark(rates, { slots: slotsOf(samples), says: `Events a second over the last ${span}, at most ${rate(Math.max(0, ...rates))}` })),
     tile("Conflicts", number(clashes), `in this process, in the last ${span}`,
-      spark(conflicts, { slots: SLOTS, tone: clashes ? "warn" : "", says: `Conflicts a second over the last ${span}` })),
+      spark(conflicts, { slots: slotsOf(samples), tone: clashes ? "warn" : "", says: `Conflicts a second over the last ${span}` })),
     tile("Furthest behind", furthest(status), "of all projections",
       spark(samples.map((sample) => Math.max(0, ...Object.entries(sample.positions).filter(([name]) => !name.endsWith("__previous")).map(([, position]) => sample.head - position))),
-        { slots: SLOTS, says: `The longest lag in events over the last ${span}` })),
+        { slots: slotsOf(samples), says: `The longest lag in events over the last ${span}` })),
   ];
 }
 
@@ -134,14 +137,14 @@ function projections(status, samples) {
     { label: "State", cell: (each) => badge(each.state) },
     { label: "Behind", kind: "num", cell: (each) => (each.lag ? count(each.lag, "event") : h("span", { class: "faint" }, "0")) },
     { label: "Since", kind: "num wide", cell: (each) => (each.lag_seconds ? lasting(each.lag_seconds) : h("span", { class: "faint" }, "–")) },
-    { label: "Lag, last ten minutes", kind: "spark-cell", cell: (each) => curve(each.name, samples) },
+    { label: "Lag lately", kind: "spark-cell", cell: (each) => curve(each.name, samples) },
   ];
   return [h("h2", {}, "Projections"), table("Projections and how far behind the log they are", columns, shown).element];
 }
 
 function curve(name, samples) {
   const values = samples.filter((sample) => name in sample.positions).map((sample) => Math.max(0, sample.head - sample.positions[name]));
-  return spark(values, { slots: SLOTS, height: 22, says: `Lag of ${name}: now ${values.at(-1) ?? 0}, at most ${Math.max(0, ...values)} events` });
+  return spark(values, { slots: slotsOf(samples), height: 22, says: `Lag of ${name}: now ${values.at(-1) ?? 0}, at most ${Math.max(0, ...values)} events` });
 }
 
 async function newestEvents(signal) {

@@ -12,6 +12,7 @@ import { everySo } from "../live.js";
 import { count, number } from "../numbers.js";
 import { link } from "../router.js";
 import { redrawing } from "../redraw.js";
+import { meter } from "../spark.js";
 import { empty, problemLine, waiting } from "../states.js";
 import { facts, table } from "../table.js";
 import { lasting, timeOf } from "../time.js";
@@ -64,6 +65,7 @@ export default async function page({ parts, signal, titled }) {
 function stateOf(each) {
   return [
     each.error ? [h("h2", {}, each.state === "running" ? "Its last trouble" : "What is wrong"), h("pre", { class: "trouble", tabindex: 0, role: "region", "aria-label": "Error" }, each.error)] : null,
+    h("div", { class: "reach" }, meter(each.position, each.head, `Position ${each.position} of ${each.head}`)),
     facts([
       ["Position", [number(each.position), h("span", { class: "faint" }, ` of ${number(each.head)}`)]],
       ["Behind", each.lag ? [count(each.lag, "event"), each.lag_seconds ? `, ${lasting(each.lag_seconds)}` : ""] : "nothing"],

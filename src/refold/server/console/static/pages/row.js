@@ -3,18 +3,19 @@
 import { get, may, post } from "../api.js";
 import { confirmed } from "../dialog.js";
 import { fill, h } from "../dom.js";
-import { actorOf, beforeAfter, eventLink, streamLink } from "../events.js";
+import { beforeAfter } from "../events.js";
 import { pageHead } from "../frame.js";
-import { encode, inLine } from "../json.js";
-import { number } from "../numbers.js";
+import { encode } from "../json.js";
+import { count, number } from "../numbers.js";
 import { note } from "../router.js";
 import { valueShown } from "../state-panel.js";
 import { empty, problemLine, waiting } from "../states.js";
-import { table } from "../table.js";
 import { fromLocal, timeOf, toLocal } from "../time.js";
+import { timeLine } from "../time-line.js";
 import { toast } from "../toast.js";
 
 const PAGE = 100;
+const STEPS = 200;
 
 export default async function page({ parts, query, signal, titled }) {
   const name = parts[1];
@@ -29,11 +30,11 @@ export default async function page({ parts, query, signal, titled }) {
     ? h("button", { type: "button", onclick: () => confirmed("Fold this row anew?", { says: "It is folded from its events by today's code, and takes the place of what is there.", button: "Fold it anew" },
         async () => { await post(["operations", "projections", name, "refold"], { key }); toast("The row is folded anew."); now(); }) }, "Fold anew")
     : null;
-  let marked = null;
+  const line = timeLine({ newestFirst: false, of: (event) => event.position, says: (event) => `The row at position ${event.position}`, streams: true, chosen: (event) => at(event.position) });
 
   async function now() {
     note({ as_of: null, at_position: null });
-    marked?.classList.remove("here");
+    line.mark(null);
     await draw(() => get(path, {}, { signal }), "as it is now", null);
   }
 
@@ -43,12 +44,10 @@ export default async function page({ parts, query, signal, titled }) {
   }
 
   /** The row at an event, with what that event changed. */
-  async function at(event, row) {
-    marked?.classList.remove("here");
-    marked = row;
-    marked.classList.add("here");
+  async function at(position) {
+    line.mark(position);
     moment.value = "";
-    await then({ at_position: event.position });
+    await then({ at_position: position });
   }
 
   async function draw(ask, words, askBefore) {
@@ -64,7 +63,7 @@ export default async function page({ parts, query, signal, titled }) {
     }
   }
 
-  behind(history, path, at, signal);
+  behind(history, path, line, signal);
   const position = Number(query.get("at_position")) || 0;
   if (position) then({ at_position: position });
   else if (query.get("as_of")) then({ as_of: query.get("as_of") });
@@ -93,41 +92,28 @@ function fieldsOf(row, before) {
   }));
 }
 
-function behind(box, path, at, signal) {
-  const columns = [
-    { label: "Position", kind: "num faint", cell: (event) => number(event.position) },
-    { label: "Happened", kind: "nowrap", cell: (event) => timeOf(event.occurred_at) },
-    { label: "Event", kind: "nowrap", cell: (event) => eventLink(event) },
-    { label: "Stream", kind: "wide", cell: (event) => streamLink(event.stream, event.version) },
-    { label: "By", cell: actorOf },
-    { label: "Payload", kind: "grow", cell: (event) => h("span", { class: "payload mono" }, inLine(event.payload, 90)) },
-    { label: "Show the row here", unseen: true, cell: (event) => h("button", { type: "button", class: "small", onclick: (click) => at(event, click.target.closest("tr")), "aria-label": `The row at position ${event.position}` }, "row here") },
-  ];
-  const heading = h("h2", {}, "The events behind it");
+function behind(box, path, line, signal) {
   const status = h("div", { role: "status" });
-  const shown = table("Events that made the row what it is, the first first", columns, []);
-  shown.element.hidden = true;
-  fill(box, heading, shown.element, status);
+  fill(box, h("h2", {}, "The events behind it"), line.element, status);
   let found = 0;
-  load(0, PAGE);
+  load(0);
 
-  async function load(from, most) {
+  async function load(from) {
     let after = from;
-    const until = found + most;
+    const until = found + PAGE;
     const stop = { asked: false };
     try {
       for (let step = 0; ; step += 1) {
         const page = await get([...path, "events"], { after: after || null, limit: PAGE }, { signal });
         if (signal.aborted) return;
         found += page.events.length;
-        shown.element.hidden = !found;
-        for (const event of page.events) shown.body.append(...table("", columns, [event]).body.children);
+        line.add(page.events);
         after = page.next;
-        if (after === null || found >= until || stop.asked || step > 200) break;
-        fill(status, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched up to ${number(after)} `, h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; } }, "Stop")));
+        if (after === null || found >= until || stop.asked || step > STEPS) break;
+        fill(status, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched up to position ${number(after)} `, h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; } }, "Stop")));
       }
-      if (after === null) fill(status, found ? null : empty("No event is behind it."));
-      else fill(status, h("p", { class: "note" }, `Searched up to position ${number(after)}. `, h("button", { type: "button", class: "small", onclick: () => load(after, PAGE) }, "Go on")));
+      if (after === null) fill(status, found ? h("p", { class: "faint" }, `${count(found, "event")}, the first first. Press a position for the row as it was there.`) : empty("No event is behind it."));
+      else fill(status, h("p", { class: "note" }, `Searched up to position ${number(after)}. `, h("button", { type: "button", class: "small", onclick: () => load(after) }, "Go on")));
     } catch (problem) {
       if (!signal.aborted) fill(status, problemLine(problem));
     }

@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { conditionForm, conditionsOf, parametersOf } from "../conditions.js";
 import { fill, h } from "../dom.js";
+import { prose } from "../events.js";
 import { pageHead } from "../frame.js";
 import { encode, inLine, Numeral, plain } from "../json.js";
 import { count } from "../numbers.js";
@@ -49,7 +50,7 @@ export default async function page({ parts, query, signal, titled }) {
     fill(list, problemLine(problem));
   }
   return [
-    pageHead(name, { above: [["read-models"], "Read models"], lead: model.description.split("\n")[0], actions: [counted, counting, link(["projections", name], "Its projection", { class: "button" })] }),
+    pageHead(name, { above: [["read-models"], "Read models"], lead: prose(model.description.split("\n")[0]), actions: [counted, counting, link(["projections", name], "Its projection", { class: "button" })] }),
     conditionForm(model, conditions, (chosen) => go(pageAddress(parts, { ...parametersOf(chosen), order_by: order }))),
     list,
   ];
@@ -69,7 +70,7 @@ function columnsOf(model) {
     return {
       label: name,
       sort: model.compared.includes(name) ? name : null,
-      kind: numeric ? "num" : null,
+      kind: numeric ? "num nowrap" : null,
       cell: (row) => (name === model.key[0] ? rowLink(model, row, name) : cellOf(row[name])),
     };
   });
@@ -84,5 +85,6 @@ function cellOf(value) {
   if (value === true || value === false) return value ? "yes" : "no";
   if (typeof value === "object" && !(value instanceof Numeral)) return h("span", { class: "mono", title: encode(value).slice(0, 2000) }, inLine(value, 60));
   const text = plain(value);
+  if (text.length < 30) return h("span", { class: "nowrap" }, text);
   return text.length > 90 ? h("span", { title: text.slice(0, 2000) }, `${text.slice(0, 90)}…`) : text;
 }

@@ -3,15 +3,13 @@
 import { get, may, remove } from "../api.js";
 import { confirmed } from "../dialog.js";
 import { fill, h } from "../dom.js";
-import { actorOf, eventLink } from "../events.js";
 import { pageHead } from "../frame.js";
-import { inLine } from "../json.js";
 import { count, number, size } from "../numbers.js";
-import { note, pageAddress } from "../router.js";
+import { link, note, pageAddress } from "../router.js";
 import { statePanel } from "../state-panel.js";
 import { empty, problemLine } from "../states.js";
 import { pager } from "../table.js";
-import { lasting, timeOf } from "../time.js";
+import { timeLine } from "../time-line.js";
 import { toast } from "../toast.js";
 
 const PAGE = 50;
@@ -26,7 +24,8 @@ export default async function page({ parts, query, signal, titled }) {
     get(["aggregates"], {}, { signal }),
   ]);
   const kind = kinds.aggregates.find((each) => each.category === category);
-  const line = timeLine(events, (version) => panel?.go(version));
+  const line = timeLine({ newestFirst: true, of: (event) => event.version, says: (event) => `State at version ${event.version}`, chosen: kind ? (event) => panel.go(event.version) : null });
+  line.add(events.events);
   const panel = kind
     ? statePanel({ category, key, newest: events.version, version: query.has("version") ? Number(query.get("version")) : events.version, signal,
         moved: (version) => {
@@ -39,7 +38,7 @@ export default async function page({ parts, query, signal, titled }) {
   if (snapshot) showSnapshot(snapshot, stream, signal);
   const lead = [kind ? `${kind.name} ` : "Events of no aggregate of this app ", h("span", { class: "faint" }, `· version ${number(events.version)}`)];
   return [
-    pageHead(h("span", { class: "mono" }, stream), { above: [["streams"], "Streams"], lead }),
+    pageHead(h("span", { class: "mono" }, stream), { above: [["streams"], "Streams"], lead, actions: actions(kind, stream, key) }),
     h("div", { class: panel ? "split" : "" },
       h("section", { "aria-label": "Events", class: "time-line-part" },
         events.events.length ? line.element : empty("No events here.", "Go back to the newest."),
@@ -48,38 +47,17 @@ export default async function page({ parts, query, signal, titled }) {
   ];
 }
 
+function actions(kind, stream, key) {
+  return [
+    kind && may("commander", [kind.category]) ? link(["commands"], "Execute a command", { class: "button", query: { category: kind.category, key } }) : null,
+    link(["audit"], "Audit", { class: "button", query: { stream } }),
+  ].filter(Boolean);
+}
+
 /** The category of a stream, and the key in it. */
 export function parted(stream) {
   const at = stream.indexOf("-");
   return at < 0 ? { category: stream, key: "" } : { category: stream.slice(0, at), key: stream.slice(at + 1) };
-}
-
-function timeLine({ events }, chosen) {
-  const items = new Map();
-  const list = h("ol", { class: "time-line", reversed: true });
-  events.forEach((event, place) => {
-    const before = events[place - 1];
-    const pause = before ? (new Date(before.occurred_at) - new Date(event.occurred_at)) / 1000 : 0;
-    if (pause > 3600) list.append(h("li", { class: "gap", "aria-hidden": "true" }, `${lasting(pause)} later`));
-    const late = Math.abs(new Date(event.recorded_at) - new Date(event.occurred_at)) > 1000;
-    const item = h("li", { class: "moment-of" },
-      h("button", { type: "button", class: "version", onclick: () => chosen(event.version), "aria-label": `State at version ${event.version}`, title: "Show the state here" }, number(event.version)),
-      h("div", { class: "moment-what" },
-        h("p", { class: "moment-head" }, eventLink(event), " ", h("span", { class: "faint" }, "by "), actorOf(event)),
-        h("p", { class: "payload mono" }, inLine(event.payload))),
-      h("p", { class: "moment-when" }, timeOf(event.occurred_at), late ? h("span", { class: "faint block-line" }, "recorded ", timeOf(event.recorded_at, { relative: true })) : null));
-    items.set(event.version, item);
-    list.append(item);
-  });
-  return {
-    element: list,
-    mark(version) {
-      for (const [each, item] of items) {
-        item.classList.toggle("here", each === version);
-        item.classList.toggle("later", each > version);
-      }
-    },
-  };
 }
 
 async function showSnapshot(box, stream, signal) {
