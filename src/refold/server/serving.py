@@ -99,6 +99,9 @@ class _Uvicorn(uvicorn.Server):
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+        # Of a socket that is given open, asyncio does not know that it is TCP, and would let answers wait 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as problem:
         raise ConfigurationError(f"{host}:{port} cannot be served: {problem}; choose another address") from problem
