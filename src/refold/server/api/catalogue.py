@@ -32,7 +32,11 @@ def catalogue_of(app: App) -> Sequence[Operation]:
 
     async def catalogue(call: Call) -> Answer:
         events = [EventTypeInfo(each.__message_name__, (each.__doc__ or "").strip()) for each in app.types]
-        return Answer(Catalogue(sorted(each.category for each in app.aggregates.values()), sorted(events, key=lambda each: each.name)))
+        return Answer(
+            Catalogue(
+                sorted(each.category for each in app.aggregates.values()), sorted(events, key=lambda each: each.name)
+            )
+        )
 
     return (
         Operation(

@@ -194,9 +194,7 @@ async def _lines(pages: AsyncIterator[Sequence[Any]], document: Any) -> AsyncIte
             yield b"".join(_encoder.encode(document(each)) + b"\n" for each in page)
 
 
-async def _table(
-    pages: AsyncIterator[Sequence[Any]], columns: Iterable[str], cells: Any
-) -> AsyncIterator[bytes]:
+async def _table(pages: AsyncIterator[Sequence[Any]], columns: Iterable[str], cells: Any) -> AsyncIterator[bytes]:
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow(columns)

@@ -42,6 +42,7 @@ class Sessions:
         self._house = house
 
     async def __call__(self, scope: object, receive: object, send: object) -> None:
+        """Answers one request at the door."""
         request = Request(scope, receive)  # type: ignore[arg-type]  # ASGI's own types are wider than Starlette's
         work = {"POST": self._sign_in, "DELETE": self._sign_out}.get(request.method, self._show)
         try:
@@ -68,7 +69,7 @@ class Sessions:
         guard = self._house.guard
         refuse_other_site(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise Problem("unsupported-media-type", "sign in with JSON: {\"key\": …}")
+            raise Problem("unsupported-media-type", 'sign in with JSON: {"key": …}')
         key = await _key(request)
         identity = await guard.believed(key) if guard.asks else await guard.recognised(request)
         if identity is None:

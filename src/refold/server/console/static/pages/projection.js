@@ -7,7 +7,7 @@ import { fill, h } from "../dom.js";
 import { eventLink, streamLink } from "../events.js";
 import { pageHead } from "../frame.js";
 import { jobList } from "../jobs.js";
-import { inLine } from "../json.js";
+import { inLine, parse, plain } from "../json.js";
 import { everySo } from "../live.js";
 import { count, number } from "../numbers.js";
 import { link } from "../router.js";
@@ -109,7 +109,7 @@ function deeds(name, each, model, look) {
 function parkedOf(list, look) {
   if (!list.length) return [h("h2", {}, "Parked rows"), h("p", { class: "faint" }, "None: no event of it waits for a person.")];
   const columns = [
-    { label: "Key", cell: (each) => h("button", { type: "button", class: "as-link mono", "data-row": true, onclick: () => waitingEvents(each) }, each.key) },
+    { label: "Key", cell: (each) => h("button", { type: "button", class: "as-link mono", "data-row": true, onclick: () => waitingEvents(each) }, keyShown(each.key)) },
     { label: "Failed at", kind: "num", cell: (each) => link(["events", String(each.position)], number(each.position)) },
     { label: "Event", cell: (each) => [each.type, " ", h("span", { class: "faint block-line" }, streamLink(each.stream))] },
     { label: "Error", kind: "grow", cell: (each) => h("details", {}, h("summary", { class: "mono" }, lastLine(each.error)), h("pre", { class: "trouble", tabindex: 0 }, each.error)) },
@@ -117,6 +117,15 @@ function parkedOf(list, look) {
     { label: "Do", unseen: true, kind: "nowrap", cell: (each) => (each.request ? h("span", { class: "badge busy" }, `${each.request} is asked`) : deedsOf(each, look)) },
   ];
   return [h("h2", {}, count(list.length, "parked row")), table("Parked rows", columns, list).element];
+}
+
+/** A row's key, which is kept as a list, as its values. */
+function keyShown(text) {
+  try {
+    return parse(text).map(plain).join(" · ");
+  } catch {
+    return text;
+  }
 }
 
 const lastLine = (text) => {
@@ -133,11 +142,11 @@ const DEALS = {
 
 function deedsOf(each, look) {
   return h("span", { class: "deeds" }, Object.entries(DEALS).map(([word, [label, says, reason]]) => h("button", {
-    type: "button", class: "small", "aria-label": `${label} ${each.key}`,
+    type: "button", class: "small", "aria-label": `${label} ${keyShown(each.key)}`,
     onclick: async () => {
-      const done = await confirmed(`${label} ${each.key}?`, { says, button: label, reason, danger: word === "skip" }, (why) => post(["operations", "parked", each.read_model, each.key, word], { reason: why }));
+      const done = await confirmed(`${label} ${keyShown(each.key)}?`, { says, button: label, reason, danger: word === "skip" }, (why) => post(["operations", "parked", each.read_model, each.key, word], { reason: why }));
       if (done) {
-        toast(`${label} of ${each.key} is done.`);
+        toast(`${label} of ${keyShown(each.key)} is done.`);
         look();
       }
     },
@@ -146,7 +155,7 @@ function deedsOf(each, look) {
 
 function waitingEvents(each) {
   const shown = h("div", {}, waiting());
-  const box = dialog(`What waits for ${each.key}`, () => shown, { wide: true });
+  const box = dialog(`What waits for ${keyShown(each.key)}`, () => shown, { wide: true });
   box.addEventListener("click", (event) => { if (event.target.closest("a")) box.close(); });
   get(["operations", "parked", each.read_model, each.key]).then(
     ({ events, more }) => fill(shown, h("p", { class: "faint" }, "The first is the one that failed."), table("Events that wait", [
