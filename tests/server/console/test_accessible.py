@@ -85,10 +85,12 @@ def settled(page: Page) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing(opened: Callable[..., Visit], served: ServerProcess, axe: str, dark: bool) -> None:
     visit = opened(served.url, dark=dark)
+    found = []
     for name, path in PAGES.items():
         page = visit.to(path)
         settled(page)
-        assert found_by(axe, page) == [], name
+        found += [f"{name}: {each}" for each in found_by(axe, page)]
+    assert found == []
 
 
 @pytest.mark.usefixtures("bank")

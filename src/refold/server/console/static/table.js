@@ -11,7 +11,7 @@ export function table(caption, columns, rows, { sorted = null, onSort = null, ro
     h("caption", { class: "unseen" }, caption),
     h("thead", {}, h("tr", {}, columns.map((column) => heading(column, sorted, onSort)))),
     body);
-  return { element: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, element), body };
+  return { element: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table: ${caption}` }, element), body };
 }
 
 /** One row. */
