@@ -5,7 +5,6 @@ from tests.servers.installations import Installation, Unavailable, find_pgbounce
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
-
 from tests.servers.prometheus import Prometheus, find_prometheus, promtool
 from tests.servers.redis import RedisServer, find_redis
 
@@ -17,10 +16,10 @@ __all__ = [
     "Prometheus",
     "RedisServer",
     "Unavailable",
+    "find_chromium",
     "find_opensearch",
     "find_pgbouncer",
     "find_postgres",
-    "find_chromium",
     "find_prometheus",
     "find_redis",
     "promtool",

@@ -1,5 +1,5 @@
-"""The bank, and beside it a shop in which everything occurs that the console must show: nested commands, lists, choices, maps,
-numbers that no browser can hold, and rows that cannot be folded.
+"""The bank, and beside it a shop in which everything occurs that the console must show: nested commands, lists,
+choices, maps, numbers that no browser can hold, and rows that cannot be folded.
 """
 
 from __future__ import annotations

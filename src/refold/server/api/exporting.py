@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -25,15 +25,13 @@ __all__ = ["exporting_of", "harmless"]
 _PAGE = 500
 _CSV = "text/csv; charset=utf-8"
 _LINES = "application/jsonl"
-Format = Literal["csv", "jsonl"]
 
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", enc_hook=str)
 
 
 class ExportQuery(msgspec.Struct, frozen=True):
-    """Which events: as for the log, and those of one `stream` alone."""
+    """Which events: as for the log; those of one `stream` alone."""
 
-    format: Format = "csv"
     stream: str | None = None
     type: list[str] = []
     category: list[str] = []
@@ -48,7 +46,6 @@ class ExportQuery(msgspec.Struct, frozen=True):
 class OperationsExportQuery(msgspec.Struct, frozen=True):
     """What was done by one `actor`, or by all."""
 
-    format: Format = "csv"
     actor: Annotated[str, msgspec.Meta(max_length=1_000)] | None = None
 
 
@@ -59,7 +56,24 @@ def harmless(value: object) -> str:
 
 
 def exporting_of() -> Sequence[Operation]:
-    """The operations that export."""
+    """The operations that export: each thing in each form."""
+    return tuple(each for form in ("csv", "jsonl") for each in (_events_as(form), _operations_as(form)))
+
+
+_DESCRIBED = {
+    "csv": "However long it is: it comes as it is read. "
+    "What a spreadsheet could take for a formula has an apostrophe in front.",
+    "jsonl": "However long it is: it comes as it is read.",
+}
+_KINDS = {"csv": _CSV, "jsonl": _LINES}
+_NAMES = {"csv": "CSV", "jsonl": "JSON Lines"}
+
+
+def _events_as(form: str) -> Operation:
+    columns = (
+        "recorded_at", "occurred_at", "actor", "type", "stream", "version", "position", "command", "correlation_id",
+        "causation_id", "event_id", "payload",
+    )  # fmt: skip
 
     async def export_events(call: Call) -> Stream:
         query: ExportQuery = call.query
@@ -70,51 +84,44 @@ def exporting_of() -> Sequence[Operation]:
         except InvalidQuery as problem:
             raise Problem("invalid", str(problem)) from problem
         pages = _log(store, query, first, last) if query.stream is None else _stream(store, query, first, last)
-        columns = (
-            "recorded_at", "occurred_at", "actor", "type", "stream", "version", "position", "command", "correlation_id",
-            "causation_id", "event_id", "payload",
-        )  # fmt: skip
-        if query.format == "jsonl":
-            return _attached(_lines(pages, document_of), _LINES, "events.jsonl")
-        return _attached(_table(pages, columns, _event_cells), _CSV, "events.csv")
+        pieces = _table(pages, columns, _event_cells) if form == "csv" else _lines(pages, document_of)
+        return _attached(pieces, _KINDS[form], f"events.{form}")
+
+    return Operation(
+        method="GET",
+        path=f"/events/export.{form}",
+        name=f"export_events_{form}",
+        summary=f"Events as {_NAMES[form]}: who changed what when.",
+        description=_DESCRIBED[form],
+        group="Events",
+        access=Access(Role.READER),
+        query=ExportQuery,
+        run=export_events,
+        answers={200: Said("The events, in the order of the log.", kind=_KINDS[form])},
+    )
+
+
+def _operations_as(form: str) -> Operation:
+    columns = ("at", "actor", "operation", "target", "reason", "details", "number")
 
     async def export_operations(call: Call) -> Stream:
-        query: OperationsExportQuery = call.query
-        columns = ("at", "actor", "operation", "target", "reason", "details", "number")
-        pages = _operations(call, query.actor)
-        if query.format == "jsonl":
-            lines = _lines(pages, lambda each: dict(zip(columns, _operation_cells(each), strict=True)))
-            return _attached(lines, _LINES, "operations.jsonl")
-        return _attached(_table(pages, columns, _operation_cells), _CSV, "operations.csv")
+        pages = _operations(call, call.query.actor)
+        if form == "csv":
+            return _attached(_table(pages, columns, _operation_cells), _CSV, "operations.csv")
+        lines = _lines(pages, _operation_document)
+        return _attached(lines, _LINES, "operations.jsonl")
 
-    described = (
-        "The answer is as long as what there is, and comes as it is read. In CSV, what a spreadsheet could take for a "
-        "formula has an apostrophe in front; JSON Lines have everything as it is."
-    )
-    common: dict[str, Any] = {"method": "GET", "description": described}
-    return (
-        Operation(
-            path="/events/export",
-            name="export_events",
-            summary="Events as CSV or JSON Lines: who changed what when.",
-            group="Events",
-            access=Access(Role.READER),
-            query=ExportQuery,
-            run=export_events,
-            answers={200: Said("The events.", kind=_CSV)},
-            **common,
-        ),
-        Operation(
-            path="/operations/export",
-            name="export_operations",
-            summary="The log of operations as CSV or JSON Lines.",
-            group="Operations",
-            access=Access(Role.OPERATOR),
-            query=OperationsExportQuery,
-            run=export_operations,
-            answers={200: Said("What was done, the newest first.", kind=_CSV)},
-            **common,
-        ),
+    return Operation(
+        method="GET",
+        path=f"/operations/export.{form}",
+        name=f"export_operations_{form}",
+        summary=f"The log of operations as {_NAMES[form]}.",
+        description=_DESCRIBED[form],
+        group="Operations",
+        access=Access(Role.OPERATOR),
+        query=OperationsExportQuery,
+        run=export_operations,
+        answers={200: Said("What was done and refused, the newest first.", kind=_KINDS[form])},
     )
 
 
@@ -180,6 +187,14 @@ def _event_cells(stored: StoredEvent) -> tuple[object, ...]:
         event.version, event.position, metadata.command, metadata.correlation_id, metadata.causation_id, event.event_id,
         stored.payload.decode(),
     )  # fmt: skip
+
+
+def _operation_document(each: Any) -> dict[str, Any]:
+    at = from_microseconds(each.at)
+    return {
+        "at": at, "actor": each.actor, "operation": each.operation, "target": each.target, "reason": each.reason,
+        "details": dict(each.details), "number": each.number,
+    }  # fmt: skip
 
 
 def _operation_cells(each: Any) -> tuple[object, ...]:

@@ -104,9 +104,9 @@ function fitting(filters) {
 
 function exports(path, filters, name) {
   return ["csv", "jsonl"].map((format) => {
-    const query = new URLSearchParams({ format });
+    const query = new URLSearchParams();
     for (const [key, values] of Object.entries(filters)) for (const value of [values].flat()) query.append(key, value);
-    return h("a", { class: "button", href: `${path}?${query}`, download: `${name}.${format}` }, icon("download"), format === "csv" ? "CSV" : "JSON Lines");
+    return h("a", { class: "button", href: `${path}.${format}?${query}`, download: `${name}.${format}` }, icon("download"), format === "csv" ? "CSV" : "JSON Lines");
   });
 }
 

@@ -155,9 +155,9 @@ function liveButton() {
 function exportLinks(filters) {
   if (!may("reader")) return null;
   const to = (format) => {
-    const search = new URLSearchParams({ format });
+    const search = new URLSearchParams();
     for (const [name, values] of Object.entries(filters)) for (const value of values) search.append(name, value);
-    return `../events/export?${search}`;
+    return `../events/export.${format}?${search}`;
   };
   return h("span", { class: "exports" }, h("a", { class: "button", href: to("csv"), download: "events.csv" }, icon("download"), "CSV"), h("a", { class: "button", href: to("jsonl"), download: "events.jsonl" }, icon("download"), "JSON Lines"));
 }
