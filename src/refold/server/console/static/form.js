@@ -62,7 +62,7 @@ function single(label, schema, root, missing, depth) {
     case "choice": return choiceField(label, schema, missing);
     case "boolean": return booleanField(label, missing);
     case "number": return numberField(label, schema, missing);
-    case "decimal": return textField(label, schema, missing, { inputmode: "decimal", class: "num" }, decimal);
+    case "decimal": return textField(label, schema, missing, { inputmode: "decimal" }, decimal);
     case "text": return textField(label, schema, missing, {}, (text) => text);
     case "list": return listField(label, schema, root, depth);
     case "object": return objectField(label, schema, root, missing, depth);
@@ -107,7 +107,7 @@ function textField(label, schema, missing, props, made) {
 
 function numberField(label, schema, missing) {
   const whole = schema.type === "integer";
-  const input = h("input", { type: "text", inputmode: whole ? "numeric" : "decimal", class: "num", required: !missing, autocomplete: "off" });
+  const input = h("input", { type: "text", inputmode: whole ? "numeric" : "decimal", required: !missing, autocomplete: "off" });
   return {
     ...labelled(label, missing, input),
     read() {

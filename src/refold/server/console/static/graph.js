@@ -8,8 +8,8 @@ import { table } from "./table.js";
 import { timeOf } from "./time.js";
 
 const LANE = 62;
-const STEP = 168;
-const BOX = 140;
+const STEP = 158;
+const BOX = 134;
 const HIGH = 34;
 const NAMES = 150;
 const MOST = 60;
@@ -22,8 +22,11 @@ export function graph(events, here) {
   const nodes = nodesOf(near);
   if (nodes.length === 1) return h("p", { class: "faint" }, "Nothing caused it that the log knows of, and it caused nothing.");
   const hidden = events.length - near.length;
+  const view = h("div", { class: "scroll graph", tabindex: 0, role: "region", "aria-label": "Graph of causes and effects" }, drawn(nodes, here));
+  const mine = nodes.findIndex((node) => node.event?.position === here.position);
+  requestAnimationFrame(() => { view.scrollLeft = NAMES + mine * STEP + BOX / 2 - view.clientWidth / 2; });
   return [
-    h("div", { class: "scroll graph", tabindex: 0, role: "region", "aria-label": "Graph of causes and effects" }, drawn(nodes, here)),
+    view,
     hidden ? h("p", { class: "note" }, `${number(hidden)} more of the same conversation are not drawn.`) : null,
     h("details", {}, h("summary", {}, "The same as a list"), list(near, nodes)),
   ];

@@ -11,7 +11,7 @@ import { toast } from "./toast.js";
 /** The list of jobs, the newest first. */
 export function jobList(jobs) {
   return h("ul", { class: "jobs" }, jobs.map((job) => h("li", { class: `job ${job.state}` },
-    h("p", {}, h("strong", {}, job.kind), " ", badge(job.state), " ", h("span", { class: "faint" }, "by "), job.actor, ", ", timeOf(job.begun_at, { relative: true })),
+    h("p", {}, h("strong", {}, `${job.kind} of ${job.target}`), " ", badge(job.state), " ", h("span", { class: "faint" }, "by "), job.actor, ", ", timeOf(job.begun_at, { relative: true })),
     job.state === "running" ? running(job) : null,
     job.problem ? h("p", { class: "problem-text" }, job.problem) : null,
     job.state === "done" && job.ended_at ? h("p", { class: "faint small" }, `took ${lasting((new Date(job.ended_at) - new Date(job.begun_at)) / 1000)}`, job.result?.position !== undefined ? `, up to position ${number(job.result.position)}` : "") : null)));

@@ -80,12 +80,17 @@ export function statePanel({ category, key, newest, version: first, signal, move
       const mine = changes.filter((change) => change.field === name || change.field.startsWith(`${name}.`));
       return h("div", { class: mine.length ? "changed" : null },
         h("dt", {}, name, h("button", { type: "button", class: "why quiet small", onclick: () => showWhy({ category, key, field: name }), "aria-label": `Why is ${name} so?`, title: "Which events set it?" }, "why?")),
-        h("dd", {}, valueShown(value), mine.length ? h("p", { class: "was" }, mine.slice(0, 5).map((change) => h("span", { class: "block-line" }, change.field !== name ? h("span", { class: "faint" }, `${change.field.slice(name.length + 1)}: `) : null, beforeAfter(change)))) : null));
+        h("dd", {}, valueShown(value), told(mine).length ? h("p", { class: "was" }, told(mine).slice(0, 5).map((change) => h("span", { class: "block-line" }, change.field !== name ? h("span", { class: "faint" }, `${change.field.slice(name.length + 1)}: `) : null, beforeAfter(change)))) : null));
     }));
   }
 
   go(version);
   return { element, go };
+}
+
+/** The changes that the value itself does not show: what something was before, or a plain value in a large one. */
+function told(changes) {
+  return changes.filter((change) => "before" in change || typeof change.after !== "object");
 }
 
 /** A value of a state or a row. */

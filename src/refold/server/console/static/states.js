@@ -25,7 +25,7 @@ export function problemShown(problem, again = null) {
     h("h1", { class: "state-title" }, icon("warn"), problem.title || "It went wrong"),
     h("p", {}, problem.message),
     MEANS[problem.code] ? h("p", { class: "faint" }, MEANS[problem.code]) : null,
-    again && problem.code !== "forbidden" ? h("p", {}, h("button", { type: "button", onclick: () => again() }, "Try again")) : null);
+    again && problem.code !== "forbidden" && problem.code !== "not-found" ? h("p", {}, h("button", { type: "button", onclick: () => again() }, "Try again")) : null);
 }
 
 /** The same in a line. */

@@ -111,12 +111,12 @@ function exports(path, filters, name) {
 }
 
 const DEEDS = [
-  { label: "When", kind: "nowrap", cell: (each) => timeOf(each.at) },
-  { label: "Who", kind: "nowrap", cell: (each) => h("strong", {}, each.actor) },
-  { label: "Did", cell: (each) => (each.operation === "refused" ? h("span", { class: "badge warn" }, "refused") : each.operation) },
-  { label: "On", cell: (each) => h("span", { class: "mono" }, each.target) },
-  { label: "Reason", kind: "grow", cell: (each) => each.reason || h("span", { class: "faint" }, "–") },
-  { label: "More", kind: "wide", cell: (each) => (Object.keys(each.details).length ? h("span", { class: "mono faint" }, inLine(each.details, 120)) : null) },
+  { label: "When", kind: "nowrap at-when", cell: (each) => timeOf(each.at) },
+  { label: "Who", kind: "nowrap at-by", cell: (each) => h("strong", {}, each.actor) },
+  { label: "Did", kind: "at-type", cell: (each) => (each.operation === "refused" ? h("span", { class: "badge warn" }, "refused") : each.operation) },
+  { label: "On", kind: "at-stream", cell: (each) => h("span", { class: "mono" }, each.target) },
+  { label: "Reason", kind: "grow at-payload", cell: (each) => each.reason || h("span", { class: "faint" }, "–") },
+  { label: "More", kind: "wide at-more", cell: (each) => (Object.keys(each.details).length ? h("span", { class: "mono faint" }, inLine(each.details, 120)) : null) },
 ];
 
 async function deeds(query, signal) {

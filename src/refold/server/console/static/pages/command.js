@@ -8,7 +8,7 @@ import { FieldProblem, formOf } from "../form.js";
 import { encode, inLine, jsonView, parse } from "../json.js";
 import { number } from "../numbers.js";
 import { link } from "../router.js";
-import { empty, problemLine } from "../states.js";
+import { empty } from "../states.js";
 import { toast } from "../toast.js";
 
 const UNSURE = ["unreachable", "outcome-unknown", "timeout", "unavailable"];
@@ -130,7 +130,8 @@ function eventsOf(events) {
 function refusal(problem) {
   const rejected = problem.code.startsWith("rejected");
   return h("div", { class: `answer-box ${rejected ? "warn" : "bad"}`, role: "alert" },
-    h("h2", {}, icon("warn"), rejected ? "The domain refuses it" : problem.title || "It did not work"), problemLine(problem),
+    h("h2", {}, icon("warn"), rejected ? "The domain refuses it" : problem.title || "It did not work"),
+    h("p", {}, problem.field ? [h("code", {}, problem.field), " "] : null, problem.message),
     UNSURE.includes(problem.code) ? h("p", {}, "It may have been done. Press Execute again: it has the same key, so that nothing happens twice.") : null);
 }
 

@@ -3,7 +3,7 @@
 import { ApiProblem, get, may } from "../api.js";
 import { badge, isBad, isOdd, meaning } from "../badges.js";
 import { fill, h, icon } from "../dom.js";
-import { LOG_COLUMNS } from "../events.js";
+import { LOG_COLUMNS, prose } from "../events.js";
 import { pageHead } from "../frame.js";
 import { everySo } from "../live.js";
 import { count, number, rate } from "../numbers.js";
@@ -83,7 +83,7 @@ function drawn(found, status) {
     return h("p", { class: "all-well" }, icon("ok"), "All is well. ", h("span", { class: "faint" }, what));
   }
   return h("ul", {}, found.map((each) => h("li", { class: `wrong ${each.tone}` }, icon("warn"),
-    h("div", {}, link(each.path, each.title, { class: "strong" }), h("p", { class: "wrong-more" }, firstLine(each.more))))));
+    h("div", {}, link(each.path, each.title, { class: "strong" }), h("p", { class: "wrong-more" }, prose(firstLine(each.more)))))));
 }
 
 /** A curve that has just begun is not a dot at the edge of ten minutes. */

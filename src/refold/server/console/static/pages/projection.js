@@ -109,12 +109,12 @@ function deeds(name, each, model, look) {
 function parkedOf(list, look) {
   if (!list.length) return [h("h2", {}, "Parked rows"), h("p", { class: "faint" }, "None: no event of it waits for a person.")];
   const columns = [
-    { label: "Key", cell: (each) => h("button", { type: "button", class: "as-link mono", "data-row": true, onclick: () => waitingEvents(each) }, keyShown(each.key)) },
-    { label: "Failed at", kind: "num", cell: (each) => link(["events", String(each.position)], number(each.position)) },
-    { label: "Event", cell: (each) => [each.type, " ", h("span", { class: "faint block-line" }, streamLink(each.stream))] },
-    { label: "Error", kind: "grow", cell: (each) => h("details", {}, h("summary", { class: "mono" }, lastLine(each.error)), h("pre", { class: "trouble", tabindex: 0 }, each.error)) },
-    { label: "Since", kind: "nowrap wide", cell: (each) => [timeOf(each.since, { relative: true }), h("span", { class: "faint block-line" }, count(each.attempts, "attempt"))] },
-    { label: "Do", unseen: true, kind: "nowrap", cell: (each) => (each.request ? h("span", { class: "badge busy" }, `${each.request} is asked`) : deedsOf(each, look)) },
+    { label: "Key", kind: "at-type", cell: (each) => h("button", { type: "button", class: "as-link mono", "data-row": true, onclick: () => waitingEvents(each) }, keyShown(each.key)) },
+    { label: "Failed at", kind: "num at-position", cell: (each) => link(["events", String(each.position)], number(each.position)) },
+    { label: "Event", kind: "at-stream", cell: (each) => [each.type, " ", h("span", { class: "faint block-line" }, streamLink(each.stream))] },
+    { label: "Error", kind: "grow at-payload", cell: (each) => h("details", {}, h("summary", { class: "mono" }, lastLine(each.error)), h("pre", { class: "trouble", tabindex: 0 }, each.error)) },
+    { label: "Since", kind: "nowrap at-when", cell: (each) => [timeOf(each.since, { relative: true }), h("span", { class: "faint block-line" }, count(each.attempts, "attempt"))] },
+    { label: "Do", unseen: true, kind: "nowrap at-more", cell: (each) => (each.request ? h("span", { class: "badge busy" }, `${each.request} is asked`) : deedsOf(each, look)) },
   ];
   return [h("h2", {}, count(list.length, "parked row")), table("Parked rows", columns, list).element];
 }
