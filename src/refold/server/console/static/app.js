@@ -81,6 +81,9 @@ whenSignedOut(() => {
   show();
 });
 
+// What the page needs is fetched while the server says who one is.
+import(`./pages/${moduleOf(place())}.js`).catch(() => {});
+
 try {
   await recognise();
   listen();

@@ -16,6 +16,11 @@ export function eventLink(event, content = event.type) {
   return link(["events", String(event.position)], content, { class: "strong", "data-row": true });
 }
 
+/** A name that may break behind its underscores, and nowhere else. */
+export function breakable(name) {
+  return name.split("_").flatMap((part, place) => (place ? ["_", h("wbr", {}), part] : [part]));
+}
+
 /** Who did it. */
 export function actorOf(event) {
   return event.metadata.actor ? h("span", { class: "actor" }, event.metadata.actor) : h("span", { class: "faint" }, "nobody named");

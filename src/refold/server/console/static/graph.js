@@ -7,11 +7,11 @@ import { pageAddress } from "./router.js";
 import { table } from "./table.js";
 import { timeOf } from "./time.js";
 
-const LANE = 62;
+const LANE = 74;
 const STEP = 158;
 const BOX = 134;
 const HIGH = 34;
-const NAMES = 150;
+const EDGE = 14;
 const MOST = 60;
 
 /** The graph of a conversation around one of its events, and the same as a list. */
@@ -24,7 +24,7 @@ export function graph(events, here) {
   const hidden = events.length - near.length;
   const view = h("div", { class: "scroll graph", tabindex: 0, role: "region", "aria-label": "Graph of causes and effects" }, drawn(nodes, here));
   const mine = nodes.findIndex((node) => node.event?.position === here.position);
-  requestAnimationFrame(() => { view.scrollLeft = NAMES + mine * STEP + BOX / 2 - view.clientWidth / 2; });
+  requestAnimationFrame(() => { view.scrollLeft = EDGE + mine * STEP + BOX / 2 - view.clientWidth / 2; });
   return [
     view,
     hidden ? h("p", { class: "note" }, `${number(hidden)} more of the same conversation are not drawn.`) : null,
@@ -69,16 +69,17 @@ function nodesOf(events) {
 
 function drawn(nodes, here) {
   const lanes = [...new Set(nodes.map((node) => node.lane))];
-  const width = NAMES + nodes.length * STEP;
+  const width = 2 * EDGE + nodes.length * STEP - (STEP - BOX);
   const height = lanes.length * LANE + 8;
-  const middle = (node) => lanes.indexOf(node.lane) * LANE + LANE / 2 + 4;
-  const left = (place) => NAMES + place * STEP;
+  const middle = (node) => lanes.indexOf(node.lane) * LANE + LANE / 2 + 10;
+  const left = (place) => EDGE + place * STEP;
+  const begins = (lane) => left(nodes.findIndex((node) => node.lane === lane));
   const arrows = nodes.flatMap((node, place) => (node.cause === undefined ? [] : [arrow(left(node.cause) + BOX, middle(nodes[node.cause]), left(place), middle(node))]));
   return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${nodes.length} commands and events in ${lanes.length} streams` },
     s("defs", {}, s("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, s("path", { d: "M0 .5L7 4L0 7.5", class: "tip" }))),
     lanes.map((lane, place) => [
       place === lanes.length - 1 ? null : s("line", { x1: 0, x2: width, y1: place * LANE + LANE + 4, y2: place * LANE + LANE + 4, class: "lane" }),
-      s("text", { x: 14, y: place * LANE + LANE / 2 + 8, class: "lane-name" }, shortened(lane, 20), s("title", {}, lane)),
+      s("text", { x: begins(lane), y: place * LANE + 22, class: "lane-name" }, shortened(lane, 40), s("title", {}, lane)),
     ]),
     arrows,
     nodes.map((node, place) => box(node, left(place), middle(node), here)));

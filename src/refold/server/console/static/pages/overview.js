@@ -3,7 +3,7 @@
 import { ApiProblem, get, may } from "../api.js";
 import { badge, isBad, isOdd, meaning } from "../badges.js";
 import { fill, h, icon } from "../dom.js";
-import { LOG_COLUMNS, prose } from "../events.js";
+import { breakable, LOG_COLUMNS, prose } from "../events.js";
 import { pageHead } from "../frame.js";
 import { everySo } from "../live.js";
 import { count, number, rate } from "../numbers.js";
@@ -133,7 +133,7 @@ function projections(status, samples) {
   const shown = status.projections.filter((each) => each.state !== "previous");
   if (!shown.length) return [h("h2", {}, "Projections"), empty("No projections.", "Read models of the app appear here once a worker has begun them.")];
   const columns = [
-    { label: "Projection", cell: (each) => link(["projections", each.name], each.name, { class: "strong", "data-row": true }) },
+    { label: "Projection", cell: (each) => link(["projections", each.name], breakable(each.name), { class: "strong", "data-row": true }) },
     { label: "State", cell: (each) => badge(each.state) },
     { label: "Behind", kind: "num", cell: (each) => (each.lag ? count(each.lag, "event") : h("span", { class: "faint" }, "0")) },
     { label: "Since", kind: "num wide", cell: (each) => (each.lag_seconds ? lasting(each.lag_seconds) : h("span", { class: "faint" }, "–")) },

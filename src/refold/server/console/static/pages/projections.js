@@ -4,6 +4,7 @@ import { get, may, post } from "../api.js";
 import { badge, isBad, isOdd } from "../badges.js";
 import { confirmed } from "../dialog.js";
 import { h } from "../dom.js";
+import { breakable } from "../events.js";
 import { pageHead } from "../frame.js";
 import { jobList } from "../jobs.js";
 import { everySo } from "../live.js";
@@ -16,7 +17,7 @@ import { lasting, timeOf } from "../time.js";
 import { toast } from "../toast.js";
 
 const COLUMNS = [
-  { label: "Projection", cell: (each) => [link(["projections", each.name], each.name, { class: "strong", "data-row": true }), each.error ? h("p", { class: "error-line", title: each.error }, each.error.split("\n")[0]) : null] },
+  { label: "Projection", cell: (each) => [link(["projections", each.name], breakable(each.name), { class: "strong", "data-row": true }), each.error ? h("p", { class: "error-line", title: each.error }, each.error.split("\n")[0]) : null] },
   { label: "State", cell: (each) => badge(each.state) },
   { label: "Position", kind: "num", cell: (each) => number(each.position) },
   { label: "Behind", kind: "num", cell: (each) => (each.lag ? [count(each.lag, "event"), each.lag_seconds ? h("span", { class: "faint block-line" }, lasting(each.lag_seconds)) : null] : h("span", { class: "faint" }, "0")) },
