@@ -17,6 +17,7 @@ from refold.store.sqlite import open_sqlite
 from refold.testing.memory import MemoryStore
 from refold.testing.records_contract import RecordsContract
 from refold.testing.sink_contract import LogSinkContract, SinkContract
+from tests.projections.as_documents import as_documents
 from tests.projections.memory_rows import MemoryRows
 
 
@@ -53,6 +54,26 @@ class TestPostgres(LogSinkContract, RecordsContract):
     async def sink(self, fresh_database: str) -> AsyncIterator[LogSink]:
         store = await open_postgres(fresh_database)
         sink = PostgresSink(store)
+        await sink.prepare()
+        yield sink
+        await store.close()
+
+
+class TestSqliteDocuments(LogSinkContract):
+    @pytest.fixture
+    async def sink(self, tmp_path: Path) -> AsyncIterator[LogSink]:
+        store = await open_sqlite(f"sqlite:///{tmp_path}/log.db")
+        sink = as_documents(SqliteSink(store))
+        await sink.prepare()
+        yield sink
+        await store.close()
+
+
+class TestPostgresDocuments(LogSinkContract):
+    @pytest.fixture
+    async def sink(self, fresh_database: str) -> AsyncIterator[LogSink]:
+        store = await open_postgres(fresh_database)
+        sink = as_documents(PostgresSink(store))
         await sink.prepare()
         yield sink
         await store.close()

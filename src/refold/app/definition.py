@@ -160,12 +160,13 @@ class App:
     def checked_sinks(self, sinks: Mapping[str, str | RowStore] | None) -> Mapping[str, str | RowStore]:
         """The sinks, each of a read model that may live elsewhere. Raises `ConfigurationError`."""
         for name in sinks or {}:
-            inline = self.read_models[self.read_model_named(name)].inline
-            if inline:
-                raise ConfigurationError(
-                    f"read model {name!r} is inline, which needs the log's own database; leave out inline=True, or its "
-                    "entry in sinks"
-                )
+            definition = self.read_models[self.read_model_named(name)]
+            for option, what in ((definition.inline, "inline"), (definition.documents, "documents")):
+                if option:
+                    raise ConfigurationError(
+                        f"read model {name!r} has {what}=True, which needs the log's own database; leave that out, or "
+                        "its entry in sinks"
+                    )
         return sinks or {}
 
     @contextmanager
