@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -19,6 +20,7 @@ from refold.testing.records_contract import RecordsContract
 from refold.testing.sink_contract import LogSinkContract, SinkContract
 from tests.projections.as_documents import as_documents
 from tests.projections.memory_rows import MemoryRows
+from tests.servers import PostgresServer
 
 
 class TestMemory(LogSinkContract, RecordsContract):
@@ -69,14 +71,19 @@ class TestSqliteDocuments(LogSinkContract):
         await store.close()
 
 
+@pytest.mark.postgres
 class TestPostgresDocuments(LogSinkContract):
+    """On one version: how documents are kept is the same in each."""
+
     @pytest.fixture
-    async def sink(self, fresh_database: str) -> AsyncIterator[LogSink]:
-        store = await open_postgres(fresh_database)
+    async def sink(self, postgres18: PostgresServer) -> AsyncIterator[LogSink]:
+        name = f"documents_{uuid4().hex}"
+        store = await open_postgres(postgres18.create_database(name))
         sink = as_documents(PostgresSink(store))
         await sink.prepare()
         yield sink
         await store.close()
+        postgres18.drop_database(name)
 
 
 class TestExternal(SinkContract):

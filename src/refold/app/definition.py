@@ -161,12 +161,16 @@ class App:
         """The sinks, each of a read model that may live elsewhere. Raises `ConfigurationError`."""
         for name in sinks or {}:
             definition = self.read_models[self.read_model_named(name)]
-            for option, what in ((definition.inline, "inline"), (definition.documents, "documents")):
-                if option:
-                    raise ConfigurationError(
-                        f"read model {name!r} has {what}=True, which needs the log's own database; leave that out, or "
-                        "its entry in sinks"
-                    )
+            if definition.inline:
+                raise ConfigurationError(
+                    f"read model {name!r} is inline, which needs the log's own database; leave out inline=True, or its "
+                    "entry in sinks"
+                )
+            if definition.documents:
+                raise ConfigurationError(
+                    f"read model {name!r} is kept as documents in the log's own database; leave out documents=True, or "
+                    "its entry in sinks"
+                )
         return sinks or {}
 
     @contextmanager
