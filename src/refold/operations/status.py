@@ -45,8 +45,9 @@ State = Literal[
     "unknown",
 ]
 """`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `stalled`:
-its owner does not, though there is something to do. `other log`: it is ahead of the log. `refused`: its store does not let it in. `abandoned`: its rebuild died.
-`previous`: what was read before, kept for the way back. `unknown`: the app that is meant has none such.
+its owner does not, though there is something to do. `other log`: it is ahead of the log. `refused`: its store does not
+let it in. `abandoned`: its rebuild died. `previous`: what was read before, kept for the way back. `unknown`: the app
+that is meant has none such.
 """
 
 STATES: tuple[State, ...] = get_args(State)
