@@ -144,6 +144,21 @@ async def test_each_folder_is_merged_by_itself(rows: RowStore, tmp_path: Path, m
     assert any("_0-deleted_" in path.name for path in files(tmp_path, "2026-03"))
 
 
+async def test_a_row_that_was_deleted_lately_stays_deleted(
+    rows: RowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the large file with the row is not merged with the small ones that say that it was deleted."""
+    monkeypatch.setattr("refold.projections.sinks.parquet_files._SMALL", 1)
+    page = {("2026-01", f"{number:05}"): number for number in range(20_000)}
+    assert await write(rows, 0, page)
+    for position in range(1, 20):
+        assert await write(rows, position, {}, ("2026-01", f"{position:05}"))
+        del page[("2026-01", f"{position:05}")]
+    assert any(path.name.startswith("0000000002_0000000017_") for path in files(tmp_path))
+    assert await read(rows) == by_duckdb(tmp_path) == page
+    assert await read(rows, ("2026-01", "00001"), ("2026-01", "00020")) == {("2026-01", "00020"): 20}
+
+
 class Stopped(Exception):
     """Stands for the death of a process, whose files stay as they are."""
 
