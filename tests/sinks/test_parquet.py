@@ -95,7 +95,8 @@ class TestParquetPartitioned(SinkContract):
         yield ExternalSink(store, MemorySink(store), _PartedByKey(folder))
         await store.close()
 
-    test_many_rows_at_once = None  # each row would have a folder of its own
+    async def test_many_rows_at_once(self, sink: Sink) -> None:
+        """Not here, where each row would have a folder of its own."""
 
 
 @asynccontextmanager
