@@ -21,9 +21,12 @@ from refold.folds.dispatch import evolve
 from refold.folds.read_model import Deleted, ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.operations.verify import Report, verify
+from refold.projections.checkpoint import Move
 from refold.projections.columns import column_kinds
 from refold.projections.conditions import Condition, field
+from refold.projections.sinks.postgres import PostgresSink
 from refold.store.event_store import EventStore
+from refold.store.postgres import open_postgres
 from tests.projections.stores import STORES, assert_equals_fold
 from tests.servers import PostgresServer
 
@@ -271,6 +274,22 @@ async def test_plain_sql_on_postgres(postgres18: PostgresServer) -> None:
         report = await verified(context)
         assert not report.ok
         assert "order_view" in str([check.name for check in report.checks if check.findings])
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+async def test_a_page_larger_than_an_array_of_jsonb(postgres18: PostgresServer) -> None:
+    """300 MB in one write; Postgres keeps no array of jsonb beyond 256 MB."""
+    store = await open_postgres(postgres18.create_database("large_documents"))
+    sink, definition = PostgresSink(store), read_model_of(OrderView)
+    await sink.prepare()
+    await sink.register(definition, definition.name)
+    mine = await sink.claim(definition.name, "me", 60)
+    assert mine is not None
+    rows = [OrderView(order_id=f"{number}", labels={"x" * 1_000_000: number}) for number in range(300)]
+    assert await sink.write(definition, definition.name, rows, [], Move(0, 1, "", mine.epoch))
+    assert (await sink.load(definition, definition.name, [("299",)])).rows == {("299",): rows[299]}
+    await store.close()
 
 
 async def test_plain_sql_on_sqlite(tmp_path: Path) -> None:

@@ -365,17 +365,18 @@ class PostgresSink:
         deleted: Sequence[RowKey],
         move: Move,
     ) -> bool:
+        new = shape.encoded(rows)
         parameters = (
             move.after,
             move.append_id,
             move.of(table),
             move.before,
             move.epoch,
-            shape.encoded(rows),
+            new,
             shape.keys(deleted),
         )
         faults.at("projection.before_write")
-        answer = await run(shape.write, parameters)
+        answer = await run(shape.writing(new), parameters)
         return bool(answer[0][0])
 
     async def switch(
@@ -559,15 +560,16 @@ class PostgresSink:
         state: dict[RowKey, ReadModel | None] = dict(await self._load(run, rows, list(fold.keys(recorded))))
         touched = fold.fold(state, recorded)
         changed, deleted = fold.changes(state, touched)
+        new = rows.encoded(changed)
         # Here the commit is the append's, and must be flushed.
-        sql = rows.write.replace("set_config('synchronous_commit', 'off', true)", "1")
+        sql = rows.writing(new).replace("set_config('synchronous_commit', 'off', true)", "1")
         parameters = (
             move.after,
             move.append_id,
             rows.table.name,
             move.before,
             move.epoch,
-            rows.encoded(changed),
+            new,
             rows.keys(deleted),
         )
         if not (await run(sql, parameters))[0][0]:

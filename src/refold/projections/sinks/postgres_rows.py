@@ -22,6 +22,10 @@ __all__ = ["DIALECT", "NOW", "PostgresRows", "create_table", "rows_of"]
 DIALECT: Any = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 """The server's clock, in microseconds."""
+_AT_ONCE = "jsonb_array_elements($6::text::jsonb) as n (value)"
+_ONE_BY_ONE = "(select e.value::jsonb from json_array_elements($6::text::json) as e (value) offset 0) as n (value)"
+_LARGE = 64 * 2**20
+"""Characters. An array of jsonb has 256 MB at most; a larger page is taken apart first, which is slower."""
 
 
 class PostgresRows:
@@ -61,6 +65,10 @@ class PostgresRows:
             "select (select count(*) from moved), (select count(*) from quick)"
         )
         self.source = f"{quoted} t"
+
+    def writing(self, rows: str) -> str:
+        """The statement that writes rows, which are one JSON text."""
+        return self.write
 
     def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
         """The table as `t`, with at least the columns that a query names, and the kinds of its columns."""
@@ -112,6 +120,10 @@ class PostgresRows:
 class PostgresDocuments(PostgresRows):
     """Each row is one document in a column of its own, beside the columns of its key."""
 
+    def writing(self, rows: str) -> str:
+        """See `PostgresRows.writing`."""
+        return self.write if len(rows) < _LARGE else self.write.replace(_AT_ONCE, _ONE_BY_ONE)
+
     def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
         """See `PostgresRows.asked`."""
         return document_columns(self.definition, self.table, names, "postgresql")
@@ -124,7 +136,7 @@ class PostgresDocuments(PostgresRows):
         for column in self.definition.key:
             name = self._names[column].replace("'", "''")
             keys.append(self._from_json(column, f"(n.value ->> '{name}')::{self._json_type(column)}"))
-        return f"{', '.join(keys)}, n.value from jsonb_array_elements($6::text::jsonb) as n (value)"
+        return f"{', '.join(keys)}, n.value from {_AT_ONCE}"
 
 
 def rows_of(definition: ReadModelDefinition, table: str, checkpoints: str) -> PostgresRows:
