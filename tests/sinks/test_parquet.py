@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -27,14 +27,14 @@ from refold.errors import (
     StoreUnavailable,
 )
 from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, read_model_of
+from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.operations.status import status_of
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import Query, Sink, building, previous
 from refold.projections.sinks.memory import MemorySink
-from refold.projections.sinks.parquet import open_parquet
+from refold.projections.sinks.parquet import ParquetRows, open_parquet
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
 from tests.faults.points import points_of
@@ -51,6 +51,7 @@ ELSEWHERE = {
     "external.rows_before_checkpoint",
     "parquet.merge_written",
     "parquet.merge_named",
+    "parquet.part_named",  # see test_killed_in_partitions
 }
 
 
@@ -64,6 +65,11 @@ def url(folder: Path) -> str:
     return f"parquet://{folder.as_posix().replace(' ', '%20')}"
 
 
+@pytest.fixture(params=["", "?partition=item"], ids=["whole", "partitioned"])
+def either_url(request: pytest.FixtureRequest, url: str) -> str:
+    return f"{url}{request.param}"
+
+
 class TestParquet(SinkContract):
     @pytest.fixture
     async def sink(self, url: str) -> AsyncIterator[Sink]:
@@ -71,6 +77,26 @@ class TestParquet(SinkContract):
         yield ExternalSink(store, MemorySink(store), rows)
         await rows.close()
         await store.close()
+
+
+class _PartedByKey(ParquetRows):
+    """Each read model by the first field of its key, whatever that is."""
+
+    async def create(self, definition: ReadModelDefinition, table: str, standings: Mapping[str, Standing]) -> None:
+        self._partition = definition.key[0]
+        self._folder(table)._partition = self._partition
+        await super().create(definition, table, standings)
+
+
+class TestParquetPartitioned(SinkContract):
+    @pytest.fixture
+    async def sink(self, folder: Path) -> AsyncIterator[Sink]:
+        store = MemoryStore()
+        yield ExternalSink(store, MemorySink(store), _PartedByKey(folder))
+        await store.close()
+
+    async def test_many_rows_at_once(self, sink: Sink) -> None:
+        """Not here, where each row would have a folder of its own."""
 
 
 @asynccontextmanager
@@ -118,6 +144,16 @@ def _exit_code(command: list[str]) -> int:
 @pytest.mark.parametrize("point", _points())
 async def test_killed(point: str, tmp_path: Path, url: str) -> None:
     """Whoever comes next goes on: nothing is lost, doubled or half written."""
+    await _killed_at(point, tmp_path, url)
+
+
+@pytest.mark.parametrize("point", [point for point in points_of("parquet.") if "merge" not in point])
+async def test_killed_in_partitions(point: str, tmp_path: Path, url: str) -> None:
+    """Also with some files of a page named, and some not: then none of it counts."""
+    await _killed_at(point, tmp_path, f"{url}?partition=item")
+
+
+async def _killed_at(point: str, tmp_path: Path, url: str) -> None:
     async with connected(tmp_path, url, projections=False) as context:
         await fill(context, 12)
     command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", url, str(LEASE), point]
@@ -190,9 +226,9 @@ def _by_duckdb(folder: Path) -> dict[str, int]:
         return dict(database.execute("select item, count from stock").fetchall())
 
 
-async def test_the_folder_goes_and_comes_back(tmp_path: Path, url: str, folder: Path) -> None:
+async def test_the_folder_goes_and_comes_back(tmp_path: Path, either_url: str, folder: Path) -> None:
     """As a disk that is mounted late: commands go on; the projection says that it waits, and goes on by itself."""
-    async with connected(tmp_path, url) as context:
+    async with connected(tmp_path, either_url) as context:
         await fill(context)
         await assert_equals_fold(context)
         folder.rename(tmp_path / "away")
@@ -219,9 +255,9 @@ async def _reads(context: Context) -> bool:
 
 
 @pytest.mark.parametrize("how", ["the last files", "one in the middle", "an older copy"])
-async def test_it_lost_its_last_writes(how: str, tmp_path: Path, url: str, folder: Path) -> None:
+async def test_it_lost_its_last_writes(how: str, tmp_path: Path, either_url: str, folder: Path) -> None:
     """It goes back, and the rows are right again."""
-    async with connected(tmp_path, url) as context:
+    async with connected(tmp_path, either_url) as context:
         await fill(context, 5)
         await assert_equals_fold(context)
         shutil.copytree(folder, tmp_path / "earlier")
@@ -232,19 +268,19 @@ async def test_it_lost_its_last_writes(how: str, tmp_path: Path, url: str, folde
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "earlier", folder)
     else:
-        files = sorted(folder.glob("stock/*/*.parquet"))
+        files = sorted(folder.glob("stock/*/**/*.parquet"))
         assert len(files) > 3
         for file in files[-2:] if how == "the last files" else files[-3:-2]:
             file.unlink()
-    async with connected(tmp_path, url) as context:
+    async with connected(tmp_path, either_url) as context:
         await assert_equals_fold(context)
         await fill(context, 3)
         await assert_equals_fold(context)
 
 
 @pytest.mark.parametrize("what", ["the read model", "its rows", "the whole content"])
-async def test_emptied_behind_our_back(what: str, tmp_path: Path, url: str, folder: Path) -> None:
-    async with connected(tmp_path, url) as context:
+async def test_emptied_behind_our_back(what: str, tmp_path: Path, either_url: str, folder: Path) -> None:
+    async with connected(tmp_path, either_url) as context:
         await fill(context)
         await assert_equals_fold(context)
         emptied = {"the read model": "stock", "its rows": "stock/*/*", "the whole content": "*"}[what]
@@ -255,9 +291,9 @@ async def test_emptied_behind_our_back(what: str, tmp_path: Path, url: str, fold
         await assert_equals_fold(context)
 
 
-async def test_a_stale_owner_writes_nothing(url: str) -> None:
+async def test_a_stale_owner_writes_nothing(either_url: str) -> None:
     """One that stood still while another took over, each with its own view of the folder."""
-    async with opened(url) as rows, opened(url) as other:
+    async with opened(either_url) as rows, opened(either_url) as other:
         await made(rows)
         assert await rows.write(STOCK, "stock", [Stock(item="a", count=1)], [], Move(0, 1, "x", 1))
         assert (await other.fence("stock", 2)) == Standing(
@@ -274,9 +310,9 @@ async def test_a_stale_owner_writes_nothing(url: str) -> None:
         assert not await rows.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(2, 3, "z", 2))
 
 
-async def test_several_writers_at_once(url: str) -> None:
+async def test_several_writers_at_once(either_url: str) -> None:
     """Of those that write from the same position one is believed, however many try."""
-    async with opened(url) as one, opened(url) as other:
+    async with opened(either_url) as one, opened(either_url) as other:
         await made(one)
         for position in range(1, 20):
             done = await asyncio.gather(
@@ -291,9 +327,9 @@ async def test_several_writers_at_once(url: str) -> None:
             assert (await one.load(STOCK, "stock", [("a",)])).rows[("a",)].count == done.index(True)  # type: ignore[attr-defined]
 
 
-async def test_readers_never_see_old_rows_after_a_newer_standing(url: str) -> None:
+async def test_readers_never_see_old_rows_after_a_newer_standing(either_url: str) -> None:
     """While pages are written, and two tables take each other's place."""
-    async with opened(url) as rows:
+    async with opened(either_url) as rows:
         for table in ("stock", previous("stock")):
             await made(rows, table)
         done = False
@@ -319,8 +355,8 @@ async def test_readers_never_see_old_rows_after_a_newer_standing(url: str) -> No
         await asyncio.gather(write(), read(), read())
 
 
-async def test_what_no_table_needs_any_more_is_cleared_away(url: str, folder: Path) -> None:
-    async with opened(url) as rows:
+async def test_what_no_table_needs_any_more_is_cleared_away(either_url: str, folder: Path) -> None:
+    async with opened(either_url) as rows:
         for number in range(4):
             await made(rows, building("stock"))
             page = [Stock(item="a", count=number)]
@@ -439,7 +475,13 @@ async def test_deleted_while_old_files_are_cleared_away(
 
 async def test_wrong_places(tmp_path: Path) -> None:
     """One line each."""
-    for url in ("parquet://", "parquet:///", "parquet://host/folder", "parquet:///folder?partition=x"):
+    for url in (
+        "parquet://",
+        "parquet:///",
+        "parquet://host/folder",
+        "parquet:///f?compress=yes",
+        "parquet:///f?partition=",
+    ):
         with pytest.raises(ConfigurationError, match="use parquet:///path"):
             await open_parquet(url)
     (tmp_path / "file").write_text("mine")
