@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ _CASTS = {
 
 def document_columns(
     definition: ReadModelDefinition, table: sa.Table, names: Iterable[str], dialect: str
-) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
+) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
     """The table under the alias t, with its document and a column for each name; and the kinds of these."""
     columns: list[Any] = [table.c[DOCUMENT]]
     kinds = {}
