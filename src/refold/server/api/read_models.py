@@ -12,7 +12,7 @@ import msgspec
 from refold.app import App
 from refold.errors import StaleRead
 from refold.folds.read_model import ReadModelDefinition
-from refold.messages.recorded import to_microseconds
+from refold.messages.recorded import category_of, to_microseconds
 from refold.operations.rows import events_behind, row_at
 from refold.projections.conditions import orders_of
 from refold.projections.paths import compared_names
@@ -198,6 +198,12 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
         events, following = await events_behind(
             call.context, definition, key_of(call), after=query.after, limit=query.limit
         )
+        scopes = call.identity.scopes(Role.READER)
+        hidden = {category_of(each.stream) for each in events if scopes is not None} - (scopes or set())
+        if hidden:
+            raise Problem(
+                "forbidden", f"{call.identity.name} may read {name}, but not the streams of {', '.join(sorted(hidden))}"
+            )
         return Answer(Behind(documents_of(events), following))
 
     common: dict[str, Any] = {"group": _GROUP, "access": access, "method": "GET"}
