@@ -11,12 +11,14 @@ from typing import NoReturn
 import pytest
 
 from tests.servers import (
+    Neo4jServer,
     OpenSearchServer,
     PgBouncer,
     PostgresServer,
     Prometheus,
     RedisServer,
     Unavailable,
+    find_neo4j,
     find_opensearch,
     find_pgbouncer,
     find_postgres,
@@ -52,6 +54,10 @@ def pytest_report_header() -> list[str]:
         lines.append(f"opensearch: {find_opensearch()}")
     except Unavailable as reason:
         lines.append(f"opensearch: NOT FOUND, {reason}")
+    try:
+        lines.append(f"neo4j: {find_neo4j()}")
+    except Unavailable as reason:
+        lines.append(f"neo4j: NOT FOUND, {reason}")
     try:
         lines.append(f"prometheus: {find_prometheus()}")
     except Unavailable as reason:
@@ -190,6 +196,27 @@ def _opensearch() -> OpenSearchServer:
         return OpenSearchServer.create()
     except Unavailable as reason:
         _without("opensearch", reason)
+
+
+@pytest.fixture(scope="session")
+def neo4j_server() -> Iterator[Neo4jServer]:
+    """A running Neo4j, shared by the whole session; take a prefix of your own: `neo4j_server.url("mine")`."""
+    with _neo4j() as server:
+        yield server
+
+
+@pytest.fixture
+def own_neo4j() -> Iterator[Neo4jServer]:
+    """A running Neo4j of the test's own, which it may stop, kill and empty."""
+    with _neo4j() as server:
+        yield server
+
+
+def _neo4j() -> Neo4jServer:
+    try:
+        return Neo4jServer.create()
+    except Unavailable as reason:
+        _without("neo4j", reason)
 
 
 @pytest.fixture
