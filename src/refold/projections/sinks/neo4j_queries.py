@@ -1,0 +1,84 @@
+"""Conditions and order in Cypher: what the server can decide exactly, and what it can only narrow down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from refold.projections.columns import Kind
+from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
+from refold.projections.sinks.neo4j_rows import Shape, quoted, written
+
+__all__ = ["Narrowed", "narrow", "sort_key"]
+
+_TRUE = "true"
+_SIGNS = {"starts_with": "STARTS WITH", "contains": "CONTAINS", "in": "IN"}
+
+
+class Narrowed(msgspec.Struct, frozen=True):
+    """A predicate on `n` that holds for every row that is wanted; for no other when it is `exact`."""
+
+    text: str
+    parameters: dict[str, Any]
+    exact: bool
+
+
+def narrow(shape: Shape, condition: Condition | None) -> Narrowed:
+    """What the server is asked for a condition."""
+    parameters: dict[str, Any] = {}
+    text, exact = (_TRUE, True) if condition is None else _told(shape, condition, parameters)
+    return Narrowed(text, parameters, exact)
+
+
+def sort_key(shape: Shape, order: Order) -> str | None:
+    """What rows are sorted by on the server: never in another order than the values, but it may take values for equal
+    that are not. None where there is no such thing.
+    """
+    value = f"n.{quoted(shape.names[order.name])}"
+    match shape.kinds[order.name][0]:
+        case Kind.INTEGER | Kind.DECIMAL:
+            return f"toFloat({value})"
+        case Kind.TEXT | Kind.FLOAT | Kind.BOOLEAN | Kind.DATE | Kind.MOMENT | Kind.UUID:
+            return value
+        case _:
+            return None
+
+
+def _told(shape: Shape, condition: Condition, parameters: dict[str, Any]) -> tuple[str, bool]:
+    if isinstance(condition, All | Any_):
+        parts = [_told(shape, part, parameters) for part in condition.parts]
+        word = " AND " if isinstance(condition, All) else " OR "
+        return f"({word.join(text for text, _ in parts)})", all(exact for _, exact in parts)
+    if isinstance(condition, Not):
+        text, exact = _told(shape, condition.part, parameters)
+        # A comparison with a missing value is not true, so its contrary is.
+        return (f"NOT coalesce({text}, false)", True) if exact else (_TRUE, False)
+    assert isinstance(condition, Comparison)
+    return _compared(shape, condition, parameters)
+
+
+def _compared(shape: Shape, condition: Comparison, parameters: dict[str, Any]) -> tuple[str, bool]:
+    value = f"n.{quoted(shape.names[condition.name])}"
+    kind, operator = shape.kinds[condition.name][0], condition.operator
+    if operator == "is_none":
+        return f"{value} IS {'' if condition.value else 'NOT '}NULL", True
+    if kind in (Kind.JSON, Kind.BYTES) or (kind is Kind.DECIMAL and operator == "<>"):
+        return f"{value} IS NOT NULL", False
+    name = f"p{len(parameters)}"
+    several = operator == "in"
+    if kind is Kind.DECIMAL:
+        # As floats two decimals are never in another order, but they may be equal.
+        given = [float(each) for each in condition.value] if several else float(condition.value)
+        parameters[name] = given
+        wider = {"<": "<=", ">": ">="}.get(operator, operator)
+        return f"toFloat({value}) {_SIGNS.get(wider, wider)} ${name}", False
+    parameters[name] = (
+        [written(kind, each) for each in condition.value] if several else written(kind, condition.value)
+    )
+    text = f"{value} {_SIGNS.get(operator, operator)} ${name}"
+    if kind is Kind.INTEGER and operator in ("<", "<=", ">", ">="):
+        # Numbers of more than 64 bits are text; no other number is beyond them.
+        negative = "" if operator in ("<", "<=") else "NOT "
+        text = f"({text} OR ({value} IS :: STRING AND {negative}{value} STARTS WITH '-'))"
+    return text, True
