@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, LiteralString, Self, cast
+from typing import Any, Self
 
 from neo4j import GraphDatabase
 
@@ -137,7 +137,7 @@ class Neo4jServer:
             GraphDatabase.driver(f"bolt://127.0.0.1:{self.port}", auth=("neo4j", self.password)) as driver,
             driver.session(database="neo4j") as session,
         ):
-            return session.run(cast("LiteralString", statement), dict(parameters or {})).data()
+            return session.run(statement, dict(parameters or {})).data()
 
     def __enter__(self) -> Self:
         """Start it."""

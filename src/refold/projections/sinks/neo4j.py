@@ -4,8 +4,8 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from refold import faults
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
@@ -26,6 +26,7 @@ _CHARACTERS_AT_ONCE = 4 * 2**20
 """Rows of more are sent in several statements of the same transaction."""
 _KEYS_AT_ONCE = 10_000
 _LOOKS = 10
+_Found = TypeVar("_Found")
 
 
 async def open_neo4j(url: str) -> RowStore:
@@ -103,9 +104,7 @@ class Neo4jRows:
         deleted: list[dict[str, Any]],
         move: Move,
     ) -> bool:
-        stored_as = await self._tables.move(
-            run, move.of(table), move.before, move.epoch, move.after, move.append_id
-        )
+        stored_as = await self._tables.move(run, move.of(table), move.before, move.epoch, move.after, move.append_id)
         if stored_as is None:
             return False
         faults.at("neo4j.checkpoint_before_rows")
@@ -138,9 +137,10 @@ class Neo4jRows:
             of_keys = await self._of_keys(run, definition, table, held, wanted)
             return of_keys, [] if query is None else await self._found(run, definition, table, held, query)
 
-        held, (of_keys, found) = await self._of_one_moment(table, look, ([], []), short=query is None)
-        if held is None:
+        seen = await self._of_one_moment(table, look, short=query is None)
+        if seen is None:
             return None, Loaded({}), []
+        held, (of_keys, found) = seen
         return held.lowest, Loaded({definition.key_of(row): row for row in of_keys}), found
 
     async def count(self, definition: ReadModelDefinition, table: str, where: Condition | None) -> int:
@@ -156,29 +156,32 @@ class Neo4jRows:
             statement = f"MATCH {shape.pattern(held.stored_as)}{condition} RETURN count(n) AS number"
             return int((await run(statement, narrowed.parameters))[0]["number"])
 
-        return (await self._of_one_moment(table, look, 0))[1]
+        seen = await self._of_one_moment(table, look)
+        return 0 if seen is None else seen[1]
 
-    async def _of_one_moment(self, table: str, look: Any, nothing: Any, *, short: bool = False) -> tuple[Held | None, Any]:
+    async def _of_one_moment(
+        self, table: str, look: Callable[[Run, Held], Awaitable[_Found]], *, short: bool = False
+    ) -> tuple[Held, _Found] | None:
         """What a look finds, of one moment: under the lock that writers take when it is short; else between two short
-        holds of it, until nothing was written meanwhile.
+        holds of it, until nothing was written meanwhile. None: no such table.
         """
-
-        async def holding(run: Run) -> tuple[Held | None, Any]:
-            held = await self._tables.hold(run, table)
-            return held, nothing if held is None else await look(run, held)
 
         async def hold(run: Run) -> Held | None:
             return await self._tables.hold(run, table)
 
+        async def look_holding(run: Run) -> tuple[Held, _Found] | None:
+            held = await hold(run)
+            return None if held is None else (held, await look(run, held))
+
         for _ in range(0 if short else _LOOKS):
             before = await self._server.attempt(hold)
             if before is None:
-                return None, nothing
+                return None
             found = await look(self._server.run, before)
             after = await self._server.attempt(hold)
             if after is not None and not after.moved_since(before):
                 return before, found
-        return await self._server.attempt(holding)
+        return await self._server.attempt(look_holding)
 
     async def _of_keys(
         self, run: Run, definition: ReadModelDefinition, table: str, held: Held, keys: Sequence[dict[str, Any]]
@@ -203,8 +206,9 @@ class Neo4jRows:
         if key is not None:
             # The rows up to the last one wanted, and all that the server cannot tell from it.
             descending = query.order[0].descending
-            bound = f"""{matched} AND {key} IS NOT NULL WITH {key} AS value ORDER BY value{" DESC" if descending else ""}
-SKIP $before LIMIT 1 RETURN value"""
+            down = " DESC" if descending else ""
+            bound = f"""{matched} AND {key} IS NOT NULL
+WITH {key} AS value ORDER BY value{down} SKIP $before LIMIT 1 RETURN value"""
             before = query.offset + (query.limit or 0) - 1
             last = await run(bound, {**parameters, "before": before})
             if last:
@@ -215,14 +219,11 @@ SKIP $before LIMIT 1 RETURN value"""
 
 
 async def _put_nodes(run: Run, shape: Shape, stored_as: str, rows: list[dict[str, Any]]) -> None:
-    await run(
-        f"UNWIND $rows AS row MERGE {shape.pattern(stored_as, shape.keyed('row'))} SET n = row", {"rows": rows}
-    )
+    await run(f"UNWIND $rows AS row MERGE {shape.pattern(stored_as, shape.keyed('row'))} SET n = row", {"rows": rows})
 
 
 async def _put_relationships(run: Run, shape: Shape, stored_as: str, rows: list[dict[str, Any]]) -> None:
-    """Those that are there are changed; the others are made, and the nodes that they are between where there are none.
-    """
+    """Those that are there are changed; the others are made, and the nodes between which they are."""
     kind = quoted(stored_as)
     changed = await run(
         f"""UNWIND range(0, size($rows) - 1) AS number WITH number, $rows[number] AS row

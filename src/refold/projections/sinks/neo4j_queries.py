@@ -73,9 +73,7 @@ def _compared(shape: Shape, condition: Comparison, parameters: dict[str, Any]) -
         parameters[name] = given
         wider = {"<": "<=", ">": ">="}.get(operator, operator)
         return f"toFloat({value}) {_SIGNS.get(wider, wider)} ${name}", False
-    parameters[name] = (
-        [written(kind, each) for each in condition.value] if several else written(kind, condition.value)
-    )
+    parameters[name] = [written(kind, each) for each in condition.value] if several else written(kind, condition.value)
     text = f"{value} {_SIGNS.get(operator, operator)} ${name}"
     if kind is Kind.INTEGER and operator in ("<", "<=", ">", ">="):
         # Numbers of more than 64 bits are text; no other number is beyond them.

@@ -102,13 +102,13 @@ class Shape:
         key = repr(self.definition.key_of(row))
         raise InvalidQuery(f"the row {key[:80]} of {self.definition.cls.__qualname__}{why}")
 
-    def refuse_half_characters(self, rows: Sequence[ReadModel], keys: Sequence[RowKey] = ()) -> None:
+    def refuse_half_characters(self, rows: Sequence[ReadModel], keys: Sequence[RowKey]) -> typing.NoReturn:
         """Raises `InvalidQuery` that names the text which cannot be sent."""
-        texts = [field for field, (kind, _) in self.kinds.items() if kind is Kind.TEXT]
-        for row in rows:
-            for field in texts:
+        for field, (kind, _) in self.kinds.items():
+            for row in rows if kind is Kind.TEXT else ():
                 refuse_value(self.definition, field, comparable(getattr(row, field)))
-        raise InvalidQuery(f"{self.definition.cls.__qualname__} holds half a character ({keys or 'in a row'!r:.80})")
+        where = f" in one of the keys {list(keys)!r}"[:200] if keys else ""
+        raise InvalidQuery(f"{self.definition.cls.__qualname__} has half a character{where}")
 
     def row(self, properties: Mapping[str, Any], table: str) -> ReadModel:
         """The row of a node or a relationship. Raises `StoreCorrupt` for what is none of this definition."""
@@ -122,7 +122,7 @@ class Shape:
                 elif optional:
                     found[name] = None
                 else:
-                    raise ValueError(f"it has no {name!r}")  # noqa: TRY301  # told as all that is wrong with it
+                    raise ValueError(f"it has no {name!r}")
             # Keys of dictionaries were written as text.
             row: ReadModel = msgspec.convert(found, self.definition.cls, str_keys=True)
         except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as problem:
@@ -188,7 +188,9 @@ def _ends(definition: ReadModelDefinition, prefix: str) -> tuple[tuple[str, str]
         raise ConfigurationError(
             f"{where} names {len(found)} nodes, and a relationship is between two; annotate two key fields, or none"
         )
-    in_key = [field.encode_name for name in definition.key for field in msgspec.structs.fields(cls) if field.name == name]
+    in_key = [
+        field.encode_name for name in definition.key for field in msgspec.structs.fields(cls) if field.name == name
+    ]
     return tuple(sorted(found, key=lambda end: in_key.index(end[0])))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from refold.errors import ConfigurationError, MissingExtra, StoreReadOnly, StoreUnavailable
@@ -166,7 +166,7 @@ class Server:
             raise StoreUnavailable(f"{self.name} cannot be reached: {text}") from None
 
     def _refused(self, problem: problems.Neo4jError) -> Exception:
-        code, text = problem.code or "", " ".join((problem.message or str(problem)).split())
+        code, text = problem.code or "", " ".join((problem.message or "").split())
         if code.endswith(_CLASHES):
             return Clashed(text)
         for sign, kind, what in _SIGNS:
@@ -179,7 +179,7 @@ def _runner(transaction: AsyncTransaction) -> Run:
     async def run(statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         async with asyncio.timeout(_SECONDS_TO_ANSWER):
             # Identifiers come from definitions, and are quoted; values are parameters.
-            result = await transaction.run(cast("LiteralString", statement), parameters)
+            result = await transaction.run(statement, parameters)
             return [dict(zip(record.keys(), record.values(), strict=True)) async for record in result]
 
     return run

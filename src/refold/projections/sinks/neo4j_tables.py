@@ -55,12 +55,13 @@ RETURN t.stored_as AS stored_as, c {{.*}} AS standing"""
 _LOCK_MODEL = "MATCH (m:RefoldReadModel {name: $model}) SET m.locked = true REMOVE m.locked RETURN m.name AS name"
 _NEXT = """MERGE (m:RefoldReadModel {name: $model})
 SET m.generations = coalesce(m.generations, 0) + 1 RETURN m.generations AS number"""
-_BEGUN = "CREATE (:RefoldGeneration {stored_as: $stored_as, model: $model, relationships: $relationships, dropped: true})"
-_CHOSEN = """MATCH (g:RefoldGeneration {stored_as: $stored_as, dropped: true}) REMOVE g.dropped RETURN g.model AS model"""
+_BEGUN = """CREATE (:RefoldGeneration
+{stored_as: $stored_as, model: $model, relationships: $relationships, dropped: true})"""
+_CHOSEN = "MATCH (g:RefoldGeneration {stored_as: $stored_as, dropped: true}) REMOVE g.dropped RETURN g.model AS model"
 _MADE = """MERGE (t:RefoldTable {name: $table}) SET t.stored_as = $stored_as
 WITH t UNWIND $checkpoints AS each CREATE (c:RefoldCheckpoint) SET c = each"""
-_RETIRE = """MATCH (t:RefoldTable {name: $table}) MATCH (g:RefoldGeneration {stored_as: t.stored_as}) SET g.dropped = true
-WITH t, g OPTIONAL MATCH (c:RefoldCheckpoint {stored_as: g.stored_as}) DELETE c"""
+_RETIRE = """MATCH (t:RefoldTable {name: $table}) MATCH (g:RefoldGeneration {stored_as: t.stored_as})
+SET g.dropped = true WITH t, g OPTIONAL MATCH (c:RefoldCheckpoint {stored_as: g.stored_as}) DELETE c"""
 _UNNAME = "MATCH (t:RefoldTable {name: $table}) DELETE t"
 _NAME = "MERGE (t:RefoldTable {name: $table}) SET t.stored_as = $stored_as"
 _DROPPED = """MATCH (g:RefoldGeneration {model: $model, dropped: true})
@@ -279,7 +280,7 @@ class Tables:
 
     async def _clear(self, run: Run, part: str, at: dict[str, Any]) -> bool:
         """Removes a part of the rows of a dropped generation. False: nothing is left of it."""
-        # Nobody takes the number again; but two that clear at once would only wait for one another's rows.
+        # Two that clear at once would only be in one another's way.
         if not await run(_LOCK_DROPPED, at):
             return False
         return bool((await run(part, {"limit": _CLEARED_AT_ONCE}))[0]["gone"])
