@@ -200,23 +200,15 @@ def _opensearch() -> OpenSearchServer:
 
 @pytest.fixture(scope="session")
 def neo4j_server() -> Iterator[Neo4jServer]:
-    """A running Neo4j, shared by the whole session; take a prefix of your own: `neo4j_server.url("mine")`."""
-    with _neo4j() as server:
-        yield server
-
-
-@pytest.fixture
-def own_neo4j() -> Iterator[Neo4jServer]:
-    """A running Neo4j of the test's own, which it may stop, kill and empty."""
-    with _neo4j() as server:
-        yield server
-
-
-def _neo4j() -> Neo4jServer:
+    """A Neo4j, shared by the whole session. A test may empty it and stop it: take its URL from a fixture that does the
+    first, and starts it.
+    """
     try:
-        return Neo4jServer.create()
+        server = Neo4jServer.create()
     except Unavailable as reason:
         _without("neo4j", reason)
+    with server:
+        yield server
 
 
 @pytest.fixture

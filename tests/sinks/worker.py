@@ -19,7 +19,7 @@ async def _work(log: str, sink: str, lease: float, point: str) -> None:
         if passed == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    whole = ("rebuild", "external.switch", "parquet.generation", "parquet.tables", "neo4j.switch")
+    whole = ("rebuild", "external.switch", "parquet.generation", "parquet.tables", "neo4j.switch", "neo4j.generation")
     rebuilding = point.startswith(whole)
     if not rebuilding:
         faults.install(die)

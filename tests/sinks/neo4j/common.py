@@ -50,6 +50,6 @@ async def pay(rows: RowStore, *pairs: str, deleted: str = "", table: str = "paym
     stands = await rows.standing(table)
     assert stands is not None
     at = stands.position
-    page = [Payment(payer=payer, payee=payee, times=times, amount=Decimal(times)) for payer, payee in pairs]
+    page = [Payment(payer=pair[0], payee=pair[1], times=times, amount=Decimal(times)) for pair in pairs]
     gone = [tuple(pair) for pair in deleted.split()]
     assert await rows.write(PAYMENT, table, page, gone, Move(at, at + 1, "x", 1))

@@ -155,7 +155,10 @@ def _node(label: Any) -> Any:
     ("fields", "said"),
     [
         ({"left": _node("Account")}, "Wrong names 1 nodes, and a relationship is between two"),
-        ({"left": _node("Account"), "more": _node("Account")}, r"Wrong\.more names a node, so it must be .* key fields"),
+        (
+            {"left": _node("Account"), "more": _node("Account")},
+            r"Wrong\.more names a node, so it must be .* key fields",
+        ),
         ({"left": _node("my account")}, r"Wrong\.left: the node 'my account' must be letters and digits"),
         ({"right": _node(7)}, r"Wrong\.right: the node 7 must be"),
         ({"left": _node("RefoldTable")}, "are Refold's own"),

@@ -14,8 +14,8 @@ from refold.projections.conditions import Condition
 from refold.projections.ordering import found_among
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import Loaded, Query
-from refold.projections.sinks.neo4j_queries import narrow, sort_key
-from refold.projections.sinks.neo4j_rows import Shape, quoted
+from refold.projections.sinks.neo4j_queries import narrow, sort_key, sorts_alike
+from refold.projections.sinks.neo4j_rows import Shape, quoted, resent
 from refold.projections.sinks.neo4j_server import Run, Server
 from refold.projections.sinks.neo4j_tables import WITHOUT_RELATIONSHIPS, Held, Tables
 
@@ -27,6 +27,7 @@ _CHARACTERS_AT_ONCE = 4 * 2**20
 _KEYS_AT_ONCE = 10_000
 _LOOKS = 10
 _Found = TypeVar("_Found")
+_Properties = list[dict[str, Any]]
 
 
 async def open_neo4j(url: str) -> RowStore:
@@ -128,42 +129,49 @@ class Neo4jRows:
         self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey], query: Query | None
     ) -> tuple[Standing | None, Loaded, list[ReadModel]]:
         """See `RowStore.read`."""
-        wanted = self._shape(definition).keys(keys)
+        shape = self._shape(definition)
+        wanted = shape.keys(keys)
 
-        async def look(run: Run, held: Held) -> tuple[list[ReadModel], list[ReadModel]]:
+        async def look(run: Run, held: Held) -> tuple[_Properties, _Properties]:
             stands = held.lowest
             if stands is None or stands.fingerprint != definition.fingerprint:
                 return [], []
-            of_keys = await self._of_keys(run, definition, table, held, wanted)
-            return of_keys, [] if query is None else await self._found(run, definition, table, held, query)
+            return (
+                await _of_keys(run, shape, held, wanted),
+                [] if query is None else await _narrowed(run, shape, held, query),
+            )
 
         seen = await self._of_one_moment(table, look, short=query is None)
         if seen is None:
             return None, Loaded({}), []
         held, (of_keys, found) = seen
-        return held.lowest, Loaded({definition.key_of(row): row for row in of_keys}), found
+        rows = [shape.row(each, table) for each in of_keys]
+        answer = [] if query is None else found_among((shape.row(each, table) for each in found), query)
+        return held.lowest, Loaded({definition.key_of(row): row for row in rows}), answer
 
     async def count(self, definition: ReadModelDefinition, table: str, where: Condition | None) -> int:
         """See `RowStore.count`."""
         shape = self._shape(definition)
         narrowed = narrow(shape, where)
+        # Without a condition the number is one that the server has at hand.
+        condition = f" WHERE {narrowed.text}" if where is not None else ""
 
-        async def look(run: Run, held: Held) -> int:
-            if not narrowed.exact:
-                return len(await self._found(run, definition, table, held, Query(where)))
-            # Without a condition this is a number that the server has at hand.
-            condition = f" WHERE {narrowed.text}" if where is not None else ""
+        async def number(run: Run, held: Held) -> int:
             statement = f"MATCH {shape.pattern(held.stored_as)}{condition} RETURN count(n) AS number"
-            return int((await run(statement, narrowed.parameters))[0]["number"])
+            answer: int = (await run(statement, narrowed.parameters))[0]["number"]
+            return answer
 
-        seen = await self._of_one_moment(table, look)
+        if not narrowed.exact:
+            return len((await self.read(definition, table, [], Query(where)))[2])
+        seen = await self._of_one_moment(table, number)
         return 0 if seen is None else seen[1]
 
     async def _of_one_moment(
         self, table: str, look: Callable[[Run, Held], Awaitable[_Found]], *, short: bool = False
     ) -> tuple[Held, _Found] | None:
         """What a look finds, of one moment: under the lock that writers take when it is short; else between two short
-        holds of it, until nothing was written meanwhile. None: no such table.
+        holds of it, until nothing was written meanwhile (rows may be half written in what is thrown away). None: no
+        such table.
         """
 
         async def hold(run: Run) -> Held | None:
@@ -183,39 +191,34 @@ class Neo4jRows:
                 return before, found
         return await self._server.attempt(look_holding)
 
-    async def _of_keys(
-        self, run: Run, definition: ReadModelDefinition, table: str, held: Held, keys: Sequence[dict[str, Any]]
-    ) -> list[ReadModel]:
-        shape = self._shape(definition)
-        one = shape.pattern(held.stored_as, shape.keyed("key"))
-        statement = f"UNWIND $keys AS key MATCH {one} RETURN properties(n) AS row"
-        found: list[ReadModel] = []
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            answer = await run(statement, {"keys": keys[start : start + _KEYS_AT_ONCE]})
-            found += [shape.row(each["row"], table) for each in answer]
-        return found
 
-    async def _found(
-        self, run: Run, definition: ReadModelDefinition, table: str, held: Held, query: Query
-    ) -> list[ReadModel]:
-        shape = self._shape(definition)
-        narrowed = narrow(shape, query.where)
-        matched = f"MATCH {shape.pattern(held.stored_as)} WHERE {narrowed.text}"
-        parameters = narrowed.parameters
-        key = sort_key(shape, query.order[0]) if query.order and narrowed.exact and query.limit else None
-        if key is not None:
-            # The rows up to the last one wanted, and all that the server cannot tell from it.
-            descending = query.order[0].descending
-            down = " DESC" if descending else ""
-            bound = f"""{matched} AND {key} IS NOT NULL
+async def _of_keys(run: Run, shape: Shape, held: Held, keys: Sequence[dict[str, Any]]) -> _Properties:
+    one = shape.pattern(held.stored_as, shape.keyed("key"))
+    found: _Properties = []
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        part = keys[start : start + _KEYS_AT_ONCE]
+        answer = await run(f"UNWIND $keys AS key MATCH {one} RETURN properties(n) AS row", {"keys": part})
+        found += [each["row"] for each in answer]
+    return found
+
+
+async def _narrowed(run: Run, shape: Shape, held: Held, query: Query) -> _Properties:
+    """At least what a query asks for, and not much more where the server can tell."""
+    narrowed = narrow(shape, query.where)
+    matched = f"MATCH {shape.pattern(held.stored_as)} WHERE {narrowed.text}"
+    parameters = narrowed.parameters
+    key = sort_key(shape, query.order[0]) if query.order and narrowed.exact and query.limit else None
+    if key is not None:
+        # The rows up to the last one wanted, and all that the server cannot tell from it.
+        descending = query.order[0].descending
+        down = " DESC" if descending else ""
+        bound = f"""{matched} AND {key} IS NOT NULL
 WITH {key} AS value ORDER BY value{down} SKIP $before LIMIT 1 RETURN value"""
-            before = query.offset + (query.limit or 0) - 1
-            last = await run(bound, {**parameters, "before": before})
-            if last:
-                matched += f" AND {key} {'>=' if descending else '<='} $last"
-                parameters = {**parameters, "last": last[0]["value"]}
-        answer = await run(f"{matched} RETURN properties(n) AS row", parameters)
-        return found_among([shape.row(each["row"], table) for each in answer], query)
+        last = await run(bound, {**parameters, "before": query.offset + (query.limit or 0) - 1})
+        if last and sorts_alike(last[0]["value"]):
+            matched += f" AND {key} {'>=' if descending else '<='} $last"
+            parameters = {**parameters, "last": resent(last[0]["value"])}
+    return [each["row"] for each in await run(f"{matched} RETURN properties(n) AS row", parameters)]
 
 
 async def _put_nodes(run: Run, shape: Shape, stored_as: str, rows: list[dict[str, Any]]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from refold.projections.columns import Kind
-from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
+from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order, comparable
 from refold.projections.sinks.neo4j_rows import Shape, quoted, written
 
-__all__ = ["Narrowed", "narrow", "sort_key"]
+__all__ = ["Narrowed", "narrow", "sort_key", "sorts_alike"]
 
 _TRUE = "true"
+_FIRST_SURROGATE = "\ud800"
 _SIGNS = {"starts_with": "STARTS WITH", "contains": "CONTAINS", "in": "IN"}
 
 
@@ -45,6 +46,13 @@ def sort_key(shape: Shape, order: Order) -> str | None:
             return None
 
 
+def sorts_alike(value: Any) -> bool:
+    """Whether whatever is compared with it compares as in Python: Neo4j sorts text by its UTF-16 units, in which the
+    characters beyond U+FFFF come before some others.
+    """
+    return not isinstance(value, str) or all(character < _FIRST_SURROGATE for character in value)
+
+
 def _told(shape: Shape, condition: Condition, parameters: dict[str, Any]) -> tuple[str, bool]:
     if isinstance(condition, All | Any_):
         parts = [_told(shape, part, parameters) for part in condition.parts]
@@ -63,7 +71,12 @@ def _compared(shape: Shape, condition: Comparison, parameters: dict[str, Any]) -
     kind, operator = shape.kinds[condition.name][0], condition.operator
     if operator == "is_none":
         return f"{value} IS {'' if condition.value else 'NOT '}NULL", True
-    if kind in (Kind.JSON, Kind.BYTES) or (kind is Kind.DECIMAL and operator == "<>"):
+    ordered = operator in ("<", "<=", ">", ">=")
+    if (
+        kind in (Kind.JSON, Kind.BYTES)
+        or (kind is Kind.DECIMAL and operator == "<>")
+        or (ordered and not sorts_alike(comparable(condition.value)))
+    ):
         return f"{value} IS NOT NULL", False
     name = f"p{len(parameters)}"
     several = operator == "in"
@@ -75,7 +88,7 @@ def _compared(shape: Shape, condition: Comparison, parameters: dict[str, Any]) -
         return f"toFloat({value}) {_SIGNS.get(wider, wider)} ${name}", False
     parameters[name] = [written(kind, each) for each in condition.value] if several else written(kind, condition.value)
     text = f"{value} {_SIGNS.get(operator, operator)} ${name}"
-    if kind is Kind.INTEGER and operator in ("<", "<=", ">", ">="):
+    if kind is Kind.INTEGER and ordered:
         # Numbers of more than 64 bits are text; no other number is beyond them.
         negative = "" if operator in ("<", "<=") else "NOT "
         text = f"({text} OR ({value} IS :: STRING AND {negative}{value} STARTS WITH '-'))"

@@ -16,7 +16,7 @@ from refold.projections.columns import Kind, column_kinds, refuse_unkeepable, re
 from refold.projections.conditions import comparable
 from refold.projections.sink import unreadable
 
-__all__ = ["Shape", "quoted", "written"]
+__all__ = ["Shape", "quoted", "resent", "written"]
 
 _LARGEST = 16 * 2**20
 _LONGEST_KEY = 4_000
@@ -155,6 +155,12 @@ def written(kind: Kind, value: Any) -> Any:
             return bytes(value)
         case Kind.JSON:
             return msgspec.json.encode(value).decode()
+
+
+def resent(value: Any) -> Any:
+    """A property that the server gave, as it was written: a moment has no other zone then."""
+    native = value.to_native() if hasattr(value, "to_native") else value
+    return native.astimezone(datetime.UTC) if isinstance(native, datetime.datetime) else native
 
 
 _READ: dict[Kind, Callable[[Any], Any]] = {

@@ -138,17 +138,12 @@ class Server:
         raise StoreUnavailable(f"{self.name}: other transactions were in the way {_ATTEMPTS} times")
 
     async def run(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Runs one statement that reads."""
+        """Runs one statement in a transaction of its own; one that may be run twice."""
 
         async def work(run: Run) -> list[dict[str, Any]]:
             return await run(statement, parameters or {})
 
         return await self.attempt(work)
-
-    async def change_schema(self, *statements: str) -> None:
-        """Runs statements that change constraints or indexes; each is a transaction by itself, and may be run twice."""
-        for statement in statements:
-            await self.run(statement)
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:

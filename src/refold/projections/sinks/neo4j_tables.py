@@ -13,7 +13,7 @@ of the checkpoint, which the writer holds until its commit is in sight.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,30 +28,21 @@ from refold.projections.sinks.neo4j_server import Clashed, Run, Server
 __all__ = ["Held", "Tables"]
 
 _CLEARED_AT_ONCE = 5_000
-_SCHEMA = (
-    *(
-        f"CREATE CONSTRAINT refold_{what.lower()} IF NOT EXISTS FOR (n:Refold{what}) REQUIRE n.{key} IS UNIQUE"
-        for what, key in (
-            ("Table", "name"),
-            ("Checkpoint", "name"),
-            ("Generation", "stored_as"),
-            ("ReadModel", "name"),
-            ("Node", "label"),
-        )
-    ),
-    "CREATE INDEX refold_checkpoints IF NOT EXISTS FOR (c:RefoldCheckpoint) ON (c.stored_as)",
-)
+_KEYS = {"Table": "name", "Checkpoint": "name", "Generation": "stored_as", "ReadModel": "name", "Node": "label"}
+_INDEXES = """SHOW INDEXES YIELD name, labelsOrTypes, properties WHERE name STARTS WITH 'refold_'
+RETURN name, labelsOrTypes AS labels, properties"""
 _ONE = "MATCH (t:RefoldTable {name: $table}) MATCH (c:RefoldCheckpoint {name: t.stored_as + $shard})"
 _ALL = "MATCH (t:RefoldTable {name: $table}) MATCH (c:RefoldCheckpoint {stored_as: t.stored_as})"
-_LOCK = "SET c.locked = true REMOVE c.locked RETURN DISTINCT t.stored_as AS stored_as"
+# Says whose lock it is, not what the pointer says by then: it may have been turned while the lock was waited for.
+_LOCK = "SET c.locked = true REMOVE c.locked RETURN DISTINCT c.stored_as AS stored_as"
 _LOCK_ONE = f"{_ONE} {_LOCK}"
 _LOCK_ALL = f"{_ALL} WITH t, c ORDER BY c.name {_LOCK}"
-_STANDINGS = f"{_ALL} RETURN t.stored_as AS stored_as, c.shard AS shard, c {{.*}} AS standing ORDER BY c.name"
-_STANDING = f"{_ONE} RETURN t.stored_as AS stored_as, c {{.*}} AS standing"
+_STANDINGS = f"{_ALL} RETURN c.stored_as AS stored_as, c.shard AS shard, c {{.*}} AS standing ORDER BY c.name"
+_STANDING = f"{_ONE} RETURN c {{.*}} AS standing"
 _MOVE = f"""{_ONE} WHERE c.position = $before AND c.epoch = $epoch
-SET c.position = $after, c.append_id = $append_id RETURN t.stored_as AS stored_as"""
+SET c.position = $after, c.append_id = $append_id RETURN c.stored_as AS stored_as"""
 _FENCE = f"""{_ONE} SET c.epoch = CASE WHEN c.epoch < $epoch THEN $epoch ELSE c.epoch END
-RETURN t.stored_as AS stored_as, c {{.*}} AS standing"""
+RETURN c.stored_as AS stored_as, c {{.*}} AS standing"""
 _LOCK_MODEL = "MATCH (m:RefoldReadModel {name: $model}) SET m.locked = true REMOVE m.locked RETURN m.name AS name"
 _NEXT = """MERGE (m:RefoldReadModel {name: $model})
 SET m.generations = coalesce(m.generations, 0) + 1 RETURN m.generations AS number"""
@@ -168,7 +159,7 @@ class Tables:
 
     async def create(self, shape: Shape, table: str, standings: Mapping[str, Standing]) -> None:
         """See `RowStore.create`."""
-        await self._server.change_schema(*_SCHEMA)
+        await self._ensure(_OWN)
         while not await self._created(shape, table, standings):
             # Whoever clears away has taken what was begun for what was left: it gets another number.
             continue
@@ -176,7 +167,7 @@ class Tables:
 
     async def _created(self, shape: Shape, table: str, standings: Mapping[str, Standing]) -> bool:
         stored_as = await self._server.attempt(lambda run: self._begun(run, shape, table))
-        await self._server.change_schema(*_constraints(shape, stored_as))
+        await self._ensure(_indexes(shape, stored_as))
         faults.at("neo4j.generation_begun")
         at = self._at(table, stored_as=stored_as)
         checkpoints = [_checkpoint(stored_as, name, each) for name, each in standings.items()]
@@ -191,6 +182,19 @@ class Tables:
             return True
 
         return await self._server.attempt(work)
+
+    async def _ensure(self, wanted: Sequence[_Index]) -> None:
+        there = {each["name"]: each for each in await self._server.run(_INDEXES)}
+        for index in wanted:
+            found = there.get(index.name)
+            if found is None:
+                # A transaction of its own, which may be run twice.
+                await self._server.run(index.statement)
+            elif (found["labels"], found["properties"]) != ([index.label], index.properties):
+                raise ConfigurationError(
+                    f"{self._server.name} has a constraint or index {index.name!r} that is not Refold's; drop it, or "
+                    "say another ?prefix= in the URL of the sink"
+                )
 
     async def _begun(self, run: Run, shape: Shape, table: str) -> str:
         """Notes a generation with a number of its own, as one to be cleared away until it is used."""
@@ -275,7 +279,7 @@ class Tables:
             part = _part_of(stored_as, each["relationships"])
             while await self._server.attempt(lambda run, part=part, at=each: self._clear(run, part, at)):  # type: ignore[misc]
                 faults.at("neo4j.part_cleared")
-            await self._server.change_schema(f"DROP CONSTRAINT {quoted('refold_' + stored_as)} IF EXISTS")
+            await self._server.run(f"DROP CONSTRAINT {quoted('refold_' + stored_as)} IF EXISTS")
             await self._server.attempt(lambda run, at=each: run(_CLEARED, at))  # type: ignore[misc]
 
     async def _clear(self, run: Run, part: str, at: dict[str, Any]) -> bool:
@@ -293,18 +297,35 @@ def _part_of(stored_as: str, relationships: bool) -> str:
 WITH collect(a) + collect(b) AS ends, count(*) AS gone CALL (ends) {{ {WITHOUT_RELATIONSHIPS} }} RETURN gone"""
 
 
-def _constraints(shape: Shape, stored_as: str) -> list[str]:
-    found = [
-        f"CREATE CONSTRAINT {quoted('refold_node_' + label)} IF NOT EXISTS FOR (n:{quoted(label)}) "
-        "REQUIRE n.id IS UNIQUE"
-        for _, label in shape.ends
-    ]
-    keys = ", ".join(f"n.{quoted(name)}" for name in shape.key_names)
+class _Index(msgspec.Struct, frozen=True):
+    """An index that is needed, as a constraint or not; `pattern` is what has the label, as `n`."""
+
+    name: str
+    pattern: str
+    label: str
+    properties: list[str]
+    unique: bool = True
+
+    @property
+    def statement(self) -> str:
+        properties = ", ".join(f"n.{quoted(each)}" for each in self.properties)
+        name = f"{quoted(self.name)} IF NOT EXISTS FOR {self.pattern}"
+        if self.unique:
+            return f"CREATE CONSTRAINT {name} REQUIRE ({properties}) IS UNIQUE"
+        return f"CREATE INDEX {name} ON ({properties})"
+
+
+_OWN = [
+    *(_Index(f"refold_{what.lower()}", f"(n:Refold{what})", f"Refold{what}", [key]) for what, key in _KEYS.items()),
+    _Index("refold_checkpoints", "(n:RefoldCheckpoint)", "RefoldCheckpoint", ["stored_as"], unique=False),
+]
+
+
+def _indexes(shape: Shape, stored_as: str) -> list[_Index]:
+    """One value of the key is one row, and found at once; so are the nodes between which rows are."""
+    ends = {label: _Index(f"refold_node_{label}", f"(n:{quoted(label)})", label, ["id"]) for _, label in shape.ends}
     pattern = f"()-[n:{quoted(stored_as)}]-()" if shape.is_relationship else f"(n:{quoted(stored_as)})"
-    return [
-        *dict.fromkeys(found),
-        f"CREATE CONSTRAINT {quoted('refold_' + stored_as)} IF NOT EXISTS FOR {pattern} REQUIRE ({keys}) IS UNIQUE",
-    ]
+    return [*ends.values(), _Index(f"refold_{stored_as}", pattern, stored_as, shape.key_names)]
 
 
 def _checkpoint(stored_as: str, name: str, standing: Standing) -> dict[str, Any]:
