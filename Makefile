@@ -24,7 +24,7 @@ ifdef LEDGER
 	@$(PYTHON_IN) -m examples.bank check "$(LEDGER)"
 endif
 
-demo-full: $(READY) ## the bank in production: Postgres, Redis, OpenSearch, two workers of which one is killed; LEDGER=DIR imports a real ledger
+demo-full: $(READY) ## the bank in production: Postgres, Redis, OpenSearch, Neo4j, two workers of which one is killed; LEDGER=DIR imports a real ledger
 	@$(PYTHON_IN) -m tests.servers install
 	@$(PYTHON_IN) -m examples.bank.demo_full $(if $(LEDGER),"$(LEDGER)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from examples.bank.events import FeeCharged, MoneyWithdrawn, TransferReceived, TransferSent
 from examples.bank.full import app
 from examples.bank.views import in_words
-from tests.servers import OpenSearchServer, PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.postgres
 @pytest.mark.redis
 @pytest.mark.opensearch
-def test_the_whole_story(postgres18: PostgresServer, redis_server: RedisServer, opensearch: OpenSearchServer) -> None:
+@pytest.mark.neo4j
+@pytest.mark.usefixtures("postgres18", "redis_server", "opensearch", "neo4j_server")
+def test_the_whole_story() -> None:
     """Two workers, one killed, a rebuild under load; every view answers, and verify is content."""
     command = [sys.executable, "-m", "examples.bank.demo_full"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=280)
@@ -32,6 +34,8 @@ def test_the_whole_story(postgres18: PostgresServer, redis_server: RedisServer, 
         assert "at position 1,8" in done.stdout
     for view in ("account_summary", "hot_balance", "movement", "payment", "monthly_volume"):
         assert f"│ {view}" in done.stdout
+    assert re.search(r"who is paid by most, by Cypher +│ AB/\d+: \d\d payers", done.stdout)
+    assert re.search(r"the shortest way between two payers +│ 1 - (\S+ - )+9", done.stdout)
 
 
 @pytest.mark.parametrize(

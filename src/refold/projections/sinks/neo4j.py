@@ -226,27 +226,16 @@ async def _put_nodes(run: Run, shape: Shape, stored_as: str, rows: list[dict[str
 
 
 async def _put_relationships(run: Run, shape: Shape, stored_as: str, rows: list[dict[str, Any]]) -> None:
-    """Those that are there are changed; the others are made, and the nodes between which they are."""
-    kind = quoted(stored_as)
-    changed = await run(
-        f"""UNWIND range(0, size($rows) - 1) AS number WITH number, $rows[number] AS row
-MATCH {shape.pattern(stored_as, shape.keyed("row"))} SET n = row RETURN number""",
-        {"rows": rows},
-    )
-    there = {each["number"] for each in changed}
-    new = [row for number, row in enumerate(rows) if number not in there]
-    if not new:
-        return
-    for name, label in shape.ends:
-        ids = list(dict.fromkeys(row[name] for row in new))
-        await run(f"UNWIND $ids AS id MERGE (:{quoted(label)} {{id: id}})", {"ids": ids})
-    (first, from_label), (second, to_label) = shape.ends
-    await run(
-        f"""UNWIND $rows AS row
-MATCH (a:{quoted(from_label)} {{id: row.{quoted(first)}}}) MATCH (b:{quoted(to_label)} {{id: row.{quoted(second)}}})
-CREATE (a)-[n:{kind}]->(b) SET n = row""",
-        {"rows": new},
-    )
+    """Those that are there are changed; the others are made, and the nodes between which they are.
+
+    Found by the index of their key: `MERGE` would look through all relationships of a node.
+    """
+    first, second = (f":{quoted(label)} {{id: row.{quoted(name)}}}" for name, label in shape.ends)
+    statement = f"""UNWIND $rows AS row OPTIONAL MATCH {shape.pattern(stored_as, shape.keyed("row"))}
+FOREACH (there IN CASE WHEN n IS NULL THEN [] ELSE [n] END | SET there = row)
+WITH row, n WHERE n IS NULL
+MERGE (a{first}) MERGE (b{second}) CREATE (a)-[new:{quoted(stored_as)}]->(b) SET new = row"""
+    await run(statement, {"rows": rows})
 
 
 async def _remove(run: Run, shape: Shape, stored_as: str, keys: list[dict[str, Any]]) -> None:
@@ -254,7 +243,7 @@ async def _remove(run: Run, shape: Shape, stored_as: str, keys: list[dict[str, A
     if not shape.is_relationship:
         await run(f"{found} DETACH DELETE n", {"keys": keys})
         return
-    await run(f"{found} DELETE n WITH collect(a) + collect(b) AS ends {WITHOUT_RELATIONSHIPS}", {"keys": keys})
+    await run(f"{found} DELETE n WITH collect(start) + collect(end) AS ends {WITHOUT_RELATIONSHIPS}", {"keys": keys})
 
 
 def _parts(rows: list[tuple[dict[str, Any], int]]) -> list[list[dict[str, Any]]]:

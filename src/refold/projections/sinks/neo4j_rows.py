@@ -43,9 +43,11 @@ class Shape:
         return bool(self.ends)
 
     def pattern(self, stored_as: str, restricted: str = "") -> str:
-        """A pattern of Cypher whose `n` is each row; `restricted` is a map of properties, as of `keyed`."""
+        """A pattern of Cypher whose `n` is each row, of a relationship from `start` to `end`; `restricted` is a map of
+        properties, as of `keyed`.
+        """
         inner = f"n:{quoted(stored_as)} {restricted}".rstrip()
-        return f"(a)-[{inner}]->(b)" if self.ends else f"({inner})"
+        return f"(start)-[{inner}]->(end)" if self.ends else f"({inner})"
 
     def keyed(self, value: str) -> str:
         """What restricts a pattern to one key; `value` is a map of properties."""
