@@ -124,6 +124,14 @@ def fresh_database(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture
+def empty_postgres18(postgres18: PostgresServer) -> Iterator[str]:
+    """The URL of a new, empty database, for tests to which the version of Postgres does not matter."""
+    name = f"test_{next(_database_numbers)}"
+    yield postgres18.create_database(name)
+    postgres18.drop_database(name)
+
+
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.postgres) for name in POSTGRES_NAMES])
 def own_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A running Postgres of the test's own, with fsync on, which it may stop, kill and configure; once per version."""

@@ -1,9 +1,11 @@
 """The bank in production, in small: real Postgres, Redis, OpenSearch, Neo4j and Parquet files, two workers of which one
 is killed, a view that is rebuilt while the bank goes on, and a check that the truth and all its views agree.
 
-`python -m examples.bank.demo_full [DIR]`: DIR holds the real ledger; without it, thirty accounts are made up.
+`python -m examples.bank.demo_full [DIR] [--chart FILE]`: DIR holds the real ledger; without it, thirty accounts are
+made up. FILE is where the picture of the monthly volumes goes (build/monthly_volumes.png).
 """
 
+import argparse
 import asyncio
 import os
 import random
@@ -13,12 +15,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-import duckdb
 from neo4j import AsyncGraphDatabase
 from rich.console import Console
 from rich.table import Table
@@ -26,15 +28,20 @@ from rich.table import Table
 from examples.bank.events import AccountOpened, MoneyDeposited, MoneyWithdrawn, TransferSent
 from examples.bank.full import app
 from examples.bank.importing import import_ledger
+from examples.bank.ledger import moment
 from examples.bank.read_models import AccountSummary
 from examples.bank.views import HotBalance, Movement, Payment
+from examples.bank.volumes import NOT_RECORDED, draw, totals, volumes_in
 from refold import Context, RefoldError, field
 from tests.servers import Neo4jServer, OpenSearchServer, PostgresServer, RedisServer, Unavailable
 
 ROOT = Path(__file__).parents[2]
 REFOLD = str(Path(sys.executable).with_name("refold"))
-LARGEST_MONTHS = """
-select month, sum(amount::decimal(18, 2)) from monthly_volume group by month order by 2 desc, 1 limit 3"""
+CHART = ROOT / "build" / "monthly_volumes.png"
+TILL = "account-till"
+"""Where deposits go while other things happen. It has no branch, so the picture is of the ledger alone."""
+FIRST_DAY = date(2025, 1, 1)
+"""Of the ledger that is made up."""
 HUB = """
 MATCH (payer:Account)-[p:{kind}]->(hub:Account)
 RETURN hub.id AS id, count(payer) AS payers, sum(toFloat(p.amount)) AS amount ORDER BY payers DESC, id LIMIT 1"""
@@ -56,13 +63,14 @@ def environment(postgres: str, redis: str, search: str, graph: str, folder: Path
         "REFOLD_SINK_HOT_BALANCE": redis,
         "REFOLD_SINK_MOVEMENT": search,
         "REFOLD_SINK_PAYMENT": graph,
-        "REFOLD_SINK_MONTHLY_VOLUME": f"parquet://{folder.as_posix()}",
+        "REFOLD_SINK_BRANCH": f"parquet://{folder.as_posix()}",
+        "REFOLD_SINK_MONTHLY_VOLUME": f"parquet://{folder.as_posix()}?partition=month",
     }
 
 
 def sinks_of(settings: Mapping[str, str]) -> dict[str, str]:
     """The same lines, for a process that connects by itself."""
-    names = ("hot_balance", "movement", "payment", "monthly_volume")
+    names = ("hot_balance", "movement", "payment", "branch", "monthly_volume")
     return {name: settings[f"REFOLD_SINK_{name.upper()}"] for name in names}
 
 
@@ -87,13 +95,22 @@ async def make_up(bank: Context, accounts: int = 30, days: int = 60) -> None:
     chance = random.Random(42)  # noqa: S311  # a demonstration
     names = [f"{number}" for number in range(1, accounts + 1)]
     await asyncio.gather(
-        *(bank.append(f"account-{name}", [AccountOpened(owner=f"owner {name}")], expected=0) for name in names)
+        *(
+            bank.append(
+                f"account-{name}",
+                [AccountOpened(owner=f"owner {name}", district=f"district {int(name) % 5 + 1}")],
+                expected=0,
+                occurred_at=moment(FIRST_DAY),
+            )
+            for name in names
+        )
     )
-    for _ in range(days):
-        await asyncio.gather(*(_day(bank, name, names, chance) for name in names))
+    for number in range(days):
+        day = FIRST_DAY + timedelta(days=6 * number)
+        await asyncio.gather(*(_day(bank, name, names, chance, day) for name in names))
 
 
-async def _day(bank: Context, name: str, names: list[str], chance: random.Random) -> None:
+async def _day(bank: Context, name: str, names: list[str], chance: random.Random, day: date) -> None:
     amount = Decimal(chance.randrange(100, 100_000)) / 100
     event = chance.choice(
         [
@@ -102,7 +119,7 @@ async def _day(bank: Context, name: str, names: list[str], chance: random.Random
             TransferSent(amount=amount, to_account=chance.choice(names), bank="AB", purpose="household"),
         ]
     )
-    await bank.append(f"account-{name}", [event])
+    await bank.append(f"account-{name}", [event], occurred_at=moment(day))
 
 
 async def fill(bank: Context, ledger: Path | None) -> None:
@@ -129,7 +146,7 @@ async def go_on(bank: Context, stopping: asyncio.Event) -> int:
     """The bank's daily work, while other things happen."""
     count = 0
     while not stopping.is_set():
-        await bank.append("account-1", [MoneyDeposited(amount=Decimal(1))])
+        await bank.append(TILL, [MoneyDeposited(amount=Decimal(1))])
         count += 1
         await asyncio.sleep(0.002)
     return count
@@ -160,8 +177,8 @@ async def ask_the_graph(url: str) -> tuple[str, str]:
     return hub, " - ".join(paths[0]["ids"]) if paths else f"none from {ends[0]['first']} to {ends[0]['last']}"
 
 
-async def show(bank: Context, folder: Path, graph: str) -> None:
-    """What each view answers."""
+async def show(bank: Context, folder: Path, graph: str, chart: Path) -> None:
+    """What each view answers, and a picture of what moved."""
     table = Table("view", "lives in", "asked", "answer")
     for richest in await bank.find(AccountSummary, order_by="-balance", limit=1):
         table.add_row(
@@ -178,15 +195,17 @@ async def show(bank: Context, folder: Path, graph: str) -> None:
     hub, path = await ask_the_graph(graph)
     table.add_row("", "", "who is paid by most, by Cypher", hub)
     table.add_row("", "", "the shortest way between two payers", path)
-    with duckdb.connect() as database:
-        database.execute((folder / "monthly_volume" / "view.sql").read_text(encoding="utf-8"))
-        largest = database.execute(LARGEST_MONTHS).fetchall()
-    months = ", ".join(f"{month} {amount:,}" for month, amount in largest)
-    table.add_row("monthly_volume", "Parquet", "the largest months, by DuckDB", months)
+    volumes = await asyncio.to_thread(volumes_in, folder)
+    for view, by in (("monthly_volume", "month"), ("branch", "district")):
+        largest = list(totals(volumes, by).items())[:3]
+        answer = ", ".join(f"{name} {amount:,}" for name, amount in largest)
+        table.add_row(view, "Parquet", f"the largest {by}s, by DuckDB", answer)
     console.print(table)
+    await asyncio.to_thread(draw, [each for each in volumes if each.district != NOT_RECORDED], chart)
+    console.print(f"what moved, by month, district and kind, is drawn in {chart}", soft_wrap=True)
 
 
-async def play(settings: dict[str, str], ledger: Path | None, folder: Path) -> None:
+async def play(settings: dict[str, str], ledger: Path | None, folder: Path, chart: Path) -> None:
     """The whole story."""
     async with app.connect(settings["REFOLD_URL"], projections=False, sinks=sinks_of(settings)) as bank:
         with worker(settings) as first, worker(settings):
@@ -194,11 +213,11 @@ async def play(settings: dict[str, str], ledger: Path | None, folder: Path) -> N
             await catch_up(bank)
             first.send_signal(signal.SIGKILL)
             console.print("one of two workers was killed")
-            await bank.append("account-1", [MoneyDeposited(amount=Decimal(5))])
+            await bank.append(TILL, [MoneyDeposited(amount=Decimal(5))])
             await catch_up(bank)
             await rebuild_under_load(bank)
             await catch_up(bank)
-            await show(bank, folder, settings["REFOLD_SINK_PAYMENT"])
+            await show(bank, folder, settings["REFOLD_SINK_PAYMENT"], chart)
 
 
 def verify(settings: Mapping[str, str]) -> int:
@@ -208,7 +227,10 @@ def verify(settings: Mapping[str, str]) -> int:
 
 def main() -> int:
     """Starts the servers, plays, verifies, and stops the servers."""
-    ledger = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    parser = argparse.ArgumentParser(prog="python -m examples.bank.demo_full", description=__doc__)
+    parser.add_argument("ledger", nargs="?", type=Path, metavar="DIR")
+    parser.add_argument("--chart", type=Path, default=CHART, metavar="FILE")
+    given = parser.parse_args()
     try:
         with ExitStack() as servers:
             folder = Path(servers.enter_context(TemporaryDirectory(prefix="refold-bank-")))
@@ -219,7 +241,7 @@ def main() -> int:
                 graph = servers.enter_context(Neo4jServer.create())
             database = postgres.create_database("bank")
             settings = environment(database, redis.url("bank"), search.url("bank"), graph.url(), folder)
-            asyncio.run(play(settings, ledger, folder))
+            asyncio.run(play(settings, given.ledger, folder, given.chart))
             return verify(settings)
     except Unavailable as missing:
         console.print(f"[red]error:[/red] {missing}; run `make servers`", soft_wrap=True)

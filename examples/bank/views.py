@@ -127,25 +127,41 @@ class Payment(ReadModel, key=("payer", "payee")):
         self.times += 1
 
 
-def month_and_kind(event: Event, recorded: Recorded[Event]) -> tuple[str, str]:
+class Branch(ReadModel, key="account_id"):
+    """Where each account was opened: Parquet files, to be joined with what moved."""
+
+    account_id: str
+    district: str | None = None
+
+    @evolve
+    def opened(self, event: AccountOpened) -> None:
+        self.district = event.district
+
+
+def month_account_and_kind(event: Event, recorded: Recorded[Event]) -> tuple[str, str, str]:
     """The key of a monthly volume."""
-    return f"{recorded.occurred_at:%Y-%m}", type(event).__name__
+    return f"{recorded.occurred_at:%Y-%m}", recorded.stream_key, type(event).__name__
 
 
-class MonthlyVolume(ReadModel, key=("month", "kind")):
-    """How much moved in a month, by kind: Parquet files, for DuckDB and the like."""
+class MonthlyVolume(ReadModel, key=("month", "account_id", "kind")):
+    """How much an account moved in a month, by kind: Parquet files in a folder for each month.
+
+    It has no district: that is a fact of the account's opening, which no later event repeats. DuckDB joins it with
+    `Branch`, and sums up by whatever is asked (`examples.bank.volumes`).
+    """
 
     month: str
+    account_id: str
     kind: str
     amount: Decimal = Decimal(0)
     times: int = 0
 
-    @evolve(key=month_and_kind)
+    @evolve(key=month_account_and_kind)
     def credit(self, event: Credit) -> None:
         self.amount += event.amount
         self.times += 1
 
-    @evolve(key=month_and_kind)
+    @evolve(key=month_account_and_kind)
     def debit(self, event: Debit) -> None:
         self.amount += event.amount
         self.times += 1

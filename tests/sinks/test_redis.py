@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +25,7 @@ from refold.testing.sink_contract import SinkContract
 from tests.projections.stores import Added, Stock, assert_equals_fold, until
 from tests.servers import RedisServer
 from tests.sinks.common import (
+    ROOT,
     STOCK,
     assert_readers_never_see_old_rows,
     assert_survives,
@@ -240,7 +244,8 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
             await rows.prepare()
             await rows.standing("stock")
     for url, said in (
-        ("redis://h/x", "cannot be read"),
+        ("redis://h/abc", r"names database 'abc', which is no number; use redis://"),
+        ("redis://h/-1", "names database '-1', which is no number"),
         ("redis:///0", "no host"),
         ("redis://h/0?prefx=a", "has an option 'prefx'"),
         ("redis://h/0?prefix=a{b", "must be letters, digits"),
@@ -256,6 +261,39 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
             return "refuses the login" in await error_of(context)
 
         await until(said_in_status, "the reason to be shown")
+
+
+async def test_a_refused_login_is_an_exit_code(tmp_path: Path, own_redis: RedisServer) -> None:
+    """`worker --once` and `status` end with 1 and the reason, though the log is empty and nothing is behind."""
+    (tmp_path / "refold.toml").write_text(
+        f"""
+        app = "tests.projections.stores:shop"
+        url = "sqlite:///{tmp_path}/log.db"
+        [sinks]
+        stock = "{own_redis.url(password="wrong")}"
+        """
+    )
+
+    def refold(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("refold")), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = refold("worker", "--once")
+    assert (code, "read model stock stands still: redis at" in said, "refuses the login" in said) == (1, True, True), (
+        said
+    )
+    code, said = refold("status")
+    assert (code, "refused" in said, "refuses the login" in said) == (1, True, True), said
+    assert own_redis.ask("CONFIG SET requirepass wrong") == "+OK"
+    assert refold("worker", "--once")[0] == 0
+    assert refold("status")[0] == 0
 
 
 async def test_it_goes_on_by_itself_when_it_is_let_in(tmp_path: Path, own_redis: RedisServer) -> None:

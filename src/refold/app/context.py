@@ -124,6 +124,13 @@ class Context:
             )
             return await self._commands.execute(decider.validated(command), envelope, decider)
 
+    async def dry_run(self, command: Command) -> tuple[str, int, list[Event]]:
+        """What a command would do now, and nothing is done: its stream, the version at which that stands, and the
+        events that it would append. Raises `Rejected`, `InvalidCommand`, `UnknownCommand`.
+        """
+        decider = self._commands.deciders.of(command)
+        return await self._commands.dry_run(decider.validated(command), decider)
+
     async def execute_many(
         self,
         commands: Iterable[Command | Enveloped],

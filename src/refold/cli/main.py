@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import click
 
 import refold
+from refold.cli.call import call
 from refold.cli.command import Group
 from refold.cli.doctor import doctor
 from refold.cli.exit_codes import BUG, INTERRUPTED, OK, TEXT, USAGE, exit_code_of
 from refold.cli.init import init
+from refold.cli.keys import keys
 from refold.cli.migrate import migrate
 from refold.cli.operations import operations
 from refold.cli.parked import parked
@@ -20,6 +22,7 @@ from refold.cli.pause import pause, resume
 from refold.cli.rebuild import rebuild, rollback
 from refold.cli.rebuild import refold as refold_row
 from refold.cli.replay import replay_test
+from refold.cli.serve import dev, serve
 from refold.cli.show import show
 from refold.cli.status import status
 from refold.cli.streams import history, streams
@@ -65,8 +68,9 @@ cli = Group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 click.version_option(refold.__version__, message="refold %(version)s", help="Show the version and exit.")(cli)
-cli.add_section("Begin", init, migrate, version)
+cli.add_section("Begin", init, dev, migrate, version)
 cli.add_section("Run", worker, status, pause, resume, parked)
+cli.add_section("Serve", serve, keys, call)
 cli.add_section("Refold", rebuild, rollback, refold_row)
 cli.add_section("Look", streams, history, show, operations)
 cli.add_section("Move", export, import_)

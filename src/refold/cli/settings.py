@@ -18,6 +18,7 @@ __all__ = ["FILE_NAME", "Settings", "settings_from"]
 FILE_NAME = "refold.toml"
 _KEYS = ("app", "url", "listen_url")
 _SINKS = "sinks"
+_SERVER = "server"
 _SINK_VARIABLE = "REFOLD_SINK_"
 _SQLITE = "sqlite:///"
 
@@ -31,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True):
     folder: Path
     sinks: Mapping[str, str] = {}
     """Which read models live in another store, and the URL of that."""
+    server: Mapping[str, Any] = {}
+    """What `[server]` says, as it stands there; paths are meant from the folder of the file."""
+    server_folder: Path = Path()
 
     @property
     def needed_app(self) -> str:
@@ -70,7 +74,9 @@ def settings_from(options: Mapping[str, str | None], environment: Mapping[str, s
     for variable, url in environment.items():
         if variable.startswith(_SINK_VARIABLE) and url:
             sinks[variable.removeprefix(_SINK_VARIABLE).lower()] = url
-    return Settings(chosen["app"], chosen["url"], chosen["listen_url"], folder, sinks)
+    server = from_file.get(_SERVER, {})
+    server_folder = cwd if path is None else path.parent
+    return Settings(chosen["app"], chosen["url"], chosen["listen_url"], folder, sinks, server, server_folder)
 
 
 def _filled(name: str, url: str, environment: Mapping[str, str]) -> str:
@@ -100,8 +106,12 @@ def _read(path: Path, cwd: Path) -> dict[str, Any]:
         if key == _SINKS:
             _check_sinks(value, path, cwd)
             continue
+        if key == _SERVER:
+            if not isinstance(value, dict):
+                raise ConfigurationError(f'{_shown(path, cwd)}: [server] is a table, as in [server] keys = "keys.json"')
+            continue
         if key not in _KEYS:
-            known = ", ".join((*_KEYS, _SINKS))
+            known = ", ".join((*_KEYS, _SINKS, _SERVER))
             raise ConfigurationError(f"{_shown(path, cwd)}: {key!r} is not a setting; there are {known}")
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f'{_shown(path, cwd)}: {key} must be text in quotes, as in {key} = "…"')

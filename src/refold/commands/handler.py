@@ -105,6 +105,13 @@ class CommandHandler:
         finally:
             del self._executing[same]
 
+    async def dry_run(self, command: Command, decider: Decider) -> tuple[str, int, list[Event]]:
+        """What a validated command would do on the state that its stream has now: stream, version, events."""
+        stream = decider.stream_of(command)
+        validate_stream_id(stream)
+        loaded = await self._loaders[decider.definition.cls].load(stream)
+        return stream, loaded.version, decider.decide(loaded.state, command)
+
     async def _execute(self, command: Command, envelope: Envelope, decider: Decider, stream: str) -> Receipt:
         name = type(command).__message_name__
         live = self.live(stream, decider.definition.cls)

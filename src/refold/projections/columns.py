@@ -17,7 +17,10 @@ import msgspec
 from refold.errors import DefinitionError, InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 
-__all__ = ["Kind", "column_kinds", "refuse_unkeepable", "refuse_unkeepable_keys", "refuse_value"]
+__all__ = ["DOCUMENT", "Kind", "column_kinds", "kind_of", "refuse_unkeepable", "refuse_unkeepable_keys", "refuse_value"]
+
+DOCUMENT = "document"
+"""The column of rows that are documents."""
 
 
 class Kind(enum.Enum):
@@ -62,6 +65,11 @@ def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]
             f"{definition.cls.__qualname__}: a read model has no omit_defaults, array_like or tag; its rows are columns"
         )
     kinds = {each.name: _kind(each.type) for each in msgspec.structs.fields(definition.cls)}
+    if definition.documents and DOCUMENT in definition.key:
+        raise DefinitionError(
+            f"{definition.cls.__qualname__}: its rows are documents, which are in a column named {DOCUMENT!r}; name "
+            "the key field otherwise"
+        )
     for name in definition.key:
         if kinds[name][1] or kinds[name][0] in (Kind.JSON, Kind.FLOAT, Kind.DECIMAL):
             raise DefinitionError(
@@ -69,6 +77,11 @@ def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]
                 "the like, and always there"
             )
     return kinds
+
+
+def kind_of(annotation: Any) -> Kind:
+    """What a column of a type holds."""
+    return _kind(annotation)[0]
 
 
 def _kind(annotation: Any) -> tuple[Kind, bool]:

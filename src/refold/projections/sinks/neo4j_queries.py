@@ -36,6 +36,8 @@ def sort_key(shape: Shape, order: Order) -> str | None:
     """What rows are sorted by on the server: never in another order than the values, but it may take values for equal
     that are not. None where there is no such thing.
     """
+    if "." in order.name:
+        return None  # it is inside of a field, which is JSON here
     value = f"n.{quoted(shape.names[order.name])}"
     match shape.kinds[order.name][0]:
         case Kind.INTEGER | Kind.DECIMAL:
@@ -67,6 +69,8 @@ def _told(shape: Shape, condition: Condition, parameters: dict[str, Any]) -> tup
 
 
 def _compared(shape: Shape, condition: Comparison, parameters: dict[str, Any]) -> tuple[str, bool]:
+    if "." in condition.name:
+        return _TRUE, False  # it is inside of a field, which is JSON here
     value = f"n.{quoted(shape.names[condition.name])}"
     kind, operator = shape.kinds[condition.name][0], condition.operator
     if operator == "is_none":

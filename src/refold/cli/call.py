@@ -1,0 +1,99 @@
+"""`refold call`: one call of the HTTP API, from a shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from refold.cli.command import Command
+from refold.errors import ConfigurationError, MissingExtra, RefoldError
+
+__all__ = ["call"]
+
+_ADDRESS = "http://127.0.0.1:8181"
+_SECONDS = 60.0
+
+
+@click.command("call", cls=Command, short_help="Call the HTTP API of a server.")
+@click.argument("what", metavar="COMMAND|PATH")
+@click.argument("values", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--server", default=None, metavar="URL", help=f"The server; REFOLD_SERVER or {_ADDRESS} unless given.")
+@click.option("--id", "command_id", metavar="ID", help="The command's id: the same id again does nothing twice.")
+@click.option("--dry-run", is_flag=True, help="Say what the command would do, and do nothing.")
+@click.option("--after", metavar="TOKEN", help="Wait until what is read has seen this consistency token.")
+def call(
+    what: str, values: tuple[str, ...], server: str | None, command_id: str | None, dry_run: bool, after: str | None
+) -> None:
+    """Execute a command, or read what is at a path, and print the answer as JSON. The key is taken from REFOLD_KEY.
+
+    \b
+      refold call OpenAccount account_id=42 owner=alice
+      refold call /read-models/account_summary/rows/42 --after 17
+      refold call /events category=account limit=3
+
+    A command's values are text, or JSON where they can be read as such by := as in amount:=12.5. `-` as the only value
+    takes the whole body from stdin. A problem is one line on stderr, with the code of its kind.
+    """
+    address = server or os.environ.get("REFOLD_SERVER") or _ADDRESS
+    reads = what.startswith("/")
+    if reads and (dry_run or command_id):
+        raise click.UsageError("--id and --dry-run are for commands, not for paths")
+    body = _body(values) if not reads else None
+    query = dict(_pair(value) for value in values) if reads else None
+    path = what if reads else f"/commands/{what}" + ("/dry-run" if dry_run else "")
+    click.echo(_answer(address, path, body, query, command_id, after))
+
+
+def _answer(
+    address: str, path: str, body: Any, query: dict[str, Any] | None, command_id: str | None, after: str | None
+) -> str:
+    try:
+        import httpx
+
+        from refold.client.calling import problem_in
+    except ImportError as problem:
+        raise MissingExtra('`refold call` needs httpx: pip install "refold[client]"') from problem
+    headers = {"Refold-After": after} if after else {}
+    if os.environ.get("REFOLD_KEY"):
+        headers["Authorization"] = f"Bearer {os.environ['REFOLD_KEY']}"
+    if command_id:
+        headers["Idempotency-Key"] = command_id
+    try:
+        with httpx.Client(base_url=address, timeout=_SECONDS, headers=headers) as http:
+            if body is None:
+                response = http.get(path, params=query)
+            else:
+                response = http.post(path, content=body, headers={"Content-Type": "application/json"})
+    except (httpx.HTTPError, httpx.InvalidURL) as problem:
+        raise _unreachable(address, problem) from problem
+    if not response.is_success:
+        raise problem_in(response)
+    return msgspec.json.format(response.content, indent=2).decode() if response.content else "done"
+
+
+def _unreachable(address: str, problem: Exception) -> RefoldError:
+    return ConfigurationError(f"no server answers at {address} ({problem}); is `refold serve` running there?")
+
+
+def _body(values: tuple[str, ...]) -> bytes:
+    if values == ("-",):
+        return sys.stdin.buffer.read()
+    return msgspec.json.encode(dict(_pair(value) for value in values))
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"{text!r} is not NAME=VALUE")
+    if not name.endswith(":"):
+        return name, value
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError) as problem:
+        raise click.UsageError(f"{value!r} is not JSON ({problem}); write {name[:-1]}={value} for text") from problem
+    # As it is written: a number must not become another on its way.
+    return name[:-1], msgspec.Raw(value.encode())

@@ -1,0 +1,167 @@
+"""Calls over HTTP: sent again where that is safe, and problems turned back into the errors that they were."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+
+from refold.errors import (
+    ConfigurationError,
+    Conflict,
+    InvalidCommand,
+    InvalidQuery,
+    LogRegression,
+    OutcomeUnknown,
+    Overloaded,
+    PayloadTooLarge,
+    ProjectionStopped,
+    RefoldError,
+    Refused,
+    Rejected,
+    StaleRead,
+    StoreUnavailable,
+    UnknownCommand,
+)
+from refold.messages.ids import as_uuid
+
+__all__ = ["Calls", "NotFound", "path_of", "problem_in"]
+
+_ATTEMPTS = 5
+_FIRST_PAUSE = 0.1
+_AGAIN = frozenset({"overloaded", "unavailable", "outcome-unknown", "too-many"})
+_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+
+
+class NotFound(InvalidQuery):
+    """The server has no such thing."""
+
+
+class _Problem(msgspec.Struct):
+    status: int = 0
+    code: str = ""
+    detail: str = ""
+    field: str | None = None
+    stream: str | None = None
+    expected: int | str | None = None
+    actual: int | None = None
+    read_model: str | None = None
+    wanted: int | None = None
+    reached: int | None = None
+
+
+class Calls:
+    """Sends requests to one server. What fails on the way is sent again, with the same idempotency key."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def get(
+        self, path: str, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """What a GET answers. Raises the error that a problem stands for."""
+        return await self._sent("GET", path, query=query, headers=headers)
+
+    async def command(self, path: str, body: Any, key: str | None, headers: Mapping[str, str]) -> httpx.Response:
+        """What a command answers. Without a key it is given one, so that sending it again does nothing twice."""
+        return await self._sent(
+            "POST",
+            path,
+            body=_encoder.encode(body),
+            headers={**headers, "Idempotency-Key": key or str(uuid4())},
+        )
+
+    async def post(self, path: str, body: Any) -> httpx.Response:
+        """What a POST answers that changes nothing."""
+        return await self._sent("POST", path, body=_encoder.encode(body))
+
+    async def _sent(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        all_headers = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
+        pause = _FIRST_PAUSE
+        unsure = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            last = attempt == _ATTEMPTS
+            try:
+                response = await self._http.request(method, path, params=query, content=body, headers=all_headers)
+            except httpx.TransportError as problem:
+                unsure = unsure or not isinstance(problem, (httpx.ConnectError, httpx.ConnectTimeout))
+                if last:
+                    raise self._lost(problem, unsure, all_headers.get("Idempotency-Key")) from problem
+            else:
+                if response.is_success:
+                    return response
+                if last or _read(response).code not in _AGAIN:
+                    raise problem_in(response)
+            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311  # spreads retries, guards nothing
+            pause *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    def _lost(self, problem: Exception, unsure: bool, key: str | None) -> RefoldError:
+        text = f"{type(problem).__name__}: {problem}".rstrip(": ")
+        if unsure and key is not None:
+            return OutcomeUnknown(_uuid(key), text)
+        return StoreUnavailable(f"the server at {self._http.base_url} cannot be reached ({text})")
+
+
+def problem_in(response: httpx.Response) -> RefoldError:
+    """The error that a server's answer stands for."""
+    problem = _read(response)
+    detail = problem.detail or f"the server answered {response.status_code}"
+    code = problem.code
+    if code.startswith("rejected"):
+        return Rejected(detail)
+    if code == "conflict" and problem.stream is not None:
+        return Conflict(problem.stream, problem.expected or 0, problem.actual or 0)
+    if code == "stale":
+        return StaleRead(problem.read_model or "", problem.wanted or 0, problem.reached or 0, 0.0)
+    if code == "outcome-unknown":
+        return OutcomeUnknown(_uuid(response.request.headers.get("Idempotency-Key", "")), detail)
+    if code in ("invalid", "idempotency-key-reused", "malformed"):
+        return (InvalidCommand if response.request.method == "POST" else InvalidQuery)(detail)
+    kinds: Mapping[str, type[RefoldError]] = {
+        "not-found": UnknownCommand if response.request.method == "POST" else NotFound,
+        "too-large": PayloadTooLarge,
+        "overloaded": Overloaded,
+        "too-many": Overloaded,
+        "stopped": ProjectionStopped,
+        "ahead": LogRegression,
+        "refused": Refused,
+        "unauthenticated": ConfigurationError,
+        "forbidden": ConfigurationError,
+    }
+    return kinds.get(code, StoreUnavailable)(detail)
+
+
+def path_of(*parts: object) -> str:
+    """A path of these parts, each of which may hold anything."""
+    return "/".join(quote(_text(part), safe="") for part in parts)
+
+
+def _text(part: object) -> str:
+    plain = msgspec.to_builtins(part, enc_hook=str)
+    return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+
+
+def _read(response: httpx.Response) -> _Problem:
+    try:
+        return msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.DecodeError:
+        return _Problem(response.status_code, "unavailable" if response.status_code in (502, 503, 504) else "")
+
+
+def _uuid(key: str) -> UUID:
+    return as_uuid(key)

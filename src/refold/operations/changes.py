@@ -1,0 +1,101 @@
+"""What events change in a state: field by field, between two versions, or event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from refold.app import App
+from refold.folds.engine import AggregateFold
+from refold.messages.recorded import StoredEvent, category_of
+from refold.store.event_store import EventStore
+
+__all__ = ["Change", "changes_between", "changes_of"]
+
+_PAGE = 500
+_ABSENT = object()
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One field (a path, as in `address.city` or `lines.3.amount`) before and after. What was not there is left out."""
+
+    field: str
+    before: Any = msgspec.UNSET
+    after: Any = msgspec.UNSET
+
+
+def changes_between(before: Any, after: Any) -> list[Change]:
+    """The fields that differ between two states, in the order of their names' places."""
+    found: list[Change] = []
+    _compare("", _plain(before), _plain(after), found)
+    return found
+
+
+async def changes_of(
+    store: EventStore, app: App, stream: str, *, after: int = 0, limit: int = 100, field: str = ""
+) -> tuple[list[tuple[StoredEvent, list[Change]]], int | None]:
+    """The events of a stream after a version, each with what it changed in the state of its aggregate, so many at most;
+    and the version to go on after, None when these were the last. With `field`, only those that changed it or what is
+    in it.
+
+    The events before are folded too. Raises `ConfigurationError` for a stream of no aggregate, `UnknownEvent`,
+    `DecodeError`, `FoldFailed`.
+    """
+    definition = app.aggregates[app.aggregate_of(category_of(stream))]
+    fold = AggregateFold[Any](definition, app.types)
+    state: Any = definition.cls()
+    before = _plain(state)
+    found: list[tuple[StoredEvent, list[Change]]] = []
+    version = 0
+    while page := await store.read_stream(stream, after=version, limit=_PAGE):
+        for stored in page:
+            if len(found) == limit:
+                return found, version
+            state = fold.fold(state, [stored])
+            version = stored.version
+            if version < after:
+                continue
+            now = _plain(state)
+            if version > after:
+                changes: list[Change] = []
+                _compare("", before, now, changes)
+                if not field or any(_within(change.field, field) for change in changes):
+                    found.append((stored, changes))
+            before = now
+    return found, None
+
+
+def _within(path: str, field: str) -> bool:
+    return path == field or path.startswith(f"{field}.")
+
+
+def _plain(state: Any) -> Any:
+    """A state as JSON says it, so that what is compared is what is shown."""
+    return msgspec.to_builtins(state, enc_hook=str)
+
+
+def _compare(path: str, before: Any, after: Any, found: list[Change]) -> None:
+    if before == after and type(before) is type(after):
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in dict.fromkeys([*before, *after]):
+            _compare(_below(path, name), before.get(name, _ABSENT), after.get(name, _ABSENT), found)
+    elif isinstance(before, list) and isinstance(after, list):
+        for place in range(max(len(before), len(after))):
+            one = before[place] if place < len(before) else _ABSENT
+            other = after[place] if place < len(after) else _ABSENT
+            _compare(_below(path, place), one, other, found)
+    else:
+        found.append(
+            Change(
+                path,
+                msgspec.UNSET if before is _ABSENT else before,
+                msgspec.UNSET if after is _ABSENT else after,
+            )
+        )
+
+
+def _below(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)

@@ -1,0 +1,90 @@
+"""The log live: server-sent events that go on where a client was, without loss or doubles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from refold.server.api.events import Position, filter_of, readable
+from refold.server.operation import Call, Operation, Said, Stream
+from refold.server.problems import Problem
+from refold.server.security.identity import Access
+from refold.store.event_store import EventFilter
+
+if TYPE_CHECKING:
+    from refold.server.asgi import Server
+
+__all__ = ["live_of"]
+
+_KIND = "text/event-stream"
+_LIFE = 900.0
+"""Seconds after which a stream ends and the client comes back: whoever may not read any more is out by then."""
+
+
+class LiveQuery(msgspec.Struct, frozen=True):
+    """Which events: those after a position (from now on unless given) of these types, categories and tags."""
+
+    after: Position | None = None
+    type: list[str] = []
+    category: list[str] = []
+    tag: list[str] = []
+
+
+def live_of(server: Server) -> Sequence[Operation]:
+    """The operation that follows the log."""
+
+    async def follow(call: Call) -> Stream:
+        query: LiveQuery = call.query
+        where = filter_of(query.type, query.tag, readable(call.identity, query.category))
+        after = _last_seen(call)
+        head = (await call.context.store.head()).position
+        if after is None:
+            after = head if query.after is None else query.after
+        if after > head:
+            raise Problem("ahead", f"the log ends at position {head}; there is no {after} to go on after")
+        server.streams.refuse_more(call.identity.name)
+        return Stream(_counted(server, call, after, where), _KIND, {"X-Accel-Buffering": "no"})
+
+    return (
+        Operation(
+            method="GET",
+            path="/events/live",
+            name="follow_log",
+            summary="The log as it grows: server-sent events.",
+            description=(
+                "Each event's id is its position; a client that comes back sends it as Last-Event-ID (browsers do so "
+                "by themselves) and misses nothing. A comment every ten seconds shows that the line is there. A client "
+                "that is slow holds back nobody but itself."
+            ),
+            group="Events",
+            access=Access(None),
+            query=LiveQuery,
+            headers={"Last-Event-ID": "The position of the last event that you have; stronger than `after`."},
+            run=follow,
+            answers={200: Said("Events, for as long as you listen.", kind=_KIND)},
+            problems=("ahead",),
+        ),
+    )
+
+
+async def _counted(server: Server, call: Call, after: int, where: EventFilter) -> AsyncIterator[bytes]:
+    ends = time.monotonic() + _LIFE
+    with server.streams.one_of(call.identity.name):
+        async with aclosing(server.tail.follow(after, where)) as pieces:
+            async for piece in pieces:
+                yield piece
+                if time.monotonic() > ends:
+                    return
+
+
+def _last_seen(call: Call) -> int | None:
+    given = call.header("Last-Event-ID")
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 19):
+        raise Problem("invalid", f"Last-Event-ID: {given!r} is no position", field="Last-Event-ID")
+    return int(given)

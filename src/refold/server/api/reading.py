@@ -1,0 +1,42 @@
+"""What reads have in common: the consistency token, and how long one waits for it."""
+
+from __future__ import annotations
+
+import re
+
+from refold.errors import StaleRead
+from refold.server.operation import Call
+from refold.server.problems import Problem, problem_of
+
+__all__ = ["READ_HEADERS", "after_of", "stale", "wait_of"]
+
+READ_HEADERS = {
+    "Refold-After": "A consistency token: the answer is not older than that. It is waited for; see Prefer.",
+    "Prefer": "`wait=SECONDS`: how long Refold-After may wait, 5 unless given.",
+}
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])")
+_LONGEST = 25.0
+
+
+async def after_of(call: Call) -> int | None:
+    """The position that a read must not be older than, if one is given. Raises `Problem`."""
+    token = call.header("Refold-After")
+    if token is None:
+        return None
+    if not (token.isascii() and token.isdigit() and len(token) < 19):
+        raise Problem("invalid", f"Refold-After: {token!r} is no consistency token", field="Refold-After")
+    return int(token)
+
+
+def wait_of(call: Call) -> float:
+    """How long a read may wait, in seconds."""
+    found = _WAIT.search(call.header("Prefer") or "")
+    return 5.0 if found is None else min(float(found[1]), _LONGEST)
+
+
+async def stale(call: Call, error: StaleRead) -> Problem:
+    """What a read is that did not get there in time: `ahead` when the log itself is not that long, else `stale`."""
+    head = (await call.context.store.head()).position
+    if error.wanted > head:
+        return Problem("ahead", f"the log ends at position {head}; there is no {error.wanted} to wait for")
+    return problem_of(error)

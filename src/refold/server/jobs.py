@@ -1,0 +1,149 @@
+"""Jobs: work that takes longer than a request may. They belong to the process that began them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from refold.errors import RefoldError, Refused
+
+__all__ = ["Job", "JobDocument", "Jobs"]
+
+_log = logging.getLogger("refold.server")
+
+_KEPT = 100
+"""Jobs that are remembered after their end."""
+_AT_ONCE = 4
+
+
+class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A job: what it does, for whom, how far it is (`done` of `total`, in whatever it counts; `rate` a second;
+    `seconds_left`), and what came of it.
+    """
+
+    id: str
+    kind: str
+    target: str
+    actor: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    begun_at: datetime
+    ended_at: datetime | None
+    done: int
+    total: int
+    rate: float | None
+    seconds_left: float | None
+    result: Any
+    problem: str
+
+
+class Job:
+    """Work under way. `advance` tells how far it is."""
+
+    def __init__(self, kind: str, target: str, actor: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.kind = kind
+        self.target = target
+        self.actor = actor
+        self.task: asyncio.Task[None] | None = None
+        self._begun = time.monotonic()
+        self._begun_at = datetime.now(UTC)
+        self._ended_at: datetime | None = None
+        self._done = self._total = 0
+        self._first: int | None = None
+        self._result: Any = None
+        self._problem = ""
+        self._state: Literal["running", "done", "failed", "cancelled"] = "running"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is not over."""
+        return self._state == "running"
+
+    def advance(self, done: int, total: int) -> None:
+        """So much is done, of so much."""
+        if self._first is None:
+            # What was there when it began does not count for its speed.
+            self._first, self._begun = done, time.monotonic()
+        self._done, self._total = done, total
+
+    async def run(self, work: Callable[[Job], Awaitable[Any]]) -> None:
+        """Does the work, and keeps what came of it."""
+        try:
+            self._result = await work(self)
+            self._state = "done"
+        except asyncio.CancelledError:
+            self._state, self._problem = "cancelled", "it was cancelled"
+            raise
+        except RefoldError as problem:
+            self._state, self._problem = "failed", str(problem)
+        except Exception as problem:  # noqa: BLE001  # whoever asks is told that it failed, whatever went wrong
+            _log.exception("%s of %s went wrong", self.kind, self.target)
+            self._state, self._problem = "failed", f"it went wrong ({type(problem).__name__}); see the server's log"
+        finally:
+            self._ended_at = datetime.now(UTC)
+
+    def document(self) -> JobDocument:
+        """How it stands now."""
+        elapsed = time.monotonic() - self._begun
+        advanced = self._done - (self._first or 0)
+        rate = advanced / elapsed if self.running and elapsed > 0 and advanced > 0 else None
+        return JobDocument(
+            id=self.id,
+            kind=self.kind,
+            target=self.target,
+            actor=self.actor,
+            state=self._state,
+            begun_at=self._begun_at,
+            ended_at=self._ended_at,
+            done=self._done,
+            total=self._total,
+            rate=None if rate is None else round(rate, 1),
+            seconds_left=None if rate is None else round(max(0, self._total - self._done) / rate, 1),
+            result=self._result,
+            problem=self._problem,
+        )
+
+
+class Jobs:
+    """The jobs of this process: those that run, and the last that have ended."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def begin(self, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Job:
+        """Begins one. Raises `Refused` when the same is under way, or too many are."""
+        running = [job for job in self._jobs.values() if job.running]
+        for job in running:
+            if (job.kind, job.target) == (kind, target):
+                raise Refused(f"{kind} of {target} is under way already: job {job.id}")
+        if len(running) >= _AT_ONCE:
+            raise Refused(f"{len(running)} jobs are under way; wait for the end of one")
+        job = Job(kind, target, actor)
+        self._jobs[job.id] = job
+        for old in list(self._jobs.values())[:-_KEPT]:
+            if not old.running:
+                del self._jobs[old.id]
+        job.task = asyncio.create_task(job.run(work), name=f"refold-{kind}-{target}")
+        return job
+
+    def all(self) -> list[Job]:
+        """All that are known, the newest first."""
+        return list(self._jobs.values())[::-1]
+
+    def find(self, job_id: str) -> Job | None:
+        """The job of that id, if this process has it."""
+        return self._jobs.get(job_id)
+
+    async def close(self) -> None:
+        """Cancels what runs, and waits for its end."""
+        tasks = [job.task for job in self._jobs.values() if job.running and job.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

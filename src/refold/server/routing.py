@@ -1,0 +1,212 @@
+"""From a request to an operation and back: who calls, what they ask for, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import typing
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+from urllib.parse import quote, unquote
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from refold.app import Context
+from refold.errors import RefoldError
+from refold.server.operation import JSON, Answer, Call, Operation, Stream
+from refold.server.problems import CONTENT_TYPE, Problem, problem_of
+from refold.server.security.guard import NOBODY, Guard
+from refold.server.security.identity import Identity
+from refold.server.security.journal import Journal
+from refold.server.settings import Bounds
+
+__all__ = ["API_HEADERS", "House", "problem_response", "routes_of"]
+
+_log = logging.getLogger("refold.server")
+
+API_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_AT_FIELD = re.compile(r" - at `(?:key in )?(\$[^`]*)`")
+
+
+class House(Protocol):
+    """What every operation stands in: the open context, and who guards it."""
+
+    bounds: Bounds
+    guard: Guard
+
+    @property
+    def journal(self) -> Journal:
+        """Where refusals are kept."""
+        ...
+
+    async def context(self) -> Context:
+        """The open context; opens it when this is the first call."""
+        ...
+
+
+def routes_of(house: House, operations: Iterable[Operation]) -> list[Route]:
+    """A route for each path, with all of its methods."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    # The first that fits is taken, so /events/live stands before /events/{position}.
+    ordered = sorted(by_path.items(), key=lambda each: each[0].count("{"))
+    return [Route(path, _Endpoint(house, methods), methods=list(methods), name=path) for path, methods in ordered]
+
+
+class _Endpoint:
+    """One path. An ASGI application, so that Starlette leaves it alone."""
+
+    def __init__(self, house: House, methods: Mapping[str, Operation]) -> None:
+        self._house = house
+        self._methods = methods
+        self._fields = {
+            operation.name: () if operation.query is None else _fields_of(operation.query)
+            for operation in methods.values()
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        operation = self._methods["GET" if request.method == "HEAD" else request.method]
+        identity = NOBODY
+        try:
+            try:
+                async with asyncio.timeout(self._house.bounds.seconds):
+                    path = {name: unquote(str(value)) for name, value in request.path_params.items()}
+                    access = operation.access_for(path)
+                    if not access.public:
+                        identity = await self._house.guard.recognised(request)
+                        self._house.guard.permit(identity, access)
+                    answer = await operation.run(await self._call(request, operation, identity, path))
+            except RefoldError as error:
+                raise problem_of(error) from error
+            except TimeoutError:
+                raise Problem("timeout", f"it took more than {self._house.bounds.seconds:g} s") from None
+            response = _response(answer)
+        except Problem as problem:
+            if problem.status in (401, 403) and problem.kind != "rejected-forbidden":
+                self._house.journal.refused(identity.name, f"{operation.method} {operation.path}", problem.detail)
+            response = problem_response(problem, request.url.path)
+        except ClientDisconnect:
+            return
+        except Exception:  # noqa: BLE001  # one who asks is answered, whatever went wrong
+            _log.exception("%s %s went wrong", operation.method, operation.path)
+            response = problem_response(Problem("failed", "it went wrong; see the server's log"), request.url.path)
+        await response(scope, receive, send)
+
+    async def _call(self, request: Request, operation: Operation, identity: Identity, path: Mapping[str, str]) -> Call:
+        values = {name: _path_value(name, value, operation.path_types.get(name, str)) for name, value in path.items()}
+        query = _query(request, operation.query, self._fields[operation.name])
+        body = None
+        if operation.body is not None:
+            body = _decoded(await self._read(request), request.headers.get("content-type", ""), operation.body)
+        return Call(request, identity, await self._house.context(), values, query, body)
+
+    async def _read(self, request: Request) -> bytes:
+        limit = self._house.bounds.body
+        length = request.headers.get("content-length", "")
+        too_large = Problem("too-large", f"the body is larger than {limit:,} bytes")
+        if length.isascii() and length.isdigit() and int(length) > limit:
+            raise too_large
+        pieces, size = [], 0
+        async for piece in request.stream():
+            size += len(piece)
+            if size > limit:
+                raise too_large
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def _fields_of(query: Any) -> tuple[tuple[str, bool], ...]:
+    """The names of the parameters, and whether each may be given several times."""
+    return tuple((each.encode_name, _is_list(each.type)) for each in msgspec.structs.fields(query))
+
+
+def _is_list(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    return origin in (list, tuple) or any(
+        typing.get_origin(part) in (list, tuple) for part in typing.get_args(annotation)
+    )
+
+
+def _query(request: Request, query: Any, fields: tuple[tuple[str, bool], ...]) -> Any:
+    params = request.query_params
+    if not params and query is None:
+        return None
+    known = dict(fields)
+    given: dict[str, Any] = {}
+    for name, value in params.multi_items():
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise Problem("invalid", f"there is no parameter {name!r}; there are: {names}", field=name)
+        if known[name]:
+            given.setdefault(name, []).append(value)
+        elif name in given:
+            raise Problem("invalid", f"the parameter {name!r} is given twice", field=name)
+        else:
+            given[name] = value
+    if query is None:
+        return None
+    try:
+        return msgspec.convert(given, query, strict=False)
+    except msgspec.ValidationError as problem:
+        raise _invalid(problem, "query") from problem
+
+
+def _path_value(name: str, text: str, wanted: Any) -> Any:
+    if "\x00" in text:
+        raise Problem("invalid", f"{name} in the path holds a NUL", field=name)
+    if wanted is str:
+        return text
+    try:
+        return msgspec.convert(text, wanted, strict=False)
+    except msgspec.ValidationError as problem:
+        raise Problem("invalid", f"{name} in the path is {text!r}: {problem}", field=name) from problem
+
+
+def _decoded(content: bytes, content_type: str, wanted: Any) -> Any:
+    if content_type.partition(";")[0].strip().lower() != JSON:
+        raise Problem("unsupported-media-type", f"the body must be {JSON}, not {content_type or 'of no type'!r}")
+    try:
+        return msgspec.json.decode(content, type=wanted)
+    except msgspec.ValidationError as problem:
+        raise _invalid(problem, "body") from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise Problem("malformed", f"the body is not JSON: {problem}") from problem
+
+
+def _invalid(problem: msgspec.ValidationError, where: str) -> Problem:
+    found = _AT_FIELD.search(str(problem))
+    return Problem("invalid", f"{where}: {problem}", field=found[1] if found else None)
+
+
+def _response(answer: Answer | Stream) -> Response:
+    headers = {**API_HEADERS, **answer.headers}
+    if isinstance(answer, Stream):
+        return StreamingResponse(_closing(answer.pieces), headers={**headers, "Content-Type": answer.kind})
+    content = answer.content
+    if answer.status not in (204, 304):
+        headers["Content-Type"] = answer.kind
+    return Response(content, answer.status, headers)
+
+
+async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async with aclosing(pieces):  # type: ignore[type-var]  # streams are made by generators
+        async for piece in pieces:
+            yield piece
+
+
+def problem_response(problem: Problem, path: str) -> Response:
+    """A problem as RFC 9457 has it."""
+    content = msgspec.json.encode(problem.details(quote(path)))
+    return Response(content, problem.status, {**API_HEADERS, **problem.headers, "Content-Type": CONTENT_TYPE})

@@ -1,0 +1,99 @@
+"""OpenID Connect: bearer tokens (JWT) of an issuer that one trusts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from refold.errors import ConfigurationError, MissingExtra
+from refold.server.security.identity import Grant, Identity, parsed_grants
+
+if TYPE_CHECKING:
+    import jwt
+
+__all__ = ["OpenIdConnect"]
+
+_log = logging.getLogger("refold.server")
+
+_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Signed with a private key only: a token that is signed with a shared secret, or not at all, is never believed."""
+_LEEWAY = 30.0
+
+
+class OpenIdConnect(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of one issuer are believed when they are signed with one of its keys, not expired, and meant for
+    `audience`.
+
+    `keys_url` is where the issuer publishes its keys (JWKS); `roles_claim` names the claim with the roles (dots lead
+    into objects, as in `realm_access.roles`); `roles` translates the issuer's words, where they are not Refold's;
+    `name_claim` says who it is, as the actor of what they do.
+    """
+
+    issuer: str
+    audience: str
+    keys_url: str
+    roles_claim: str = "roles"
+    name_claim: str = "sub"
+    roles: Mapping[str, str] = {}
+
+
+class TokenReader:
+    """Recognises people by their tokens. Raises `MissingExtra` without `refold[oidc]`."""
+
+    def __init__(self, settings: OpenIdConnect) -> None:
+        try:
+            import jwt
+        except ImportError as problem:
+            raise MissingExtra('tokens of OpenID Connect need PyJWT: pip install "refold[oidc]"') from problem
+        self._jwt = jwt
+        self._settings = settings
+        if not settings.keys_url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+            raise ConfigurationError(
+                f"the keys of {settings.issuer} must come over https, not from {settings.keys_url!r}"
+            )
+        self._keys = jwt.PyJWKClient(settings.keys_url, cache_keys=True, lifespan=300, timeout=5)
+        for text in settings.roles.values():
+            parsed_grants([text])
+
+    async def identity(self, token: str) -> Identity | None:
+        """Who a token belongs to; None when it is not to be believed."""
+        try:
+            # The keys are fetched now and then, by a blocking client.
+            key = await asyncio.to_thread(self._keys.get_signing_key_from_jwt, token)
+            claims = self._claims(token, key)
+        except self._jwt.PyJWTError as problem:
+            _log.debug("a token was not believed: %s", problem)
+            return None
+        name = claims.get(self._settings.name_claim)
+        if not isinstance(name, str) or not name:
+            return None
+        return Identity(name, self._grants(claims), "token")
+
+    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+        return self._jwt.decode(
+            token,
+            key.key,
+            algorithms=list(_ALGORITHMS),
+            audience=self._settings.audience,
+            issuer=self._settings.issuer,
+            leeway=_LEEWAY,
+            options={"require": ["exp", "iss", "aud"]},
+        )
+
+    def _grants(self, claims: Mapping[str, Any]) -> tuple[Grant, ...]:
+        found: Any = claims
+        for part in self._settings.roles_claim.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        words = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
+        grants: list[Grant] = []
+        for word in words:
+            text = self._settings.roles.get(word, word)
+            try:
+                grants += parsed_grants([text])
+            except ConfigurationError:
+                continue  # the issuer has roles for other applications too
+        return tuple(dict.fromkeys(grants))

@@ -1,0 +1,121 @@
+"""The tail of the log, read once for all who follow it: what is new is fetched and encoded one time, and each client
+takes it at their own pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from refold.errors import RefoldError
+from refold.messages.recorded import StoredEvent, category_of
+from refold.server.api.documents import document_of
+from refold.store.event_store import EventFilter, EventStore
+
+__all__ = ["HEARTBEAT_SECONDS", "Tail", "frame_of"]
+
+_log = logging.getLogger("refold.server")
+
+HEARTBEAT_SECONDS = 10.0
+_KEPT = 10_000
+"""Frames that are kept for those who are a little behind; who is further behind reads the store."""
+_PAGE = 500
+_PACE = 0.02
+"""Seconds between two looks at least: what comes meanwhile is sent in one piece, however many follow."""
+_PAUSE = 1.0
+
+_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+
+
+def frame_of(stored: StoredEvent) -> bytes:
+    """An event as a server-sent event; its id is its position."""
+    return b"id: %d\ndata: %s\n\n" % (stored.position, _encoder.encode(document_of(stored)))
+
+
+class Tail:
+    """Follows the log while anybody listens."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._frames: list[tuple[StoredEvent, bytes]] = []
+        self._last = 0
+        """The position that the tail has read; its frames are those of the positions right up to it."""
+        self._moved = asyncio.Event()
+        self._listeners = 0
+        self._reading: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def follow(self, after: int, where: EventFilter) -> AsyncGenerator[bytes, None]:
+        """Pieces of a stream of server-sent events: those after a position that fit, each once and in order, and a sign
+        of life when there are none. It ends when the tail is closed.
+        """
+        self._listeners += 1
+        if self._reading is None or self._reading.done():
+            self._last = (await self._store.head()).position
+            self._frames = []
+            self._reading = asyncio.create_task(self._read(), name="refold-tail")
+        try:
+            yield b"retry: 1000\n: following after %d\n\n" % after
+            while not self._closed:
+                moved = self._moved
+                if after < self._last - len(self._frames):
+                    page = await self._store.read_log(after=after, limit=_PAGE, where=where)
+                    piece = b"".join(frame_of(stored) for stored in page.events)
+                    after = page.scanned_to
+                elif after < self._last:
+                    # The frames end at the last position without a gap, so where one goes on is only counted.
+                    new = self._frames[len(self._frames) - (self._last - after) :]
+                    piece = b"".join(frame for stored, frame in new if _fits(stored, where))
+                    after = self._last
+                else:
+                    # The id tells a client that comes back how far it was, also where nothing was meant for it.
+                    piece = b"" if await _set_within(moved, HEARTBEAT_SECONDS) else b": still here\nid: %d\n\n" % after
+                if piece:
+                    yield piece
+        finally:
+            self._listeners -= 1
+
+    def close(self) -> None:
+        """Lets everybody who follows go."""
+        self._closed = True
+        self._moved.set()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _read(self) -> None:
+        while self._listeners:
+            try:
+                page = await self._store.read_log(after=self._last, limit=_PAGE)
+            except RefoldError as problem:
+                _log.warning("the tail of the log cannot be read: %s", problem)
+                await asyncio.sleep(_PAUSE)
+                continue
+            if page.events:
+                self._frames += [(stored, frame_of(stored)) for stored in page.events]
+                self._last = page.events[-1].position
+                if len(self._frames) > 2 * _KEPT:
+                    del self._frames[:-_KEPT]
+                moved, self._moved = self._moved, asyncio.Event()
+                moved.set()
+                await asyncio.sleep(_PACE)
+            else:
+                await self._store.wait_beyond(self._last, 1.0)
+
+
+def _fits(stored: StoredEvent, where: EventFilter) -> bool:
+    if where.categories and category_of(stored.stream) not in where.categories:
+        return False
+    return not where.matching or any(
+        (not each.types or stored.type in each.types) and set(each.tags) <= set(stored.tags) for each in where.matching
+    )
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

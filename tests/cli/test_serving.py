@@ -1,0 +1,219 @@
+"""Serving an app, its keys, and calling it, from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.cli.runner import Done, command, environment, refold
+
+APP = "from tests.server.domain import app\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project's folder."""
+    (tmp_path / "bank.py").write_text(APP)
+    (tmp_path / "refold.toml").write_text('app = "bank:app"\nurl = "sqlite:///bank.db"\n')
+    return tmp_path
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server in a process of its own, and where it serves."""
+    process = subprocess.Popen(
+        command(*arguments, "--address", "0"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield _url(process), process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def _url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        found = re.search(r"serving .* at (https?://\S+)", line)
+        if found:
+            return found[1]
+    raise AssertionError("".join(printed))
+
+
+def test_serve_call_and_end(folder: Path) -> None:
+    with running(folder, "serve") as (url, process):
+
+        def call(*arguments: str, given: bytes | None = None) -> Done:
+            return refold("call", *arguments, cwd=folder, given=given, REFOLD_SERVER=url)
+
+        opened = call("OpenAccount", "account_id=42", "owner=alice")
+        amount = call("DepositMoney", "account_id=42", "amount:=12.50")
+        preview = call("WithdrawMoney", "account_id=42", "amount=1", "--dry-run")
+        refused = call("OpenAccount", "account_id=42", "owner=bob")
+        invalid = call("DepositMoney", "account_id=42", "amount=much")
+        unknown = call("Nothing")
+        body = b'{"account_id":"42","amount":"1"}'
+        stdin = call("DepositMoney", "-", "--id", "once", given=body)
+        row = call("/read-models/account_summary/rows/42", "--after", "3")
+        page = call("/events", "limit=1", "backward=true")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+    assert opened.json["stream"] == "account-42"
+    assert amount.json["events"][0]["payload"]["amount"] == "12.50"
+    assert preview.json["events"][0]["type"] == "MoneyWithdrawn"
+    assert (refused.code, refused.err) == (5, "refold: this account is open already\n")
+    assert (invalid.code, unknown.code) == (4, 2)
+    assert stdin.json["version"] == 3
+    assert row.json["balance"] == "13.50"
+    assert page.json["events"][0]["position"] == 3
+
+
+def test_serve_by_tls(folder: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with running(folder, "serve", "--certificate", "cert.pem", "--private-key", "key.pem") as (url, _):
+        trusted = refold("call", "/me", "--server", url, cwd=folder, SSL_CERT_FILE=str(folder / "cert.pem"))
+        stranger = refold("call", "/me", "--server", url, cwd=folder)
+
+    assert url.startswith("https://")
+    assert trusted.json["app"] == "bank"
+    assert (stranger.code, "certificate" in stranger.err) == (2, True)
+
+
+def test_serve_refuses_others_while_nobody_is_asked(folder: Path) -> None:
+    done = refold("serve", "--address", "0.0.0.0:0", cwd=folder)
+
+    assert done.code == 2
+    assert "no authentication is configured" in done.err
+    assert not (folder / "bank.db").exists()
+
+
+def test_keys_are_made_once_and_open_the_door(folder: Path) -> None:
+    key = refold("keys", "add", "alice", "--role", "reader", "--keys", "keys.json", cwd=folder).out.strip()
+    listed = refold("keys", "list", "--keys", "keys.json", "--json", cwd=folder)
+    with running(folder, "serve", "--keys", "keys.json") as (url, _):
+        nobody = refold("call", "/me", cwd=folder, REFOLD_SERVER=url)
+        alice = refold("call", "/me", cwd=folder, REFOLD_SERVER=url, REFOLD_KEY=key)
+        refold("keys", "revoke", "alice", "--keys", "keys.json", cwd=folder)
+        revoked = refold("call", "/me", cwd=folder, REFOLD_SERVER=url, REFOLD_KEY=key)
+
+    assert [each["name"] for each in listed.json] == ["alice"]
+    assert key.startswith("refold_")
+    assert key not in listed.out + (folder / "keys.json").read_text()
+    assert (nobody.code, alice.json["name"], revoked.code) == (2, "alice", 2)
+    assert "say who you are" in nobody.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("keys", "add", "bob", "--role", "king", "--keys", "k.json"), "is no role"),
+        (("keys", "add", "bob", "--role", "reader"), "which file of keys"),
+        (("keys", "revoke", "bob", "--keys", "k.json"), "there is no key for 'bob'"),
+        (("serve", "--address", "nonsense"), "is no address"),
+        (("serve", "--certificate", "cert.pem"), "both a certificate and its private key"),
+        (("serve", "--address", "0", "--certificate", "no.pem", "--private-key", "no.key"), "cannot be used"),
+        (("call", "/me", "--server", "http://127.0.0.1:9"), "no server answers"),
+        (("call", "X", "nonsense"), "is not NAME=VALUE"),
+        (("call", "X", "a:={"), "is not JSON"),
+        (("call", "/me", "--dry-run"), "are for commands"),
+    ],
+)
+def test_what_cannot_work_is_one_line(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = refold(*arguments, cwd=folder)
+
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[server]\nkey = 'x'", "unknown field `key`"),
+        ("server = 1", "[server] is a table"),
+        ("[server.tokens]\nissuer = 'x'", "missing required field"),
+        ("[server]\nkeys = 'broken.json'", "is no file of API keys"),
+    ],
+)
+def test_settings_that_are_wrong_are_refused(folder: Path, table: str, said: str) -> None:
+    (folder / "broken.json").write_text("{")
+    (folder / "refold.toml").write_text(f'app = "bank:app"\nurl = "sqlite:///bank.db"\n{table}\n')
+    done = refold("serve", "--address", "0", cwd=folder)
+
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_settings_of_the_file_hold_wherever_one_is(folder: Path) -> None:
+    (folder / "refold.toml").write_text('app = "bank:app"\nurl = "sqlite:///bank.db"\n[server]\nkeys = "keys.json"\n')
+    below = folder / "below"
+    below.mkdir()
+    refold("keys", "add", "alice", "--role", "reader", cwd=below)
+
+    assert (folder / "keys.json").exists()
+    assert refold("keys", "list", "--json", cwd=folder).json[0]["name"] == "alice"
+
+
+@pytest.mark.slow
+def test_dev_begins_anew_when_the_code_changes(folder: Path) -> None:
+    process = subprocess.Popen(
+        command("dev", "--address", "0"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        first = _url(process)
+        before = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=first).out)["app"]
+        (folder / "bank.py").write_text(APP + "app.name = 'another'\n")
+        second = _url(process)
+        after = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=second).out)["app"]
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+    assert (before, after) == ("bank", "another")

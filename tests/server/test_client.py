@@ -1,0 +1,226 @@
+"""The client has the methods of a context: code moves from one to the other by its URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from refold import Context, field
+from refold.client import Client, connect
+from refold.errors import (
+    ConfigurationError,
+    InvalidCommand,
+    InvalidQuery,
+    LogRegression,
+    Rejected,
+    StoreUnavailable,
+)
+from refold.server import ApiKeys, Authentication, Server
+from tests.server.domain import (
+    Account,
+    AccountSummary,
+    Address,
+    DepositMoney,
+    DepositsPerDay,
+    Kind,
+    MoneyDeposited,
+    OpenAccount,
+    Relabel,
+    TakeNote,
+    WithdrawMoney,
+    app,
+)
+from tests.server.process import ServerProcess
+
+Either = Context | Client
+Opened = Callable[[], AbstractAsyncContextManager[Either]]
+
+
+@pytest.fixture(params=["in process", "over HTTP"])
+async def bank(request: pytest.FixtureRequest) -> AsyncIterator[Either]:
+    """The same bank, here and there."""
+    if request.param == "in process":
+        async with connect(app, "sqlite:///:memory:") as context:
+            yield context
+        return
+    async with Server(app, "sqlite:///:memory:") as server, over_http(server) as client:
+        yield client
+
+
+@asynccontextmanager
+async def over_http(server: Server, key: str | None = None) -> AsyncIterator[Client]:
+    transport = httpx.ASGITransport(app=server, client=("127.0.0.1", 1))
+    async with Client(app, "http://127.0.0.1:1", key=key, transport=transport) as client:
+        yield client
+
+
+async def test_commands_and_what_they_did(bank: Either) -> None:
+    opened = await bank.execute(OpenAccount(account_id="4/2", owner="alice", address=Address("Main")))
+    receipt = await bank.execute(DepositMoney(account_id="4/2", amount=Decimal("12.50")), command_id="once")
+    again = await bank.execute(DepositMoney(account_id="4/2", amount=Decimal("12.50")), command_id="once")
+
+    assert (opened.stream, opened.version, receipt.position) == ("account-4/2", 1, 2)
+    assert receipt.events == (MoneyDeposited(amount=Decimal("12.50"), payer="alice"),)
+    assert again == receipt
+    assert await bank.dry_run(WithdrawMoney(account_id="4/2", amount=Decimal(2))) == (
+        "account-4/2", 2, [app.types.named("MoneyWithdrawn")(amount=Decimal(2))],
+    )  # fmt: skip
+
+
+async def test_what_is_refused_is_refused_alike(bank: Either) -> None:
+    await bank.execute(OpenAccount(account_id="1", owner="alice"))
+    with pytest.raises(Rejected, match="open already"):
+        await bank.execute(OpenAccount(account_id="1", owner="bob"))
+    with pytest.raises(InvalidCommand):
+        await bank.execute(OpenAccount(account_id="", owner="bob"))
+    with pytest.raises(InvalidCommand, match="was given to"):
+        await bank.execute(DepositMoney(account_id="1", amount=Decimal(1)), command_id="x")
+        await bank.execute(DepositMoney(account_id="2", amount=Decimal(1)), command_id="x")
+
+
+async def test_rows_are_read_alike(bank: Either) -> None:
+    last = await bank.execute(TakeNote(note_id="0", text="first"))
+    for number in range(5):
+        await bank.execute(OpenAccount(account_id=str(number), owner=f"o{number % 2}"))
+        last = await bank.execute(DepositMoney(account_id=str(number), amount=Decimal(number * 400 + 1)))
+
+    assert await bank.get(AccountSummary, "3", after=last) == AccountSummary(
+        account_id="3", owner="o1", balance=Decimal(1201), kind=Kind.LARGE, movements=1
+    )
+    assert await bank.get(AccountSummary, "none") is None
+    assert await bank.get(DepositsPerDay, ("o1", date(2026, 1, 15)), after=last) == DepositsPerDay(
+        owner="o1", day=date(2026, 1, 15), amount=Decimal(1602)
+    )
+    found = await bank.find(
+        AccountSummary, field("balance") >= 400, (field("kind") == Kind.LARGE) & (field("owner") == "o1"), after=last
+    )
+    assert [row.account_id for row in found] == ["3"]
+    ordered = await bank.find(AccountSummary, order_by=("-owner", "-balance"), limit=3, owner="o0", city=None)
+    assert [row.account_id for row in ordered] == ["4", "2", "0"]
+    assert [row.account_id for row in await bank.find(AccountSummary, field("account_id").in_(["1", "2"]))] == [
+        "1",
+        "2",
+    ]
+    assert await bank.count(AccountSummary, field("balance") < 500, owner="o0") == 1
+    assert (await bank.get(AccountSummary, "0", fresh=True)).movements == 1
+    with pytest.raises(InvalidQuery):
+        await bank.find(AccountSummary, field("nothing") == 1)
+    with pytest.raises((LogRegression, Exception), match="99"):
+        await bank.get(AccountSummary, "0", after=99, timeout=0)
+
+
+async def test_states_and_events_are_read_alike(bank: Either) -> None:
+    await bank.execute(OpenAccount(account_id="1", owner="alice"))
+    receipt = await bank.execute(Relabel(account_id="1", labels=["a"]))
+    await bank.execute(TakeNote(note_id="n", text="hello"))
+    await bank.execute(DepositMoney(account_id="1", amount=Decimal(1)))
+
+    assert (await bank.load(Account, "1")).balance == 1
+    assert (await bank.load(Account, "1", at_version=1)).labels == []
+    assert (await bank.load(Account, "1", as_of=receipt.timestamp)).labels == ["a"]
+    assert await bank.load(Account, "none") == Account()
+    assert [event.version for event in await bank.history("account-1", backward=True, limit=2)] == [3, 2]
+    assert await bank.history("account-none") == []
+    events = [event async for event in bank.events(after=1, categories=["account"])]
+    assert [(event.position, event.type) for event in events] == [(2, "Relabelled"), (4, "MoneyDeposited")]
+    assert events[0].event_id == (await bank.history("account-1"))[1].event_id
+    assert [event.position async for event in bank.events(tags=["payer:alice"])] == [4]
+
+
+async def test_conditions_that_http_cannot_say_are_refused_before_they_are_sent() -> None:
+    async with Server(app, "sqlite:///:memory:") as server, over_http(server) as client:
+        for condition in (~(field("owner") == "a"), (field("owner") == "a") | (field("owner") == "b")):
+            with pytest.raises(InvalidQuery, match="over HTTP"):
+                await client.find(AccountSummary, condition)
+
+
+async def test_the_actor_is_whom_the_key_belongs_to(tmp_path: Path) -> None:
+    keys = ApiKeys(tmp_path / "keys.json")
+    key = keys.add("alice", ["commander", "reader"])
+    authentication = Authentication(keys=tmp_path / "keys.json")
+    async with Server(app, "sqlite:///:memory:", authentication=authentication) as server:
+        async with over_http(server, key) as client:
+            await client.execute(OpenAccount(account_id="1", owner="a"))
+            (event,) = await client.history("account-1")
+        async with over_http(server) as nobody:
+            with pytest.raises(ConfigurationError, match="say who you are"):
+                await nobody.get(AccountSummary, "1")
+
+    assert event.metadata.actor == "alice"
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "http://", "bank"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no address"):
+        Client(app, url)
+
+
+def test_a_key_never_goes_over_the_network_unencrypted() -> None:
+    with pytest.raises(ConfigurationError, match="https"):
+        Client(app, "http://bank.example.com", key="refold_x")
+
+
+async def test_a_server_that_is_not_there_is_said_in_one_line() -> None:
+    async with Client(app, "http://127.0.0.1:9", seconds=0.5) as client:
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await client.get(AccountSummary, "1")
+
+
+@pytest.mark.slow
+async def test_a_server_killed_while_it_works_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Commands and a subscription go on through kill -9; each command has one event, and each event is seen once."""
+    number, seen = 300, []
+    with ServerProcess(f"sqlite:///{tmp_path}/bank.db", tmp_path) as process:
+        async with Client(app, process.url) as client:
+
+            async def follow() -> None:
+                async for event in client.subscribe():
+                    seen.append((event.position, event.stream))
+                    if len(seen) == number:
+                        return
+
+            async def command(key: int) -> None:
+                while True:
+                    try:
+                        await client.execute(TakeNote(note_id=str(key), text="x"), command_id=f"note-{key}")
+                    except Exception as problem:  # noqa: BLE001  # whatever a dying server leads to: again
+                        last = problem
+                        await asyncio.sleep(0.05)
+                        assert last is not None
+                    else:
+                        return
+
+            following = asyncio.create_task(follow())
+            commands = [asyncio.create_task(command(key)) for key in range(number)]
+            for done in (60, 180):
+                async with asyncio.timeout(60):
+                    while sum(each.done() for each in commands) < done:
+                        await asyncio.sleep(0.005)
+                process.kill()
+                await asyncio.to_thread(process.start)
+            async with asyncio.timeout(60):
+                await asyncio.gather(*commands)
+                await following
+
+    assert [position for position, _ in seen] == list(range(1, number + 1))
+    assert {stream for _, stream in seen} == {f"note-{key}" for key in range(number)}
+
+
+async def test_the_end_of_a_server_lets_streams_go_and_exits_well(tmp_path: Path) -> None:
+    with ServerProcess(f"sqlite:///{tmp_path}/bank.db", tmp_path) as process:
+        async with Client(app, process.url) as client:
+            await client.execute(TakeNote(note_id="1", text="x"))
+            stream = client.subscribe()
+            first = await anext(stream)
+            code = await asyncio.to_thread(process.end)
+            await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+    assert (first.position, code) == (1, 0)
+    assert "Traceback" not in process.log

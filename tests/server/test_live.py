@@ -1,0 +1,119 @@
+"""The log live: nothing lost, nothing doubled, whoever is slow and whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from refold.server import Bounds, Server, tail
+from refold.store.append import Matching
+from refold.store.event_store import EventFilter
+from tests.server.conftest import calling
+from tests.server.domain import DepositMoney, TakeNote, app
+
+EVERYTHING = EventFilter()
+
+
+async def deposit(server: Server, times: int) -> None:
+    context = await server.context()
+    await context.execute_many([DepositMoney(account_id=str(n), amount=Decimal(1)) for n in range(times)])
+
+
+def ids(piece: bytes) -> list[int]:
+    """The ids of the events in a piece (not those of a sign of life)."""
+    return [int(frame.split(b"\n")[0][4:]) for frame in piece.split(b"\n\n") if b"\ndata: " in frame]
+
+
+async def seen(pieces: AsyncGenerator[bytes, None], number: int) -> list[int]:
+    found: list[int] = []
+    async with asyncio.timeout(20):
+        while len(found) < number:
+            found += ids(await anext(pieces))
+    return found
+
+
+async def test_what_was_and_what_comes_each_once_in_order(server: Server) -> None:
+    await deposit(server, 30)
+    async with aclosing(server.tail.follow(10, EVERYTHING)) as pieces:
+        before = await seen(pieces, 20)
+        await deposit(server, 50)
+        after = await seen(pieces, 50)
+
+    assert before + after == list(range(11, 81))
+
+
+async def test_who_is_far_behind_reads_the_store_and_catches_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_KEPT", 5)
+    monkeypatch.setattr(tail, "_PAGE", 7)
+    async with (
+        aclosing(server.tail.follow(0, EVERYTHING)) as quick,
+        aclosing(server.tail.follow(0, EVERYTHING)) as slow,
+    ):
+        await anext(slow)
+        for _ in range(6):
+            await deposit(server, 10)
+            await seen(quick, 10)
+        late = await seen(slow, 60)
+
+    assert late == list(range(1, 61))
+
+
+async def test_only_what_is_asked_for_and_the_way_goes_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "HEARTBEAT_SECONDS", 0.05)
+    where = EventFilter(matching=(Matching(("NoteTaken",)),), categories=("note",))
+    context = await server.context()
+    async with aclosing(server.tail.follow(0, where)) as pieces:
+        await anext(pieces)
+        await deposit(server, 5)
+        await context.execute(TakeNote(note_id="1", text="hello"))
+        note = await seen(pieces, 1)
+        await deposit(server, 5)
+        async with asyncio.timeout(20):
+            while (beat := await anext(pieces)) != b": still here\nid: 11\n\n":
+                assert ids(beat) == []
+
+    assert note == [6]
+
+
+async def test_a_client_goes_on_after_its_last_event(server: Server, api: httpx.AsyncClient) -> None:
+    await deposit(server, 10)
+
+    async def first(number: int, headers: dict[str, str], **query: int) -> list[int]:
+        pieces = server.tail.follow(int(headers.get("Last-Event-ID", query.get("after", 0))), EVERYTHING)
+        async with aclosing(pieces):
+            return await seen(pieces, number)
+
+    assert await first(4, {}, after=2) == list(range(3, 11))
+    assert await first(1, {"Last-Event-ID": "9"}, after=2) == [10]
+    for wrong in ("x", "-1", "1e3"):
+        answer = await api.get("/events/live", headers={"Last-Event-ID": wrong})
+        assert answer.status_code == 422
+    ahead = await api.get("/events/live", params={"after": 11})
+    assert (ahead.status_code, ahead.json()["code"]) == (412, "ahead")
+
+
+async def test_so_many_streams_and_no_more() -> None:
+    async with Server(app, "sqlite:///:memory:", bounds=Bounds(own_streams=1)) as server, calling(server) as api:
+        with server.streams.one_of((await api.get("/me")).json()["name"]):
+            refused = await api.get("/events/live")
+
+    assert (refused.status_code, refused.json()["code"]) == (429, "too-many")
+
+
+async def test_the_end_lets_everybody_go(server: Server) -> None:
+    async def follow() -> int:
+        return len([piece async for piece in server.tail.follow(0, EVERYTHING)])
+
+    following = [asyncio.create_task(follow()) for _ in range(20)]
+    await asyncio.sleep(0)
+    server.drain()
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*following)

@@ -1,0 +1,331 @@
+"""Who is let in, and what they may do: closed unless somebody opened it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from refold.errors import ConfigurationError
+from refold.server import ApiKeys, Authentication, Bounds, OpenIdConnect, Server
+from refold.server.operation import Operation
+from refold.server.security.guard import COOKIE
+from refold.server.security.identity import Access, Role
+from tests.server.conftest import calling
+from tests.server.domain import app
+
+BODY = {"account_id": "1", "owner": "a"}
+OPERATIONS = Server(app, "sqlite:///:memory:").operations
+ROLES = ["reader", "commander", "operator", "reader:account", "commander:OpenAccount", "commander:note", None]
+
+
+def path_of(operation: Operation) -> str:
+    values = {"position": "1", "stream": "account-1", "name": "account_summary", "day": "2026-01-15"}
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "1"), operation.path)
+
+
+def allowed(operation: Operation, role: str | None) -> bool:
+    """What the matrix says, written apart from the code that decides it."""
+    access = operation.access
+    if not isinstance(access, Access):  # the one kind that looks at the path: /streams/account-1
+        return role in ("reader", "operator", "reader:account")
+    if access.public:
+        return True
+    if role is None:
+        return False
+    if access.role is None:
+        # Looked at inside: whoever may read one category gets that, and is refused what is of all.
+        if operation.name in ("read_log", "read_event", "read_related", "follow_log", "list_streams"):
+            if role == "reader:account":
+                return operation.name != "list_streams"
+            return role in ("reader", "operator")
+        return True
+    if access.role is Role.OPERATOR:
+        return role == "operator"
+    if access.role is Role.READER:
+        scoped = "account" in access.scopes and role == "reader:account"
+        return role in ("reader", "operator") or scoped
+    word, _, scope = role.partition(":")
+    return word == "commander" and (not scope or scope in access.scopes)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+async def test_every_operation_asks_for_its_role(guarded: Server, keys: ApiKeys, operation: Operation) -> None:
+    context = await guarded.context()
+    await context.execute(_open("1"))
+    for role in ROLES:
+        key = None if role is None else keys.add(f"holder of {role}", [role])
+        if operation.name == "follow_log" and allowed(operation, role):
+            continue  # it would not end; the stream's own tests have it
+        async with calling(guarded, key=key) as api:
+            body: dict[str, str] | None = {} if operation.method == "POST" else None
+            answer = await api.request(operation.method, path_of(operation), json=body)
+        refused = answer.status_code in (401, 403)
+        assert refused is not allowed(operation, role), (role, answer.text)
+        assert (answer.status_code == 401) is (role is None and refused)
+        keys.revoke(f"holder of {role}") if role else None
+
+
+def _open(key: str) -> Any:
+    from tests.server.domain import OpenAccount
+
+    return OpenAccount(account_id=key, owner="a")
+
+
+async def test_without_authentication_only_this_machine_is_let_in(server: Server) -> None:
+    for client, host, allowed_in in (
+        (("127.0.0.1", 1), "127.0.0.1", True),
+        (("::1", 1), "localhost:8181", True),
+        (("::ffff:127.0.0.1", 1), "[::1]:8181", True),
+        (("10.0.0.7", 1), "127.0.0.1", False),
+        (("127.0.0.1", 1), "evil.example", False),
+        (("127.0.0.1", 1), "127.0.0.1.evil.example", False),
+    ):
+        async with calling(server, client=client) as api:
+            answer = await api.get("/me", headers={"Host": host})
+        assert (answer.status_code == 200) is allowed_in, (client, host)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "1.2.3.4"},
+        {"Forwarded": "for=1.2.3.4"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_no_page_of_another_site_and_no_proxy_does_anything(server: Server, headers: dict[str, str]) -> None:
+    async with calling(server) as api:
+        refused = await api.post("/commands/OpenAccount", json=BODY, headers=headers)
+        own = await api.post(
+            "/commands/OpenAccount",
+            json=BODY,
+            headers={"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"},
+        )
+
+    assert (refused.status_code, own.status_code) == (403, 200)
+
+
+async def test_a_cookie_counts_only_from_our_own_pages(guarded: Server, keys: ApiKeys) -> None:
+    cookies = {"Cookie": f"{COOKIE}={keys.add('alice', ['commander'])}"}
+    own = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
+    async with calling(guarded) as api:
+        read = await api.get("/me", headers=cookies)
+        bare = await api.post("/commands/OpenAccount", json=BODY, headers=cookies)
+        other = await api.post("/commands/OpenAccount", json=BODY, headers={**cookies, "Origin": "http://evil.example"})
+        mine = await api.post("/commands/OpenAccount", json=BODY, headers={**cookies, **own})
+
+    assert [answer.status_code for answer in (read, bare, other, mine)] == [200, 403, 403, 200]
+
+
+async def test_a_key_counts_until_it_is_revoked_or_expires(guarded: Server, keys: ApiKeys) -> None:
+    old = keys.add("old", ["reader"], datetime.now(UTC) - timedelta(seconds=1))
+    key = keys.add("alice", ["reader"])
+    async with calling(guarded, key=key) as api:
+        before = await api.get("/me")
+        keys.revoke("alice")
+        after = await api.get("/me")
+    async with calling(guarded, key=old) as api:
+        expired = await api.get("/me")
+
+    assert before.json()["name"] == "alice"
+    assert [after.status_code, expired.status_code] == [401, 401]
+    assert after.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_keys_are_kept_as_hashes_for_their_owner_alone(tmp_path: Path, keys: ApiKeys) -> None:
+    key = keys.add("alice", ["reader", "commander:OpenAccount"])
+    path = tmp_path / "keys.json"
+
+    assert key not in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    for name, roles in (
+        ("alice", ["reader"]),
+        ("", ["reader"]),
+        ("bob", []),
+        ("bob", ["king"]),
+        ("bob", ["operator:x"]),
+    ):
+        with pytest.raises(ConfigurationError):
+            keys.add(name, roles)
+    with pytest.raises(ConfigurationError, match="there are: alice"):
+        keys.revoke("bob")
+    assert [each.name for each in ApiKeys(path).all()] == ["alice"]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"keys":[{"name":"a"}]}', b'{"keys":[],"more":1}'])
+def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is no file of API keys"):
+        ApiKeys(path)
+
+
+async def test_who_guesses_keys_is_slowed_down(tmp_path: Path) -> None:
+    authentication = Authentication(keys=tmp_path / "keys.json")
+    bounds = Bounds(refused_rate=3)
+    async with (
+        Server(app, "sqlite:///:memory:", authentication=authentication, bounds=bounds) as server,
+        calling(server, key="refold_guess") as api,
+    ):
+        answers = [await api.get("/me") for _ in range(10)]
+
+    assert [answer.status_code for answer in answers[:3]] == [401] * 3
+    assert 429 in {answer.status_code for answer in answers}
+    assert int(answers[-1].headers.get("Retry-After", "1")) >= 1
+
+
+async def test_who_calls_too_often_is_told_so(tmp_path: Path) -> None:
+    async with Server(app, "sqlite:///:memory:", bounds=Bounds(rate=5)) as server, calling(server) as api:
+        answers = await asyncio.gather(*(api.get("/me") for _ in range(20)))
+
+    assert {200, 429} == {answer.status_code for answer in answers}
+
+
+async def test_what_is_refused_is_recorded(guarded: Server, keys: ApiKeys) -> None:
+    key = keys.add("alice", ["reader"])
+    async with calling(guarded, key=key) as api:
+        for _ in range(3):
+            await api.post("/commands/OpenAccount", json=BODY)
+    async with calling(guarded, key="refold_wrong") as api:
+        await api.get("/me")
+    context = await guarded.context()
+    await guarded.journal.close()
+    found = await context.projections.operator.operations()
+
+    refused = {(each.actor, each.target): each.details["times"] for each in found if each.operation == "refused"}
+    assert refused == {("alice", "POST /commands/OpenAccount"): 3, ("nobody", "GET /me"): 1}
+
+
+async def test_answers_may_not_be_kept_framed_or_guessed(api: httpx.AsyncClient) -> None:
+    for path in ("/me", "/nothing", "/read-models/account_summary/rows/none"):
+        headers = (await api.get(path)).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "no-store" in headers["Cache-Control"]
+        assert "server" not in headers
+
+
+# --- OpenID Connect ---------------------------------------------------------------------------------------------------
+
+
+class Issuer:
+    """Publishes a key, and signs tokens with it or another."""
+
+    def __init__(self) -> None:
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        published = msgspec.json.encode(
+            {"keys": [{**RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True), "kid": "k1", "alg": "RS256"}]}
+        )
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # http.server's word
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(published)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/keys"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def token(self, key: Any = None, algorithm: str = "RS256", **claims: Any) -> str:
+        now = datetime.now(UTC)
+        said = {
+            "iss": "https://issuer", "aud": "bank", "sub": "alice", "exp": now + timedelta(minutes=5),
+            "realm": {"roles": ["clerk", "other"]}, **claims,
+        }  # fmt: skip
+        said = {name: value for name, value in said.items() if value is not None}
+        return jwt.encode(said, self.key if key is None else key, algorithm=algorithm, headers={"kid": "k1"})
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    each = Issuer()
+    yield each
+    each.close()
+
+
+@pytest.fixture
+async def by_token(issuer: Issuer) -> AsyncIterator[Server]:
+    tokens = OpenIdConnect(
+        issuer="https://issuer",
+        audience="bank",
+        keys_url=issuer.url,
+        roles_claim="realm.roles",
+        roles={"clerk": "commander:OpenAccount"},
+    )
+    async with Server(app, "sqlite:///:memory:", authentication=Authentication(tokens=tokens)) as running:
+        yield running
+
+
+async def test_a_token_of_the_issuer_is_believed(by_token: Server, issuer: Issuer) -> None:
+    async with calling(by_token, key=issuer.token()) as api:
+        me = (await api.get("/me")).json()
+        done = await api.post("/commands/OpenAccount", json=BODY)
+        other = await api.post("/commands/DepositMoney", json={"account_id": "1", "amount": "1"})
+
+    assert (me["name"], me["by"], me["roles"]) == ("alice", "token", ["commander:OpenAccount"])
+    assert (done.status_code, other.status_code) == (200, 403)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": datetime(2020, 1, 1, tzinfo=UTC)},
+        {"exp": None},
+        {"iss": "https://other"},
+        {"iss": None},
+        {"aud": "shop"},
+        {"aud": None},
+        {"sub": ""},
+        {"nbf": datetime(2999, 1, 1, tzinfo=UTC)},
+    ],
+)
+async def test_a_token_that_is_not_for_us_or_not_now_is_not(
+    by_token: Server, issuer: Issuer, claims: dict[str, Any]
+) -> None:
+    async with calling(by_token, key=issuer.token(**claims)) as api:
+        assert (await api.get("/me")).status_code == 401
+
+
+async def test_a_token_that_another_signed_or_nobody_is_not(by_token: Server, issuer: Issuer) -> None:
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = issuer.key.public_key()
+    forged = [
+        issuer.token(stranger),
+        issuer.token(str(RSAAlgorithm.to_jwk(public)) + "x" * 32, "HS256"),
+        issuer.token("", "none"),
+        "a.b.c",
+        "..",
+    ]
+    for token in forged:
+        async with calling(by_token, key=token) as api:
+            assert (await api.get("/me")).status_code == 401
+
+
+def test_keys_of_an_issuer_come_encrypted() -> None:
+    tokens = OpenIdConnect(issuer="i", audience="a", keys_url="http://issuer.example/keys")
+    with pytest.raises(ConfigurationError, match="https"):
+        Server(app, "sqlite:///:memory:", authentication=Authentication(tokens=tokens))
