@@ -193,8 +193,8 @@ async def show(bank: Context, folder: Path, graph: str, chart: Path) -> None:
         answer = f"{paid.payer} to {paid.payee}: {paid.amount:,} in {paid.times} payments"
         table.add_row("payment", "Neo4j", "who pays whom most", answer)
     hub, path = await ask_the_graph(graph)
-    table.add_row("", "", "who is paid by most, by Cypher", hub)
-    table.add_row("", "", "the shortest way between two payers", path)
+    table.add_row("", "", "paid by most, by Cypher", hub)
+    table.add_row("", "", "from the first payer to the last", path)
     volumes = await asyncio.to_thread(volumes_in, folder)
     for view, by in (("monthly_volume", "month"), ("branch", "district")):
         largest = list(totals(volumes, by).items())[:3]

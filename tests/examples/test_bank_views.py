@@ -37,8 +37,8 @@ def test_the_whole_story(tmp_path: Path) -> None:
         assert f"│ {view}" in done.stdout
     assert f"is drawn in {chart}" in done.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert re.search(r"who is paid by most, by Cypher +│ AB/\d+: \d\d payers", done.stdout)
-    assert re.search(r"the shortest way between two payers +│ 1 - (\S+ - )+9", done.stdout)
+    assert re.search(r"AB/\d+: \d\d payers", done.stdout)
+    assert re.search(r"│ 1 - AB/\d+ ", done.stdout)
 
 
 @pytest.mark.parametrize(
