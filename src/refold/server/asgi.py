@@ -19,7 +19,7 @@ from refold.server.api import operations_of
 from refold.server.jobs import Jobs
 from refold.server.operation import Operation
 from refold.server.problems import Problem
-from refold.server.routing import problem_response, routes_of
+from refold.server.routing import endpoints_of, problem_response
 from refold.server.security.guard import Guard
 from refold.server.security.journal import Journal
 from refold.server.security.pace import OpenStreams
@@ -62,11 +62,11 @@ class Server:
         self.jobs = Jobs()
         self.streams = OpenStreams(self.bounds.streams, self.bounds.own_streams)
         self.operations: Sequence[Operation] = operations_of(self)
-        self._asgi = Starlette(
-            routes=routes_of(self, self.operations),
+        self._endpoints = endpoints_of(self, self.operations)
+        self._pages = Starlette(
             exception_handlers={HTTPException: _as_problem},  # type: ignore[dict-item]  # Starlette's own type is too wide
         )
-        self._asgi.router.redirect_slashes = False
+        self._pages.router.redirect_slashes = False
 
     @property
     def journal(self) -> Journal:
@@ -124,8 +124,12 @@ class Server:
             # Parts of a path are keys, in which a slash may stand: they are told apart before they are decoded.
             raw = scope.get("raw_path")
             path = raw.decode("ascii", "replace") if raw else quote(scope["path"], safe="/~!$&'()*+,;=:@%")
-            scope = {**scope, "path": path}
-        await self._asgi(scope, receive, send)
+            found = self._endpoints.find(path.removeprefix(scope.get("root_path", "")))
+            if found is not None:
+                endpoint, parts = found
+                await endpoint({**scope, "path": path, "path_params": parts}, receive, send)
+                return
+        await self._pages(scope, receive, send)
 
     async def _start(self) -> None:
         if isinstance(self._store, Context):

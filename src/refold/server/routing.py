@@ -14,18 +14,18 @@ from urllib.parse import quote, unquote
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from refold.app import Context
 from refold.errors import RefoldError
 from refold.server.operation import JSON, Answer, Call, Operation, Stream
+from refold.server.paths import Paths
 from refold.server.problems import CONTENT_TYPE, Problem, problem_of
 from refold.server.security.guard import NOBODY, Guard
 from refold.server.security.identity import Identity
 from refold.server.security.journal import Journal
 from refold.server.settings import Bounds
 
-__all__ = ["API_HEADERS", "House", "problem_response", "routes_of"]
+__all__ = ["API_HEADERS", "Endpoint", "House", "endpoints_of", "problem_response"]
 
 _log = logging.getLogger("refold.server")
 
@@ -54,18 +54,19 @@ class House(Protocol):
         ...
 
 
-def routes_of(house: House, operations: Iterable[Operation]) -> list[Route]:
-    """A route for each path, with all of its methods."""
+def endpoints_of(house: House, operations: Iterable[Operation]) -> Paths[Endpoint]:
+    """An endpoint for each path, with all of its methods."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    # The first that fits is taken, so /events/live stands before /events/{position}.
-    ordered = sorted(by_path.items(), key=lambda each: each[0].count("{"))
-    return [Route(path, _Endpoint(house, methods), methods=list(methods), name=path) for path, methods in ordered]
+    paths: Paths[Endpoint] = Paths()
+    for path, methods in by_path.items():
+        paths.add(path, Endpoint(house, methods))
+    return paths
 
 
-class _Endpoint:
-    """One path. An ASGI application, so that Starlette leaves it alone."""
+class Endpoint:
+    """One path, as an ASGI application. The parts of the path are given as they are written (`path_params`)."""
 
     def __init__(self, house: House, methods: Mapping[str, Operation]) -> None:
         self._house = house
@@ -76,8 +77,14 @@ class _Endpoint:
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers one request, whatever comes."""
         request = Request(scope, receive)
-        operation = self._methods["GET" if request.method == "HEAD" else request.method]
+        operation = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            allowed = {"Allow": ", ".join(sorted(self._methods))}
+            problem = Problem("method-not-allowed", f"{request.method} is not done here", headers=allowed)
+            await problem_response(problem, request.url.path)(scope, receive, send)
+            return
         identity = NOBODY
         try:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import ipaddress
 import os
@@ -26,6 +27,7 @@ _LONGEST = 8_192
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
+@functools.lru_cache(maxsize=1_000)
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address is this machine, and no other can be meant."""
     name = host.strip("[]").partition("%")[0].lower()
