@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +150,33 @@ async def test_the_server_goes_and_comes_back(tmp_path: Path, url: str, neo4j_se
         await asyncio.to_thread(neo4j_server.start)
         await until(lambda: reads(context), "reads to be answered again")
         await assert_equals_fold(context)
+
+
+async def test_a_server_that_stands_still(url: str, neo4j_server: Neo4jServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for without end, neither before a statement nor after it."""
+    async with opened(url) as rows:
+        await made(rows)
+        monkeypatch.setattr("refold.projections.sinks.neo4j_server._SECONDS_TO_ANSWER", 0.3)
+        pid = neo4j_server.pid
+        assert pid is not None
+
+        def stop(point: str) -> None:
+            if point == "neo4j.before_commit":
+                os.kill(pid, signal.SIGSTOP)
+
+        faults.install(stop)
+        try:
+            with pytest.raises(StoreUnavailable, match=r"cannot be reached: no answer within 0\.3 s"):
+                await rows.write(STOCK, "stock", [Stock(item="a")], [], Move(0, 1, "x", 1))
+            with pytest.raises(StoreUnavailable, match="cannot be reached: "):
+                await rows.standing("stock")
+        finally:
+            faults.install(None)
+            os.kill(pid, signal.SIGCONT)
+        monkeypatch.undo()
+        stands = await rows.standing("stock")
+        assert stands is not None
+        assert await rows.count(STOCK, "stock", None) == stands.position
 
 
 def _copy(source: Path, target: Path) -> None:

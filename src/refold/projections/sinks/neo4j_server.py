@@ -99,7 +99,7 @@ class Server:
 
     async def examine(self) -> None:
         """Raises `ConfigurationError` for a server that is too old."""
-        async with self._told():
+        async with self._told(), asyncio.timeout(_SECONDS_TO_ANSWER):
             info = await self._driver().get_server_info()
         version = info.agent.partition("/")[2]
         numbers = tuple(int(each) for each in version.split(".")[:2] if each.isdigit())
@@ -121,10 +121,13 @@ class Server:
             committing = False
             try:
                 async with self._told(), self._driver().session(database=self._database) as session:
-                    async with await session.begin_transaction() as transaction:
+                    async with asyncio.timeout(_SECONDS_TO_ANSWER):
+                        begun = await session.begin_transaction()
+                    async with begun as transaction:
                         answer = await work(_runner(transaction))
                         committing = True
-                        await asyncio.wait_for(transaction.commit(), _SECONDS_TO_ANSWER)
+                        async with asyncio.timeout(_SECONDS_TO_ANSWER):
+                            await transaction.commit()
                     return answer
             except Clashed:
                 # Those that clashed must not come together again.
