@@ -161,3 +161,10 @@ async def test_what_is_not_there(url: str) -> None:
 
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
     await assert_too_large_is_named(tmp_path, url, "bytes, and Neo4j is to keep")
+
+
+async def test_a_server_that_is_too_old(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refold.projections.sinks.neo4j_server._OLDEST", (9, 1))
+    async with opened(url) as rows:
+        with pytest.raises(ConfigurationError, match=r"is Neo4j 5\.26\.0, .* needs 9\.1 at least; update it"):
+            await rows.prepare()

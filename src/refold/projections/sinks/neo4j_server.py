@@ -24,7 +24,7 @@ __all__ = ["Clashed", "Run", "Server"]
 _SECONDS_TO_CONNECT = 5.0
 _SECONDS_TO_ANSWER = 60.0
 _ATTEMPTS = 20
-_OLDEST = (5, 9)
+_OLDEST = (5, 23)
 _EXPECTED = "use neo4j://user:password@host:7687/database?prefix=bank (or bolt://, neo4j+s://, bolt+s://)"
 _CLASHES = (
     "TransientError.Transaction.DeadlockDetected",
@@ -105,7 +105,7 @@ class Server:
         numbers = tuple(int(each) for each in version.split(".")[:2] if each.isdigit())
         if numbers and numbers < _OLDEST:
             raise ConfigurationError(
-                f"{self.name} is Neo4j {version}, and constraints on relationships need "
+                f"{self.name} is Neo4j {version}, and what Refold asks of it needs "
                 f"{'.'.join(map(str, _OLDEST))} at least; update it"
             )
 
