@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from neo4j import GraphDatabase
+from neo4j import Driver, GraphDatabase
 
 from tests.servers.account import remove, start_as_server, write_file
 from tests.servers.jars import find_jars, find_java
@@ -43,6 +43,7 @@ class Neo4jServer:
         self.folder = folder
         self.port = port
         self.password = password
+        self._driver: Driver | None = None
 
     @classmethod
     def create(cls, *, folder: Path | None = None) -> Self:
@@ -105,6 +106,7 @@ class Neo4jServer:
 
     def stop(self) -> None:
         """Stop it in order, and wait for the end. No-op when stopped."""
+        self._hang_up()
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
@@ -117,6 +119,7 @@ class Neo4jServer:
 
     def kill(self) -> None:
         """SIGKILL it, and return when it is gone. `start` recovers."""
+        self._hang_up()
         pid = self.pid
         if pid is not None:
             kill_tree(pid)
@@ -133,10 +136,9 @@ class Neo4jServer:
 
     def ask(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The answer to a statement of plain Cypher, as anybody could send it."""
-        with (
-            GraphDatabase.driver(f"bolt://127.0.0.1:{self.port}", auth=("neo4j", self.password)) as driver,
-            driver.session(database="neo4j") as session,
-        ):
+        if self._driver is None:
+            self._driver = GraphDatabase.driver(f"bolt://127.0.0.1:{self.port}", auth=("neo4j", self.password))
+        with self._driver.session(database="neo4j") as session:
             return session.run(statement, dict(parameters or {})).data()
 
     def __enter__(self) -> Self:
@@ -149,6 +151,11 @@ class Neo4jServer:
     ) -> None:
         """Remove it."""
         self.remove()
+
+    def _hang_up(self) -> None:
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
 
     def _listens(self) -> bool:
         try:

@@ -276,6 +276,9 @@ async def test_odd_rows(rows: RowStore, neo4j_server: Neo4jServer) -> None:
     for each, said in bad:
         with pytest.raises(InvalidQuery, match=said):
             await rows.write(ODD, "odd", [Odd(item="good"), each], [], Move(1, 2, "x", 1))
+    for gone in (rows.load(ODD, "odd", [("b\ud800",)]), rows.write(ODD, "odd", [], [("b\ud800",)], Move(1, 2, "x", 1))):
+        with pytest.raises(InvalidQuery, match="Odd has half a character in one of the keys"):
+            await gone
     assert await rows.write(ODD, "odd", [Odd(item="ü" * 2_000)], [], Move(1, 2, "x", 1))
     assert await rows.count(ODD, "odd", None) == 2
     for change in ("SET n.maybe = 'text'", "REMOVE n.maybe", "SET n.by_number = '{'"):

@@ -94,7 +94,6 @@ class Neo4jRows:
             return await self._server.attempt(lambda run: self._write(run, shape, table, parts, gone, move))
         except UnicodeEncodeError:
             shape.refuse_half_characters(rows, deleted)
-            raise
 
     async def _write(
         self,
@@ -141,7 +140,10 @@ class Neo4jRows:
                 [] if query is None else await _narrowed(run, shape, held, query),
             )
 
-        seen = await self._of_one_moment(table, look, short=query is None)
+        try:
+            seen = await self._of_one_moment(table, look, short=query is None)
+        except UnicodeEncodeError:
+            shape.refuse_half_characters([], keys)
         if seen is None:
             return None, Loaded({}), []
         held, (of_keys, found) = seen
