@@ -13,7 +13,7 @@ from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModelDefinition
 from refold.projections.columns import Kind, kind_of
 
-__all__ = ["Path", "path_of", "value_at"]
+__all__ = ["Path", "compared_names", "path_of", "value_at"]
 
 
 class Path(msgspec.Struct, frozen=True):
@@ -40,6 +40,23 @@ def path_of(definition: ReadModelDefinition, name: str) -> Path:
     return Path(annotation, kind_of(annotation), tuple(names))
 
 
+def compared_names(definition: ReadModelDefinition) -> list[str]:
+    """The fields that can be compared and sorted by; of documents what is inside of structs too."""
+    found: list[str] = []
+
+    def add(annotation: Any, before: str, within: tuple[Any, ...]) -> None:
+        for each in msgspec.structs.fields(annotation):
+            name, inside = f"{before}{each.name}", _without_none(each.type)
+            if kind_of(each.type) not in (Kind.JSON, Kind.BYTES):
+                found.append(name)
+            # What contains itself has no end.
+            elif definition.documents and _is_struct(inside) and inside not in within:
+                add(inside, f"{name}.", (*within, inside))
+
+    add(definition.cls, "", (definition.cls,))
+    return found
+
+
 def value_at(row: Any, name: str) -> Any:
     """The value that a row has there; None where one on the way is missing."""
     if "." not in name:
@@ -55,7 +72,7 @@ def value_at(row: Any, name: str) -> Any:
 def _step(definition: ReadModelDefinition, annotation: Any, step: str, whole: str) -> tuple[str, Any]:
     inside = _without_none(annotation)
     where = definition.cls.__qualname__
-    if isinstance(inside, type) and issubclass(inside, msgspec.Struct):
+    if _is_struct(inside):
         found = next((each for each in msgspec.structs.fields(inside) if each.name == step), None)
         if found is not None:
             return found.encode_name, found.type
@@ -68,6 +85,10 @@ def _step(definition: ReadModelDefinition, annotation: Any, step: str, whole: st
             raise InvalidQuery(f"{where}.{whole} cannot be asked for: {step!r} is no key that a condition can name")
         return step, arguments[1]
     raise InvalidQuery(f"{where} has no field {whole!r}: only structs and dicts of texts have fields inside")
+
+
+def _is_struct(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)
 
 
 def _without_none(annotation: Any) -> Any:

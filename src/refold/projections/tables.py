@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -58,7 +59,9 @@ def table_of(definition: ReadModelDefinition, name: str, dialect: str, constrain
     return table
 
 
-def condition_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], condition: Condition, dialect: str) -> Any:
+def condition_sql(
+    table: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], condition: Condition, dialect: str
+) -> Any:
     """A condition as SQLAlchemy has it."""
     if isinstance(condition, All):
         return sa.and_(*(condition_sql(table, kinds, part, dialect) for part in condition.parts))
@@ -126,7 +129,7 @@ def sqlite_moment(value: datetime.datetime) -> str:
     return value.astimezone(datetime.UTC).isoformat(timespec="microseconds")
 
 
-def order_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:
+def order_sql(table: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:
     """A field to sort by, with missing values last."""
     column = _sortable(table.c[order.name], kinds[order.name][0], dialect)
     return (column.desc() if order.descending else column.asc()).nulls_last()

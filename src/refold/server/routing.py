@@ -8,6 +8,7 @@ import re
 import typing
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
@@ -78,7 +79,7 @@ class Endpoint:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answers one request, whatever comes."""
-        request = Request(scope, receive)
+        request = _Request(scope, receive)
         operation = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if operation is None:
             allowed = {"Allow": ", ".join(sorted(self._methods))}
@@ -122,16 +123,40 @@ class Endpoint:
     async def _read(self, request: Request) -> bytes:
         limit = self._house.bounds.body
         length = request.headers.get("content-length", "")
-        too_large = Problem("too-large", f"the body is larger than {limit:,} bytes")
         if length.isascii() and length.isdigit() and int(length) > limit:
-            raise too_large
-        pieces, size = [], 0
-        async for piece in request.stream():
+            raise _too_large(limit)
+        pieces, size, more = [], 0, True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece, more = message.get("body", b""), message.get("more_body", False)
             size += len(piece)
             if size > limit:
-                raise too_large
+                raise _too_large(limit)
             pieces.append(piece)
         return b"".join(pieces)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem("too-large", f"the body is larger than {limit:,} bytes")
+
+
+class _Headers(dict[str, str]):
+    """Headers by their names in small letters; of one that came twice, the last."""
+
+    def getlist(self, name: str) -> list[str]:
+        """What Starlette asks for cookies."""
+        return [self[name]] if name in self else []
+
+
+class _Request(Request):
+    """A request that looks through its headers once: ten are asked for, and Starlette goes through all each time."""
+
+    @cached_property
+    def headers(self) -> _Headers:  # type: ignore[override]  # it has what is asked of it
+        """The headers."""
+        return _Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"])
 
 
 def _fields_of(query: Any) -> tuple[tuple[str, bool], ...]:
@@ -201,10 +226,9 @@ def _response(answer: Answer | Stream) -> Response:
     headers = {**API_HEADERS, **answer.headers}
     if isinstance(answer, Stream):
         return StreamingResponse(_closing(answer.pieces), headers={**headers, "Content-Type": answer.kind})
-    content = answer.content
     if answer.status not in (204, 304):
         headers["Content-Type"] = answer.kind
-    return Response(content, answer.status, headers)
+    return Response(answer.content, answer.status, headers)
 
 
 async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -14,8 +14,8 @@ from refold.errors import StaleRead
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import to_microseconds
 from refold.operations.rows import events_behind, row_at
-from refold.projections.columns import Kind, column_kinds
 from refold.projections.conditions import orders_of
+from refold.projections.paths import compared_names
 from refold.server.api.cursors import behind, cursor_of
 from refold.server.api.documents import EventDocument, documents_of
 from refold.server.api.filters import conditions_of, query_of
@@ -109,11 +109,10 @@ def read_models_of(app: App, bounds: Bounds) -> Sequence[Operation]:
 
 def _info(definition: ReadModelDefinition) -> ReadModelInfo:
     described = (definition.cls.__doc__ or "").strip()
-    kinds = column_kinds(definition)
     return ReadModelInfo(
         name=definition.name,
         key=list(definition.key),
-        compared=[name for name, (kind, _) in kinds.items() if kind not in (Kind.JSON, Kind.BYTES)],
+        compared=compared_names(definition),
         inline=definition.inline,
         description=described,
         schema=msgspec.json.schema(definition.cls),
