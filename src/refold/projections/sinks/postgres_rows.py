@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -70,7 +70,7 @@ class PostgresRows:
         """The statement that writes rows, which are one JSON text."""
         return self.write
 
-    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
+    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
         """The table as `t`, with at least the columns that a query names, and the kinds of its columns."""
         return self.table.alias("t"), self.kinds
 
@@ -124,7 +124,7 @@ class PostgresDocuments(PostgresRows):
         """See `PostgresRows.writing`."""
         return self.write if len(rows) < _LARGE else self.write.replace(_AT_ONCE, _ONE_BY_ONE)
 
-    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
+    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
         """See `PostgresRows.asked`."""
         return document_columns(self.definition, self.table, names, "postgresql")
 

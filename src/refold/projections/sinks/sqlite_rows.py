@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -43,7 +43,7 @@ class SqliteRows:
         matches = " and ".join(f'"{column}" = ?' for column in definition.key)
         self.delete = f"delete from {self.name} where {matches}"
 
-    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
+    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
         """What to select from, with at least the columns that a query names, and the kinds of its columns."""
         return self.table, self.kinds
 
@@ -76,7 +76,7 @@ class SqliteDocuments(SqliteRows):
         self.select = f'select "{DOCUMENT}" from {self.name}'
         self._decode = msgspec.json.Decoder(definition.cls).decode
 
-    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, dict[str, tuple[Kind, bool]]]:
+    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
         """See `SqliteRows.asked`."""
         return document_columns(self.definition, self.table, names, "sqlite")
 
