@@ -139,7 +139,7 @@ MUTATIONS = [
     Mutation(
         "Postgres: the checkpoint moves outside of the transaction of its rows",
         "src/refold/projections/sinks/postgres.py",
-        '        faults.at("projection.before_write")\n        answer = await run(shape.write, parameters)\n',
+        '        faults.at("projection.before_write")\n        answer = await run(shape.writing(new), parameters)\n',
         "        moved = await run(\n"
         '            f"update {self._checkpoints} set position = $1, append_id = $2 "\n'
         '            "where name = $3 and position = $4 and epoch = $5 returning 1",\n'
@@ -147,7 +147,7 @@ MUTATIONS = [
         "        )\n"
         "        if not moved:\n            return False\n"
         '        faults.at("projection.before_write")\n'
-        "        answer = await run(shape.write, (*parameters[:3], move.after, *parameters[4:]))\n",
+        "        answer = await run(shape.writing(new), (*parameters[:3], move.after, *parameters[4:]))\n",
         ("tests/faults/test_sweep.py::test_postgres[projection.before_write-kill]",),
     ),
     Mutation(
