@@ -47,9 +47,10 @@ def install_missing() -> int:
         _is_missing_prometheus(),
         _is_missing_chromium(),
         _is_missing_redis(),
-        _is_missing_java() or _is_missing_opensearch(),
+        _is_missing_java() or _is_missing_jars("opensearch", "OpenSearchMain"),
+        _is_missing_java() or _is_missing_jars("neo4j", "Neo4jMain"),
     )
-    reasons = [reason for reason in looked if reason]
+    reasons = list(dict.fromkeys(reason for reason in looked if reason))
     for reason in reasons:
         print(f"servers: {reason}", file=sys.stderr)
     return 1 if reasons else 0
@@ -100,9 +101,9 @@ def _is_missing_java() -> str | None:
     return None
 
 
-def _is_missing_opensearch() -> str | None:
+def _is_missing_jars(name: str, main: str) -> str | None:
     try:
-        install_jars("opensearch", "OpenSearchMain")
+        install_jars(name, main)
     except Unavailable as reason:
         return str(reason)
     return None

@@ -55,6 +55,7 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
     parts: Mapping[str, str]
     """The parts of which the fingerprint is made, each with a hash of its own."""
     parks: bool = False
+    documents: bool = False
 
     def new_row(self, key: RowKey) -> ReadModel:
         """The row of that key before any event."""
@@ -87,13 +88,14 @@ class _ReadModelMeta(msgspec.StructMeta):
         inline: bool = False,
         fold_version: int = 1,
         on_error: str = "stop",
+        documents: bool = False,
         **options: Any,
     ) -> type:
         options.setdefault("kw_only", True)
         cls = cast("type[ReadModel]", super().__new__(mcls, cls_name, bases, namespace, **options))
         cls.__own_handlers__ = collect(cls, sys._getframe(1).f_locals)
         if bases != (msgspec.Struct,):
-            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error)
+            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, documents)
         return cls
 
 
@@ -106,6 +108,8 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     for AccountSummary), `inline=True` changes it in the appending transaction, `fold_version` is a number to raise when
     the fold's meaning changed in code that its methods only call. `on_error` says what becomes of an event that cannot
     be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park").
+    `documents=True` keeps each row as one JSON document beside its key, where conditions may name what is nested
+    (`field("address.city")`); otherwise each field has a column of its own type.
     Raises `DefinitionError` at definition time, naming class and method.
     """
 
@@ -122,6 +126,7 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
             inline: bool = False,
             fold_version: int = 1,
             on_error: Literal["stop", "park"] = "stop",
+            documents: bool = False,
             **options: Any,
         ) -> None: ...
 
@@ -143,6 +148,7 @@ def _define(
     inline: bool,
     fold_version: int,
     on_error: str,
+    documents: bool,
 ) -> ReadModelDefinition:
     where = f"{cls.__module__}.{cls.__qualname__}"
     keys = (key,) if isinstance(key, str) else tuple(key or ())
@@ -190,6 +196,7 @@ def _define(
         f"{event.__message_name__} {handler.key if isinstance(handler.key, str) else ''}"
         for event, handler in handlers.evolves.items()
     ]
+    layout = ["documents"] if documents else []
     return ReadModelDefinition(
         cls=cls,
         name=table,
@@ -199,12 +206,14 @@ def _define(
         routes={event: _route(handler, key_types, where) for event, handler in handlers.evolves.items()},
         inline=inline,
         parks=on_error == "park",
-        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *routing], functions),
+        documents=documents,
+        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *layout, *routing], functions),
         parts={
             **parts_of(cls, handlers.evolves),
             "key": ", ".join(keys),
             "inline": str(inline),
             "fold_version": str(fold_version),
+            **dict.fromkeys(layout, "True"),
         },
     )
 

@@ -12,7 +12,7 @@ import msgspec
 
 from refold.app import App
 from refold.messages.recorded import from_microseconds
-from refold.projections.checkpoint import STOPPED, Checkpoint
+from refold.projections.checkpoint import REFUSED, STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
@@ -37,6 +37,7 @@ State = Literal[
     "stalled",
     "definition changed",
     "other log",
+    "refused",
     "rebuilding",
     "abandoned",
     "previous",
@@ -44,12 +45,13 @@ State = Literal[
     "unknown",
 ]
 """`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `stalled`:
-its owner does not, though there is something to do. `other log`: it is ahead of the log. `abandoned`: its rebuild died.
-`previous`: what was read before, kept for the way back. `unknown`: the app that is meant has none such.
+its owner does not, though there is something to do. `other log`: it is ahead of the log. `refused`: its store does not
+let it in. `abandoned`: its rebuild died. `previous`: what was read before, kept for the way back. `unknown`: the app
+that is meant has none such.
 """
 
 STATES: tuple[State, ...] = get_args(State)
-_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log"})
+_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log", "refused"})
 _PATIENCE = 60.0
 _MINUTE = 60_000_000
 
@@ -214,6 +216,8 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
         return "definition changed", rows_elsewhere(checkpoint)
     if definition is not None and definition.fingerprint != checkpoint.fingerprint:
         return "definition changed", f"its rows were written by another definition; run `refold rebuild {name}`"
+    if checkpoint.status == REFUSED:
+        return "refused", checkpoint.error
     if checkpoint.status == STOPPED:
         return "stopped", checkpoint.error
     if definition is not None and definition.inline:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from refold.folds.read_model import ReadModelDefinition
-from refold.projections.columns import Kind, column_kinds
+from refold.projections.columns import DOCUMENT, Kind, column_kinds
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
 
 __all__ = ["condition_sql", "order_sql", "sqlite_moment", "table_of", "text_of"]
@@ -49,7 +49,10 @@ def table_of(definition: ReadModelDefinition, name: str, dialect: str, constrain
     columns = [
         sa.Column(column, engine[kind], nullable=optional, primary_key=column in definition.key, autoincrement=False)
         for column, (kind, optional) in column_kinds(definition).items()
+        if column in definition.key or not definition.documents
     ]
+    if definition.documents:
+        columns.append(sa.Column(DOCUMENT, engine[Kind.JSON], nullable=False))
     table = sa.Table(name, sa.MetaData(), *columns)
     if constraint:
         table.primary_key.name = constraint
