@@ -18,6 +18,7 @@ from tests.servers import (
     Prometheus,
     RedisServer,
     Unavailable,
+    find_chromium,
     find_neo4j,
     find_opensearch,
     find_pgbouncer,
@@ -62,6 +63,10 @@ def pytest_report_header() -> list[str]:
         lines.append(f"prometheus: {find_prometheus()}")
     except Unavailable as reason:
         lines.append(f"prometheus: NOT FOUND, {reason}")
+    try:
+        lines.append(f"chromium: {find_chromium()}")
+    except Unavailable as reason:
+        lines.append(f"chromium: NOT FOUND, {reason}")
     return lines
 
 

@@ -1,5 +1,6 @@
 """Real database servers for tests, benchmarks and developers: no Docker, no root, loopback only, on free ports."""
 
+from tests.servers.chromium import find_chromium
 from tests.servers.installations import Installation, Unavailable, find_pgbouncer, find_postgres
 from tests.servers.neo4j import Neo4jServer, find_neo4j
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
@@ -17,6 +18,7 @@ __all__ = [
     "Prometheus",
     "RedisServer",
     "Unavailable",
+    "find_chromium",
     "find_neo4j",
     "find_opensearch",
     "find_pgbouncer",
