@@ -21,7 +21,7 @@ from refold.errors import StoreUnavailable
 from refold.operations.status import status_of
 from refold.operations.verify import Check, Report, Sample, verify
 from refold.operations.verify.manner import Pace
-from refold.operations.verify.rows import row_pages
+from refold.projections.row_pages import row_pages
 from refold.operations.worker import catch_up
 from refold.projections.checkpoint import STOPPED
 from refold.projections.sink import building
