@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 import zlib
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage, LogReader
 from refold.store.group_commit import Limits
 
+_NICE = 10
 _ROWS_KEPT = 50_000
 _ROWS_UNWRITTEN = 20_000
 
@@ -153,6 +155,8 @@ async def _work(task: Task) -> None:
 
 def main() -> None:
     """Does what standard input says, until that ends."""
+    if hasattr(os, "nice"):
+        os.nice(max(0, _NICE - os.nice(0)))  # whoever serves people on this machine goes first
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     sys.path[:] = task.path
     try:

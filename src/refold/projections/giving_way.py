@@ -11,7 +11,7 @@ _PAGE = 5_000
 _SMALL_PAGE = 1_000
 _LONGEST_REST = 1.0
 _HOPELESS = 4
-"""The log may grow by one event for so many that are folded; where it grows faster, a rest would only put the end off."""
+"""The log may grow by one event for so many that are folded. Where it grows faster, a rest only puts the end off."""
 
 
 class GiveWay:
@@ -29,7 +29,7 @@ class GiveWay:
         """To be called after each page, with the number of positions folded and the log's head."""
         grown = 0 if self._head is None else head - self._head
         self._head = head
-        give_way = 0 < grown and grown * _HOPELESS <= folded
+        give_way = grown > 0 and grown * _HOPELESS <= folded
         self.page = _SMALL_PAGE if give_way else _PAGE
         if give_way:
             await asyncio.sleep(min(time.monotonic() - self._resumed, _LONGEST_REST))

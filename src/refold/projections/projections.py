@@ -271,7 +271,7 @@ class Projections:
         return position
 
     async def pause_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
-        """Lets a rebuild stand still, whatever process it is in, until it is resumed: also when it is killed and started
+        """Lets a rebuild stand still, whatever process it is in, until it is resumed, also when it is killed and begun
         again. False: it is paused already. Raises `ProjectionStopped` when there is none.
         """
         return await pause_rebuild(self.sink, read_model_of(read_model), actor=actor, reason=reason)

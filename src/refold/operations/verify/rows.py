@@ -35,4 +35,3 @@ def difference_of(row: ReadModel | None, folded: ReadModel | None) -> str:
 def _shown(value: Any) -> str:
     text = encode_json(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}…"
-

@@ -148,7 +148,7 @@ class _Comparison:
     async def _compare(self, position: int, rows: Mapping[RowKey, ReadModel | None]) -> None:
         if position < self.found.position:
             raise ProjectionStopped(
-                f"the rows of {self._definition.name!r} went back or were replaced while they were compared; do it again"
+                f"the rows of {self._definition.name!r} went back or were replaced meanwhile; do it again"
             )
         await self._built.reach(position)
         self.found.position = position

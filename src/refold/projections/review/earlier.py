@@ -114,9 +114,10 @@ def _only(definition: ReadModelDefinition, before: ReadModelDefinition, names: t
 def _narrowed(cls: type[ReadModel], names: tuple[str, ...]) -> type[ReadModel]:
     """A class that has these fields of a row, and nothing else: what sinks read rows into."""
     encoded = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
-    fields: list[tuple[str, Any, Any]] = []
-    for each in msgspec.structs.fields(cls):
-        if each.name in names:
-            # As every sink writes all fields, none is ever missing.
-            fields.append((each.name, each.type, msgspec.field(name=encoded[each.name])))
+    # As every sink writes all fields, none is ever missing.
+    fields: list[tuple[str, Any, Any]] = [
+        (each.name, each.type, msgspec.field(name=encoded[each.name]))
+        for each in msgspec.structs.fields(cls)
+        if each.name in names
+    ]
     return cast("type[ReadModel]", msgspec.defstruct(cls.__name__, fields, kw_only=True))

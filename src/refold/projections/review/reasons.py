@@ -151,7 +151,9 @@ class _Case:
         if self._earlier.code is not None and self._parted is not None:
             return _named("the code that made the row and today's fold this event differently", self._parted, True)
         if kind == "extended" and self._set is not None:
-            return _named(f"it sets {' and '.join(self._fields)} first, which the old rows do not have", self._set, True)
+            return _named(
+                f"it sets {' and '.join(self._fields)} first, which the old rows do not have", self._set, True
+            )
         if self._other_method is not None:
             why = "it is the first of the row's events whose evolve method is another than when the row was made"
             return _named(why, self._other_method, False)
