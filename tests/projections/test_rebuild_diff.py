@@ -196,7 +196,9 @@ async def test_while_appends_go_on(context: Context) -> None:
         count = 0
         while not done:
             count += 1
-            receipt = await context.append(f"stock-{item}", [Added(count=1), Moved(other=f"{item}{count % 7}", count=1)])
+            receipt = await context.append(
+                f"stock-{item}", [Added(count=1), Moved(other=f"{item}{count % 7}", count=1)]
+            )
             assert await context.get(Stock, item, after=receipt, timeout=20) is not None
 
     async def compared() -> list[RebuildDiff]:
@@ -212,7 +214,7 @@ async def test_while_appends_go_on(context: Context) -> None:
     await assert_equals_fold(context)
 
 
-@pytest.mark.parametrize("point", ["rebuild.begun", "projection.folded", "rebuild.compared"])
+@pytest.mark.parametrize("point", ["rebuild.begun", "projection.folded", "review.compared"])
 async def test_one_that_fails_leaves_nothing_behind(point: str, changed: Context) -> None:
     def fail(passed: str) -> None:
         if passed == point:

@@ -20,7 +20,7 @@ from refold.projections.giving_way import GiveWay
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import Resume
 from refold.projections.projection import LEASE_SECONDS, check_history
-from refold.projections.rebuild_orders import RebuildOrders, why_taken_over
+from refold.projections.rebuild_orders import RebuildOrders, cancelled_in_words, why_taken_over
 from refold.projections.review.reviewing import Review
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage
@@ -106,7 +106,7 @@ async def rebuild(
         if review is not None and until is not None:
             await building_up.reach(until, progress)
             await review.look(store, sink, definition, types, building_up)
-            faults.at("rebuild.compared")
+            faults.at("review.compared")
             if review.dry_run:
                 await _clear_away(sink, definition, epoch)
                 return folding.written
@@ -116,22 +116,22 @@ async def rebuild(
         faults.at("rebuild.switched")
         await sink.choose(definition.name, definition.fingerprint, definition.parts)
     except (Exception, asyncio.CancelledError) as problem:  # Ctrl-C too leaves nothing behind
-        if isinstance(problem, RefoldError) and await _was_cancelled(sink, definition, epoch):
-            raise ProjectionStopped(await why_taken_over(sink, definition, epoch)) from problem
         if keep and isinstance(problem, asyncio.CancelledError):
             await sink.release(building(definition.name), epoch)
         else:
             await _clear_away(sink, definition, epoch)
+        if isinstance(problem, RefoldError) and (cancelled := await _cancelled(sink, definition, epoch)):
+            raise ProjectionStopped(cancelled) from problem
         raise
     return folding.written
 
 
-async def _was_cancelled(sink: Sink, definition: ReadModelDefinition, epoch: int) -> bool:
-    """Whether what failed did so because an operator took the table away."""
+async def _cancelled(sink: Sink, definition: ReadModelDefinition, epoch: int) -> str:
+    """By whom, when what failed did so because an operator took the table away."""
     try:
-        return "was cancelled by" in await why_taken_over(sink, definition, epoch)
+        return await cancelled_in_words(sink, definition, epoch)
     except RefoldError:
-        return False  # the store is away: that is what failed
+        return ""  # the store is away: that is what failed
 
 
 class _Building:

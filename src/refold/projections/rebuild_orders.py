@@ -18,9 +18,9 @@ from refold.projections.parking.records import Begin, Logged, Operation, Pause, 
 from refold.projections.sink import Sink, building, read_model_of_table
 
 __all__ = [
-    "CANCEL",
     "RebuildOrders",
     "cancel_rebuild",
+    "cancelled_in_words",
     "pause_rebuild",
     "paused_rebuild_in_words",
     "resume_rebuild",
@@ -59,7 +59,7 @@ class RebuildOrders:
         if not await self._paused():
             return
         await settle()
-        faults.at("rebuild.paused")
+        faults.at("orders.paused")
         while True:
             await self._still_ours()
             await asyncio.sleep(_LOOK_EVERY)
@@ -82,12 +82,17 @@ class RebuildOrders:
 
 async def why_taken_over(sink: Sink, definition: ReadModelDefinition, epoch: int) -> str:
     """What to say of a builder of that epoch that finds its table taken away."""
-    name = definition.name
+    cancelled = await cancelled_in_words(sink, definition, epoch)
+    return cancelled or f"read model {definition.name!r} was taken over by another rebuild"
+
+
+async def cancelled_in_words(sink: Sink, definition: ReadModelDefinition, epoch: int) -> str:
+    """Who ended the rebuild of that epoch, and why; "" when nobody did."""
     for done in await sink.records.operations(limit=_OPERATIONS):
-        if (done.operation, done.target, done.details.get("epoch")) == (CANCEL, name, epoch):
+        if (done.operation, done.target, done.details.get("epoch")) == (CANCEL, definition.name, epoch):
             why = f": {done.reason}" if done.reason else ""
-            return f"the rebuild of {name!r} was cancelled by {done.actor}{why}"
-    return f"read model {name!r} was taken over by another rebuild"
+            return f"the rebuild of {definition.name!r} was cancelled by {done.actor}{why}"
+    return ""
 
 
 def paused_rebuild_in_words(pause: Pause) -> str:
@@ -125,7 +130,7 @@ async def cancel_rebuild(sink: Sink, definition: ReadModelDefinition, *, actor: 
     done = Operation(actor=actor, operation=CANCEL, target=definition.name, reason=reason, details=details)
     # Said before it is done: the builder tells its caller why it ended.
     await sink.records.apply([Logged(done)])
-    faults.at("rebuild.cancelling")
+    faults.at("orders.cancelling")
     # From here on its builder writes nothing.
     await sink.claim(table, f"cancel:{actor}", _SECONDS_TO_DROP, force=True)
     await sink.drop(table)
