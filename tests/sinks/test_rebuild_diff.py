@@ -16,11 +16,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place of its own in each store."""
     if request.param == "parquet":
         return f"parquet://{tmp_path}/rows"
-    if request.param == "redis":
-        url: str = request.getfixturevalue("redis_server").url(f"p{uuid4().hex[:12]}")
-        return url
-    url = request.getfixturevalue("opensearch").url(f"t{uuid4().hex[:12]}")
-    return url
+    server = request.getfixturevalue("redis_server" if request.param == "redis" else "opensearch")
+    return str(server.url(f"t{uuid4().hex[:12]}"))
 
 
 async def test_which_rows_change(place: str, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Review:
         that are read. Raises `ProjectionStopped`, `LogRegression`, `ConfigurationError`.
         """
         read = await sink.checkpoint(definition.name)
-        if read is None:
+        if read is None or (read.position == 0 and (await store.head()).position):
             raise ProjectionStopped(
                 f"read model {definition.name!r} has no rows yet, so there is nothing to compare with; start a worker "
                 "(`refold worker`)"
