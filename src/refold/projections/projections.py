@@ -302,9 +302,9 @@ class Projections:
         """
         if not await self.sink.exchange(definition):
             raise ProjectionStopped(
-                f"read model {definition.name!r} has no previous version where its rows are: it was never rebuilt there "
-                "(when it moved between stores, its earlier rows stayed behind: to go back, set the former sink and "
-                "rebuild), or that was dropped"
+                f"read model {definition.name!r} has no previous version where its rows are: it was never rebuilt "
+                "there (when it moved between stores, its earlier rows stayed behind: to go back, set the former sink "
+                "and rebuild), or that was dropped"
             )
         now = await self.sink.checkpoint(definition.name)
         assert now is not None
