@@ -131,6 +131,8 @@ def _screen(now: Status) -> Text:
         if each.parked:
             text.append(f"\n\n{each.name}: ", style="bold red")
             text.append(f"parked rows: {each.parked}; see `refold parked list`")
+        if each.seconds_left is not None:
+            text.append(f"\n\n{each.name}: ", style="bold").append(f"{duration(each.seconds_left)} left")
         if each.error:
             text.append(f"\n\n{each.name}: ", style="bold red").append(each.error)
     return text

@@ -16,6 +16,7 @@ from refold.projections.checkpoint import REFUSED, STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
+from refold.projections.rebuild_orders import paused_rebuild_in_words
 from refold.projections.sink import (
     Sink,
     building,
@@ -58,7 +59,8 @@ _MINUTE = 60_000_000
 
 class ProjectionStatus(msgspec.Struct, frozen=True):
     """One projection. `lag_seconds` is the age of the first event that it has not seen; `rate` is positions a second,
-    where that was measured. `parked` is the number of rows of it that wait. Times are microseconds since 1970.
+    where that was measured. `parked` is the number of rows of it that wait. `seconds_left` is how long a rebuild will
+    take, at its rate. Times are microseconds since 1970.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ProjectionStatus(msgspec.Struct, frozen=True):
     error: str
     moved_at: int
     parked: int = 0
+    seconds_left: float | None = None
 
     @property
     def wrong(self) -> bool:
@@ -183,11 +186,15 @@ async def _projection(
         error=error,
         moved_at=checkpoint.updated_at,
         parked=0 if kept else trouble.parked.get(checkpoint.name, 0),
+        seconds_left=lag / rate if rate and state == "rebuilding" else None,
     )
 
 
 def _held_up(checkpoint: Checkpoint, now: int, trouble: _Trouble, state: State, error: str) -> tuple[State, str]:
     """The state, with what is known of failures and pauses."""
+    if state in ("rebuilding", "abandoned"):
+        stands = trouble.pauses.get(checkpoint.name)
+        return (state, error) if stands is None else ("paused", paused_rebuild_in_words(stands))
     pause = trouble.pauses.get(read_model_of_table(checkpoint.name))
     attempt = trouble.attempts.get(checkpoint.name)
     if pause is not None and state in ("running", "no worker"):
@@ -204,7 +211,7 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
     definitions = {} if app is None else {each.name: each for each in app.read_models.values()}
     if name.endswith(building("")):
         if owned:
-            return "rebuilding", ""
+            return "rebuilding", checkpoint.error
         whose = name.removesuffix(building(""))
         return "abandoned", f"its rebuild was killed, and {whose} is as it was; run `refold rebuild {whose}` again"
     if name.endswith(previous("")):

@@ -39,7 +39,8 @@ class Folding:
 
     Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
     does not hold, the whole object is to be thrown away. `between` is called now and then inside of a page, so that a
-    slow fold can show that its owner lives. `gate` keeps back events of rows that are parked.
+    slow fold can show that its owner lives. `gate` keeps back events of rows that are parked. What is folded is written
+    after `seconds_unwritten` at the latest.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Folding:
         between: Callable[[], Awaitable[None]] | None = None,
         gate: Gate | None = None,
         counts: FoldCounts | None = None,
+        seconds_unwritten: float = _SECONDS_UNWRITTEN,
     ) -> None:
+        self._seconds_unwritten = seconds_unwritten
         self._counts = counts or FoldCounts()
         self._between = between
         self._sink = sink
@@ -174,7 +177,7 @@ class Folding:
         return (
             len(self._touched) >= _ROWS_UNWRITTEN
             or self._events_unwritten >= EVENTS_UNWRITTEN
-            or time.monotonic() - self._unwritten_since >= _SECONDS_UNWRITTEN
+            or time.monotonic() - self._unwritten_since >= self._seconds_unwritten
         )
 
     def _forget_oldest(self) -> None:

@@ -61,7 +61,7 @@ class ParquetRows:
         self._root = folder
         self._partition = partition
         self._folders: dict[str, ModelFolder] = {}
-        self._shapes: dict[str, ParquetRow] = {}
+        self._shapes: dict[tuple[type[ReadModel], str], ParquetRow] = {}
 
     def _folder(self, table: str) -> ModelFolder:
         # A folder that is away is not one that was emptied: its rows come back with it.
@@ -73,9 +73,10 @@ class ParquetRows:
         return self._folders[name]
 
     def _shape(self, definition: ReadModelDefinition) -> ParquetRow:
-        if definition.fingerprint not in self._shapes:
-            self._shapes[definition.fingerprint] = ParquetRow(definition)
-        return self._shapes[definition.fingerprint]
+        key = (definition.cls, definition.fingerprint)
+        if key not in self._shapes:
+            self._shapes[key] = ParquetRow(definition)
+        return self._shapes[key]
 
     async def _run(self, step: Callable[[], _Result]) -> _Result:
         try:

@@ -114,7 +114,7 @@ class PostgresSink:
         self._store = store
         self._checkpoints = f"{store.schema}.checkpoints"
         self._definitions = f"{store.schema}.read_model_definitions"
-        self._known: dict[tuple[str, str], PostgresRows] = {}
+        self._known: dict[tuple[type[ReadModel], str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
         self.records = PostgresRecords(store)
         self.roster: Roster | None = PostgresRoster(store.run, store.schema)
@@ -124,7 +124,7 @@ class PostgresSink:
         return True
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> PostgresRows:
-        key = (definition.fingerprint, table)
+        key = (definition.cls, definition.fingerprint, table)
         if key not in self._known:
             self._known[key] = rows_of(definition, table, self._checkpoints)
             self._decoders.setdefault(definition.cls, msgspec.json.Decoder(definition.cls).decode)

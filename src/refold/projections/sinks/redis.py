@@ -47,12 +47,13 @@ class RedisRows:
     def __init__(self, server: RedisServer) -> None:
         self.name = server.name
         self._server = server
-        self._shapes: dict[str, RedisRow] = {}
+        self._shapes: dict[tuple[type[ReadModel], str], RedisRow] = {}
 
     def _shape(self, definition: ReadModelDefinition) -> RedisRow:
-        if definition.fingerprint not in self._shapes:
-            self._shapes[definition.fingerprint] = RedisRow(definition)
-        return self._shapes[definition.fingerprint]
+        key = (definition.cls, definition.fingerprint)
+        if key not in self._shapes:
+            self._shapes[key] = RedisRow(definition)
+        return self._shapes[key]
 
     async def _step(self, table: str, what: str, *arguments: Any) -> Any:
         return await self._server.step(read_model_of_table(table), what, *arguments)

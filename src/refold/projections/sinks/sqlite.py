@@ -122,7 +122,7 @@ class SqliteSink:
 
     def __init__(self, store: SqliteAccess) -> None:
         self._store = store
-        self._known: dict[tuple[str, str], SqliteRows] = {}
+        self._known: dict[tuple[type[ReadModel], str, str], SqliteRows] = {}
         self._epoch = 0
         self.roster: Roster | None = None
         self.records = SqliteRecords(store)
@@ -132,7 +132,7 @@ class SqliteSink:
         return True
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> SqliteRows:
-        key = (definition.fingerprint, table)
+        key = (definition.cls, definition.fingerprint, table)
         if key not in self._known:
             self._known[key] = rows_of(definition, table)
         return self._known[key]
