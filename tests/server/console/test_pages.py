@@ -430,3 +430,10 @@ def test_a_server_that_went_away_is_said_and_come_back_to(
     receipt = done(api, "DepositMoney", {"account_id": "busy", "amount": "55.55"})
     expect(page.locator("main tbody tr").first).to_contain_text("55.55")
     expect(page.locator("main tbody tr", has_text=f"{receipt['position']:,}")).to_have_count(1)
+
+
+def test_what_a_rebuild_would_change_is_seen_before_it_is_done(visit: Visit) -> None:
+    page = visit.to("projections/daily_balance")
+    visit.button("Compare").click()
+    visit.button("Compare", within=page.get_by_role("dialog")).click()
+    expect(page.get_by_role("region", name="Jobs")).to_contain_text("No row would change")
