@@ -40,7 +40,7 @@ class Folding:
     Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
     does not hold, the whole object is to be thrown away. `between` is called now and then inside of a page, so that a
     slow fold can show that its owner lives. `gate` keeps back events of rows that are parked. What is folded is written
-    after `seconds_unwritten` at the latest.
+    after so many seconds or events at the latest.
     """
 
     def __init__(
@@ -53,8 +53,9 @@ class Folding:
         gate: Gate | None = None,
         counts: FoldCounts | None = None,
         seconds_unwritten: float = _SECONDS_UNWRITTEN,
+        events_unwritten: int = EVENTS_UNWRITTEN,
     ) -> None:
-        self._seconds_unwritten = seconds_unwritten
+        self._seconds_unwritten, self._most_unwritten = seconds_unwritten, events_unwritten
         self._counts = counts or FoldCounts()
         self._between = between
         self._sink = sink
@@ -176,7 +177,7 @@ class Folding:
     def _enough(self) -> bool:
         return (
             len(self._touched) >= _ROWS_UNWRITTEN
-            or self._events_unwritten >= EVENTS_UNWRITTEN
+            or self._events_unwritten >= self._most_unwritten
             or time.monotonic() - self._unwritten_since >= self._seconds_unwritten
         )
 
