@@ -1,5 +1,5 @@
-"""The bank in production, in small: real Postgres, Redis, OpenSearch and Parquet files, two workers of which one is
-killed, a view that is rebuilt while the bank goes on, and a check that the truth and all its views agree.
+"""The bank in production, in small: real Postgres, Redis, OpenSearch, Neo4j and Parquet files, two workers of which one
+is killed, a view that is rebuilt while the bank goes on, and a check that the truth and all its views agree.
 
 `python -m examples.bank.demo_full [DIR] [--chart FILE]`: DIR holds the real ledger; without it, thirty accounts are
 made up. FILE is where the picture of the monthly volumes goes (build/monthly_volumes.png).
@@ -19,7 +19,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
+from neo4j import AsyncGraphDatabase
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +33,7 @@ from examples.bank.read_models import AccountSummary
 from examples.bank.views import HotBalance, Movement, Payment
 from examples.bank.volumes import NOT_RECORDED, draw, totals, volumes_in
 from refold import Context, RefoldError, field
-from tests.servers import OpenSearchServer, PostgresServer, RedisServer, Unavailable
+from tests.servers import Neo4jServer, OpenSearchServer, PostgresServer, RedisServer, Unavailable
 
 ROOT = Path(__file__).parents[2]
 REFOLD = str(Path(sys.executable).with_name("refold"))
@@ -40,12 +42,19 @@ TILL = "account-till"
 """Where deposits go while other things happen. It has no branch, so the picture is of the ledger alone."""
 FIRST_DAY = date(2025, 1, 1)
 """Of the ledger that is made up."""
+HUB = """
+MATCH (payer:Account)-[p:{kind}]->(hub:Account)
+RETURN hub.id AS id, count(payer) AS payers, sum(toFloat(p.amount)) AS amount ORDER BY payers DESC, id LIMIT 1"""
+ENDS = "MATCH (a:Account)-[:{kind}]->() RETURN min(a.id) AS first, max(a.id) AS last"
+PATH = """
+MATCH path = shortestPath((:Account {{id: $first}})-[:{kind}*..8]-(:Account {{id: $last}}))
+RETURN [account IN nodes(path) | account.id] AS ids"""
 SECONDS = 240.0
 """How long the views may take to see everything, on a slow machine."""
 console = Console(highlight=False)
 
 
-def environment(postgres: str, redis: str, search: str, folder: Path) -> dict[str, str]:
+def environment(postgres: str, redis: str, search: str, graph: str, folder: Path) -> dict[str, str]:
     """Where everything is, as any process of the bank is told it: one line for each view that lives elsewhere."""
     return {
         **os.environ,
@@ -53,6 +62,7 @@ def environment(postgres: str, redis: str, search: str, folder: Path) -> dict[st
         "REFOLD_URL": postgres,
         "REFOLD_SINK_HOT_BALANCE": redis,
         "REFOLD_SINK_MOVEMENT": search,
+        "REFOLD_SINK_PAYMENT": graph,
         "REFOLD_SINK_BRANCH": f"parquet://{folder.as_posix()}",
         "REFOLD_SINK_MONTHLY_VOLUME": f"parquet://{folder.as_posix()}?partition=month",
     }
@@ -60,7 +70,7 @@ def environment(postgres: str, redis: str, search: str, folder: Path) -> dict[st
 
 def sinks_of(settings: Mapping[str, str]) -> dict[str, str]:
     """The same lines, for a process that connects by itself."""
-    names = ("hot_balance", "movement", "branch", "monthly_volume")
+    names = ("hot_balance", "movement", "payment", "branch", "monthly_volume")
     return {name: settings[f"REFOLD_SINK_{name.upper()}"] for name in names}
 
 
@@ -153,7 +163,21 @@ async def rebuild_under_load(bank: Context) -> None:
     console.print(f"hot_balance rebuilt in {took:.1f} s, while {await working:,} deposits were made")
 
 
-async def show(bank: Context, folder: Path, chart: Path) -> None:
+async def ask_the_graph(url: str) -> tuple[str, str]:
+    """What only a graph answers, in plain Cypher: who is paid by most, and how two accounts hang together."""
+    place = urlsplit(url)
+    login = (place.username or "", place.password or "")
+    async with AsyncGraphDatabase.driver(f"bolt://{place.hostname}:{place.port}", auth=login) as driver:
+        named, _, _ = await driver.execute_query("MATCH (t:RefoldTable {name: 'payment'}) RETURN t.stored_as AS type")
+        kind = named[0]["type"]
+        hubs, _, _ = await driver.execute_query(HUB.format(kind=kind))
+        ends, _, _ = await driver.execute_query(ENDS.format(kind=kind))
+        paths, _, _ = await driver.execute_query(PATH.format(kind=kind), ends[0].data())
+    hub = f"{hubs[0]['id']}: {hubs[0]['payers']} payers, {hubs[0]['amount']:,.2f}"
+    return hub, " - ".join(paths[0]["ids"]) if paths else f"none from {ends[0]['first']} to {ends[0]['last']}"
+
+
+async def show(bank: Context, folder: Path, graph: str, chart: Path) -> None:
     """What each view answers, and a picture of what moved."""
     table = Table("view", "lives in", "asked", "answer")
     for richest in await bank.find(AccountSummary, order_by="-balance", limit=1):
@@ -165,9 +189,12 @@ async def show(bank: Context, folder: Path, chart: Path) -> None:
         table.add_row("hot_balance", "Redis", asked, "none" if hot is None else f"{hot.balance:,}")
     for found in await bank.search(Movement, "household transfer", limit=1):
         table.add_row("movement", "OpenSearch", "household transfer", f"{found.day} {found.amount:,} {found.text}")
-    for paid in await bank.find(Payment, field("times") > 1, order_by=("-sent", "account_id"), limit=1):
-        answer = f"{paid.account_id} to {paid.counterpart}: {paid.sent:,} in {paid.times} payments"
-        table.add_row("payment", "Postgres", "who pays whom most", answer)
+    for paid in await bank.find(Payment, field("times") > 1, order_by=("-amount", "payer"), limit=1):
+        answer = f"{paid.payer} to {paid.payee}: {paid.amount:,} in {paid.times} payments"
+        table.add_row("payment", "Neo4j", "who pays whom most", answer)
+    hub, path = await ask_the_graph(graph)
+    table.add_row("", "", "paid by most, by Cypher", hub)
+    table.add_row("", "", "from the first payer to the last", path)
     volumes = await asyncio.to_thread(volumes_in, folder)
     for view, by in (("monthly_volume", "month"), ("branch", "district")):
         largest = list(totals(volumes, by).items())[:3]
@@ -190,7 +217,7 @@ async def play(settings: dict[str, str], ledger: Path | None, folder: Path, char
             await catch_up(bank)
             await rebuild_under_load(bank)
             await catch_up(bank)
-            await show(bank, folder, chart)
+            await show(bank, folder, settings["REFOLD_SINK_PAYMENT"], chart)
 
 
 def verify(settings: Mapping[str, str]) -> int:
@@ -207,11 +234,13 @@ def main() -> int:
     try:
         with ExitStack() as servers:
             folder = Path(servers.enter_context(TemporaryDirectory(prefix="refold-bank-")))
-            with console.status("starting Postgres, Redis and OpenSearch"):
+            with console.status("starting Postgres, Redis, OpenSearch and Neo4j"):
                 postgres = servers.enter_context(PostgresServer.create("postgres18"))
                 redis = servers.enter_context(RedisServer.create())
                 search = servers.enter_context(OpenSearchServer.create())
-            settings = environment(postgres.create_database("bank"), redis.url("bank"), search.url("bank"), folder)
+                graph = servers.enter_context(Neo4jServer.create())
+            database = postgres.create_database("bank")
+            settings = environment(database, redis.url("bank"), search.url("bank"), graph.url(), folder)
             asyncio.run(play(settings, given.ledger, folder, given.chart))
             return verify(settings)
     except Unavailable as missing:

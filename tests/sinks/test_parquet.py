@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,19 +13,14 @@ import duckdb
 import pytest
 
 from refold import faults
-from refold.app import App, Context
 from refold.errors import (
     ConfigurationError,
-    InvalidQuery,
-    RefoldError,
     StaleRead,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
 )
-from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
-from refold.operations.status import status_of
+from refold.folds.read_model import ReadModelDefinition
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
 from refold.projections.row_store import RowStore, Standing
@@ -38,21 +30,20 @@ from refold.projections.sinks.parquet import ParquetRows, open_parquet
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
 from tests.faults.points import points_of
-from tests.projections.stores import Added, Gone, Moved, Noise, Stock, assert_equals_fold, shop, until
-
-ROOT = Path(__file__).parents[2]
-LEASE = 0.6
-STOCK = read_model_of(Stock)
-ELSEWHERE = {
-    "projection.checkpoint_moved",
-    "projection.rows_written",
-    "projection.before_write",
-    "rebuild.switching",
-    "external.rows_before_checkpoint",
-    "parquet.merge_written",
-    "parquet.merge_named",
-    "parquet.part_named",  # see test_killed_in_partitions
-}
+from tests.projections.stores import Stock, assert_equals_fold, until
+from tests.sinks.common import (
+    STOCK,
+    assert_readers_never_see_old_rows,
+    assert_survives,
+    assert_too_large_is_named,
+    connected,
+    error_of,
+    fill,
+    made,
+    points,
+    reads,
+)
+from tests.sinks.common import opened as row_store
 
 
 @pytest.fixture
@@ -101,68 +92,24 @@ class TestParquetPartitioned(SinkContract):
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[RowStore]:
-    rows = await open_parquet(url)
-    await rows.prepare()
-    try:
+    async with row_store(url) as rows:
+        await rows.prepare()
         yield rows
-    finally:
-        await rows.close()
 
 
-@asynccontextmanager
-async def connected(tmp_path: Path, url: str, *, projections: bool = True) -> AsyncIterator[Context]:
-    log = f"sqlite:///{tmp_path}/log.db"
-    async with shop.connect(log, sinks={"stock": url}, lease=LEASE, projections=projections) as context:
-        yield context
+# Merges: see test_a_merge_that_was_broken_off. A part of a page: see test_killed_in_partitions.
+IN_OTHER_TESTS = {"parquet.merge_written", "parquet.merge_named", "parquet.part_named"}
 
 
-async def fill(context: Context, number: int = 30) -> int:
-    last = 0
-    for item in range(number):
-        await context.append(f"stock-{item % 7}", [Added(count=item), Moved(other=f"{item % 5}", count=1)])
-        last = (await context.append(f"stock-{item % 3}", [Gone() if item % 4 == 3 else Noise()])).last
-    return last
-
-
-async def made(rows: RowStore, table: str = "stock", epoch: int = 1) -> None:
-    await rows.create(STOCK, table, {table: Standing(fingerprint=STOCK.fingerprint, epoch=epoch)})
-
-
-def _points() -> list[str]:
-    found = points_of("projection.", "rebuild.", "external.", "parquet.")
-    return [point for point in found if point not in ELSEWHERE]
-
-
-def _exit_code(command: list[str]) -> int:
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait(60)
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("point", _points())
+@pytest.mark.parametrize("point", points("parquet.", but={"external.rows_before_checkpoint", *IN_OTHER_TESTS}))
 async def test_killed(point: str, tmp_path: Path, url: str) -> None:
-    """Whoever comes next goes on: nothing is lost, doubled or half written."""
-    await _killed_at(point, tmp_path, url)
+    await assert_survives(point, tmp_path, url)
 
 
 @pytest.mark.parametrize("point", [point for point in points_of("parquet.") if "merge" not in point])
 async def test_killed_in_partitions(point: str, tmp_path: Path, url: str) -> None:
     """Also with some files of a page named, and some not: then none of it counts."""
-    await _killed_at(point, tmp_path, f"{url}?partition=item")
-
-
-async def _killed_at(point: str, tmp_path: Path, url: str) -> None:
-    async with connected(tmp_path, url, projections=False) as context:
-        await fill(context, 12)
-    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", url, str(LEASE), point]
-    assert await asyncio.to_thread(_exit_code, command) == -signal.SIGKILL
-    async with connected(tmp_path, url) as context:
-        await assert_equals_fold(context)
-        await fill(context, 12)
-        await context.rebuild(Stock)
-        await assert_equals_fold(context)
+    await assert_survives(point, tmp_path, f"{url}?partition=item")
 
 
 class Stopped(Exception):
@@ -237,21 +184,12 @@ async def test_the_folder_goes_and_comes_back(tmp_path: Path, either_url: str, f
             await context.get(Stock, "1", after=last, timeout=0.3)
 
         async def said_in_status() -> bool:
-            now = await status_of(context.store, context.projections.sink, shop)
-            return any("is its disk mounted?" in each.error for each in now.projections)
+            return "is its disk mounted?" in await error_of(context)
 
         await until(said_in_status, "the reason to be shown")
         (tmp_path / "away").rename(folder)
-        await until(lambda: _reads(context), "reads to be answered again")
+        await until(lambda: reads(context), "reads to be answered again")
         await assert_equals_fold(context)
-
-
-async def _reads(context: Context) -> bool:
-    try:
-        await context.find(Stock)
-    except RefoldError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("how", ["the last files", "one in the middle", "an older copy"])
@@ -287,7 +225,7 @@ async def test_emptied_behind_our_back(what: str, tmp_path: Path, either_url: st
         for path in list(folder.glob(emptied)):
             path.rename(tmp_path / f"gone-{path.name}")
         await fill(context, 3)
-        await until(lambda: _reads(context), "the table to be made anew")
+        await until(lambda: reads(context), "the table to be made anew")
         await assert_equals_fold(context)
 
 
@@ -328,31 +266,8 @@ async def test_several_writers_at_once(either_url: str) -> None:
 
 
 async def test_readers_never_see_old_rows_after_a_newer_standing(either_url: str) -> None:
-    """While pages are written, and two tables take each other's place."""
     async with opened(either_url) as rows:
-        for table in ("stock", previous("stock")):
-            await made(rows, table)
-        done = False
-
-        async def write() -> None:
-            nonlocal done
-            try:
-                for position in range(1, 60):
-                    for table in ("stock", previous("stock")):
-                        page = [Stock(item=item, count=position) for item in "abc"]
-                        assert await rows.write(STOCK, table, page, [], Move(position - 1, position, "x", 1))
-                    assert await rows.exchange("stock", previous("stock"))
-            finally:
-                done = True
-
-        async def read() -> None:
-            while not done:
-                stands, loaded, found = await rows.read(STOCK, "stock", [("a",)], Query(None))
-                assert stands is not None
-                seen = [*loaded.rows.values(), *found]
-                assert {each.count for each in seen} <= {stands.position}  # type: ignore[attr-defined]
-
-        await asyncio.gather(write(), read(), read())
+        await assert_readers_never_see_old_rows(rows, 60)
 
 
 async def test_what_no_table_needs_any_more_is_cleared_away(either_url: str, folder: Path) -> None:
@@ -502,30 +417,5 @@ async def test_something_that_is_not_ours(url: str, folder: Path) -> None:
     assert [path.name for path in (folder / "stock").iterdir()] == ["notes.txt"]
 
 
-class Long(ReadModel, key="item"):
-    item: str
-    text: str = ""
-
-    @evolve
-    def added(self, event: Added) -> None:
-        self.text = "x" * event.count
-
-
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
-    """It is named; the projection stops at its event, and nothing is lost."""
-    app = App("long", read_models=[Long])
-    async with app.connect(f"sqlite:///{tmp_path}/log.db", sinks={"long": url}, lease=LEASE) as context:
-        last = await context.append("stock-a", [Added(count=1_000)])
-        assert await context.get(Long, "a", after=last, timeout=20) == Long(item="a", text="x" * 1_000)
-        last = await context.append("stock-b", [Added(count=70 * 2**20)])
-
-        async def stopped() -> bool:
-            now = await status_of(context.store, context.projections.sink, app)
-            return any("bytes, and Parquet is to keep" in each.error for each in now.projections)
-
-        await until(stopped, "it to stop", 60)
-        with pytest.raises(StaleRead, match=r"the row \('b',\) of Long has"):
-            await context.get(Long, "b", after=last, timeout=1)
-        with pytest.raises(InvalidQuery, match="keep less in one row"):
-            await context.rebuild(Long)
-        assert await context.get(Long, "a") == Long(item="a", text="x" * 1_000)
+    await assert_too_large_is_named(tmp_path, url, "bytes, and Parquet is to keep")

@@ -100,7 +100,7 @@ class Endpoint:
                 raise problem_of(error) from error
             except TimeoutError:
                 raise Problem("timeout", f"it took more than {self._house.bounds.seconds:g} s") from None
-            response = _response(answer)
+            response = _response(answer, with_body=request.method != "HEAD")
         except Problem as problem:
             if problem.status in (401, 403) and problem.kind != "rejected-forbidden":
                 self._house.journal.refused(identity.name, f"{operation.method} {operation.path}", problem.detail)
@@ -222,8 +222,10 @@ def _invalid(problem: msgspec.ValidationError, where: str) -> Problem:
     return Problem("invalid", f"{where}: {problem}", field=found[1] if found else None)
 
 
-def _response(answer: Answer | Stream) -> Response:
+def _response(answer: Answer | Stream, *, with_body: bool) -> Response:
     headers = {**API_HEADERS, **answer.headers}
+    if isinstance(answer, Stream) and not with_body:
+        return Response(None, headers={**headers, "Content-Type": answer.kind})
     if isinstance(answer, Stream):
         return StreamingResponse(_closing(answer.pieces), headers={**headers, "Content-Type": answer.kind})
     if answer.status not in (204, 304):
