@@ -230,7 +230,8 @@ class Projections:
         running = self.running()
         for stalled in self.watchdog.stalled():
             projection = running.get(stalled.name)
-            if projection is None or not projection.owns or self._shift is None:
+            # One that fails is tried again, and stops by itself.
+            if projection is None or not projection.owns or projection.error or self._shift is None:
                 continue
             _log.error("read model %s is given up by this process: %s", stalled.name, stalled.why)
             self._shift.give_up(stalled.name, _GIVEN_UP_LEASES * self._lease)
