@@ -259,7 +259,7 @@ async def test_shards_are_shared_and_taken_over(how: signal.Signals, database: s
 
 @pytest.mark.postgres
 async def test_another_number_of_shards_under_load(database: str) -> None:
-    """Releases with other numbers come while events are appended; of the old one a worker runs on. The fold is exact."""
+    """Releases with other numbers come while events are appended; an old worker runs on. It stays exact."""
     done = asyncio.Event()
     async with shop_in(2).connect(database, projections=False) as idle:
 

@@ -56,9 +56,9 @@ _MINUTE = 60_000_000
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True):
-    """One projection, or one shard of it. `lag_seconds` is the age of the first event that it has not seen; `rate` is positions a second,
-    where that was measured. `parked` is the number of rows of it that wait. A read model that has shards is there once
-    for all of them, and each of them by itself. Times are microseconds since 1970.
+    """One projection, or one shard of it. `lag_seconds` is the age of the first event that it has not seen; `rate` is
+    positions a second, where that was measured. `parked` is the number of rows of it that wait. A read model that has
+    shards is there once for all of them, and each of them by itself. Times are microseconds since 1970.
     """
 
     name: str

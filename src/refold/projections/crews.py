@@ -61,7 +61,7 @@ class Crew:
         self._begin(of)
         if not self._divides:
             if self.definition.shards > 1:
-                _log.info("read model %s has no shards where its rows are", self.definition.name)
+                _log.info("read model %s has no shards where its rows are: it is kept whole", self.definition.name)
             return
         self._own.append(self._task(self._go_on(), "shards"))
         if self.definition.shards != of:

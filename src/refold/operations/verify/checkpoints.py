@@ -11,7 +11,7 @@ __all__ = ["check_checkpoints", "is_read"]
 
 
 def is_read(checkpoint: Checkpoint) -> bool:
-    """Whether it is the checkpoint of rows that are read, or of a shard of them: not of a version being built or kept."""
+    """Whether it is the checkpoint of rows that are read, or of a shard of them: not of those being built or kept."""
     return read_model_of_table(checkpoint.name) == checkpoint.name.partition(":")[0]
 
 
