@@ -24,7 +24,7 @@ ifdef LEDGER
 	@$(PYTHON_IN) -m examples.bank check "$(LEDGER)"
 endif
 
-demo-full: $(READY) ## the bank in production: Postgres, Redis, OpenSearch, two workers of which one is killed; LEDGER=DIR imports a real ledger
+demo-full: $(READY) ## the bank in production: Postgres, Redis, OpenSearch, Neo4j, two workers of which one is killed; LEDGER=DIR imports a real ledger
 	@$(PYTHON_IN) -m tests.servers install
 	@$(PYTHON_IN) -m examples.bank.demo_full $(if $(LEDGER),"$(LEDGER)")
 
@@ -33,7 +33,7 @@ test: $(READY) ## run all the tests, with real Postgres 15 and 18 (TESTS=… to 
 	$(PYTHON_IN) -m pytest $(TESTS)
 
 check: lint ## the fast loop: lint, and all tests that need no server
-	$(PYTHON_IN) -m pytest -q -m "not postgres and not opensearch and not prometheus and not slow" $(TESTS)
+	$(PYTHON_IN) -m pytest -q -m "not postgres and not opensearch and not neo4j and not prometheus and not browser and not slow" $(TESTS)
 
 lint: $(READY) ## format, lint, types, imports between rooms, nothing committed that belongs to one machine
 	$(PYTHON_IN) -m ruff format --check --quiet .

@@ -18,6 +18,7 @@ from benchmarks.suite import (
     append_sqlite,
     commands,
     hot_account,
+    http,
     latency,
     load,
     read_log,
@@ -37,6 +38,7 @@ MODULES = (
     load,
     append_aging,
     read_models,
+    http,
 )
 BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in MODULES}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, read_model_of
+from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.messages.event import Event
 from refold.projections.checkpoint import Move
 from refold.projections.row_store import RowStore, Standing
@@ -55,27 +56,31 @@ def rows_of(number: int) -> list[BenchAccount]:
     ]
 
 
-async def through_the_row_store(store: RowStore, rows: list[BenchAccount]) -> float:
+async def through_the_row_store(
+    store: RowStore, rows: Sequence[ReadModel], definition: ReadModelDefinition = DEFINITION
+) -> float:
     """Seconds, from typed rows to a checkpoint that has moved."""
-    table = building(DEFINITION.name)
-    await store.create(DEFINITION, table, {table: Standing(fingerprint=DEFINITION.fingerprint, epoch=1)})
+    table = building(definition.name)
+    await store.create(definition, table, {table: Standing(fingerprint=definition.fingerprint, epoch=1)})
     began = time.perf_counter()
     for start in range(0, len(rows), PAGE):
         page = rows[start : start + PAGE]
-        assert await store.write(DEFINITION, table, page, [], Move(start, start + len(page), "", 1))
+        assert await store.write(definition, table, page, [], Move(start, start + len(page), "", 1))
     took = time.perf_counter() - began
-    assert await store.count(DEFINITION, table, None) == len(rows)
+    assert await store.count(definition, table, None) == len(rows)
     await store.drop(table)
     await store.close()
     return took
 
 
-Write = Callable[[list[BenchAccount]], Awaitable[float]]
+Write = Callable[[list[Any]], Awaitable[float]]
 
 
-async def compare(ours: Write, theirs: Write, number: int, rounds: int) -> None:
+async def compare(
+    ours: Write, theirs: Write, number: int, rounds: int, made: Callable[[int], list[Any]] = rows_of
+) -> None:
     """Prints both rates, measured in turn, in the other order each round, and ours as a share of the client's."""
-    rows = rows_of(number)
+    rows = made(number)
     for write in (ours, theirs):
         await write(rows[:20_000])
     rates: dict[str, list[float]] = {"row store": [], "client alone": []}

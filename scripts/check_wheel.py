@@ -42,7 +42,7 @@ def build(folder: Path) -> Path:
 
 def check_content(wheel: Path) -> None:
     """Every file of the package is in the wheel, the SQL and the typing marker with them, and nothing else is."""
-    kept = {".py", ".sql", ".lua", ".typed", ".toml", ".txt", ".md", ".json"}
+    kept = {".py", ".sql", ".lua", ".typed", ".toml", ".txt", ".md", ".json", ".html", ".css", ".js", ".svg"}
     wanted = {
         path.relative_to(PROJECT / "src").as_posix()
         for package in PACKAGES
@@ -52,7 +52,7 @@ def check_content(wheel: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     if packed != wanted:
         sys.exit(f"the wheel lacks {sorted(wanted - packed)}, and should not have {sorted(packed - wanted)}")
-    for must in ("refold/py.typed", ".sql"):
+    for must in ("refold/py.typed", ".sql", "refold/server/console/static/index.html"):
         if not any(name.endswith(must) for name in packed):
             sys.exit(f"the wheel has no {must}")
     print(f"{wheel.name}: {len(packed)} files, {sum(name.endswith('.sql') for name in packed)} of them SQL")

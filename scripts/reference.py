@@ -30,6 +30,8 @@ PAGES = {
     "conditions": ("Conditions on read models", "refold.projections.conditions"),
     "monitor": ("The monitor", "refold.operations.monitor"),
     "endpoints": ("Endpoints for monitoring", "refold.operations.endpoints"),
+    "server": ("The server", "refold.server"),
+    "client": ("The client", "refold.client"),
     "testing": ("The testing kit", "refold.testing"),
 }
 NOTE = "<!-- Written by scripts/reference.py from the docstrings; change those, then run `make docs`. -->"

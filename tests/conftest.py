@@ -11,12 +11,15 @@ from typing import NoReturn
 import pytest
 
 from tests.servers import (
+    Neo4jServer,
     OpenSearchServer,
     PgBouncer,
     PostgresServer,
     Prometheus,
     RedisServer,
     Unavailable,
+    find_chromium,
+    find_neo4j,
     find_opensearch,
     find_pgbouncer,
     find_postgres,
@@ -53,9 +56,17 @@ def pytest_report_header() -> list[str]:
     except Unavailable as reason:
         lines.append(f"opensearch: NOT FOUND, {reason}")
     try:
+        lines.append(f"neo4j: {find_neo4j()}")
+    except Unavailable as reason:
+        lines.append(f"neo4j: NOT FOUND, {reason}")
+    try:
         lines.append(f"prometheus: {find_prometheus()}")
     except Unavailable as reason:
         lines.append(f"prometheus: NOT FOUND, {reason}")
+    try:
+        lines.append(f"chromium: {find_chromium()}")
+    except Unavailable as reason:
+        lines.append(f"chromium: NOT FOUND, {reason}")
     return lines
 
 
@@ -198,6 +209,19 @@ def _opensearch() -> OpenSearchServer:
         return OpenSearchServer.create()
     except Unavailable as reason:
         _without("opensearch", reason)
+
+
+@pytest.fixture(scope="session")
+def neo4j_server() -> Iterator[Neo4jServer]:
+    """A Neo4j, shared by the whole session. A test may empty it and stop it: take its URL from a fixture that does the
+    first, and starts it.
+    """
+    try:
+        server = Neo4jServer.create()
+    except Unavailable as reason:
+        _without("neo4j", reason)
+    with server:
+        yield server
 
 
 @pytest.fixture

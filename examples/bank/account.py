@@ -52,7 +52,7 @@ class Account(Aggregate, stream="account", id="account_id"):
     def open(self, command: OpenAccount) -> AccountOpened:
         if self.owner is not None:
             raise Rejected("this account is open already")
-        return AccountOpened(owner=command.owner)
+        return AccountOpened(owner=command.owner, district=command.district)
 
     @decide
     def authorise(self, command: AuthorisePerson) -> PersonAuthorised | None:

@@ -6,10 +6,11 @@ from refold import Command
 
 
 class OpenAccount(Command):
-    """Open an account for its owner."""
+    """Open an account for its owner, at a branch in `district`."""
 
     account_id: str
     owner: str
+    district: str | None = None
 
 
 class AuthorisePerson(Command):

@@ -7,9 +7,10 @@ from refold import Event
 
 
 class AccountOpened(Event):
-    """The account was opened for its owner."""
+    """The account was opened for its owner, at a branch in `district`; None where that was not recorded."""
 
     owner: str
+    district: str | None = None
 
 
 class PersonAuthorised(Event):

@@ -80,7 +80,7 @@ def _steps(folder: Path, accounts: list[LedgerAccount]) -> Iterator[_Step]:
     stream_of = definition_of(Account).stream_of
     versions: dict[int, int] = {}
     for account in accounts:
-        opened = AccountOpened(owner=account.owner)
+        opened = AccountOpened(owner=account.owner, district=account.district)
         authorised = [PersonAuthorised(person=person) for person in account.authorised]
         versions[account.number] = 1 + len(authorised)
         yield _Step(

@@ -23,6 +23,7 @@ from examples.bank.events import (
 from refold import Event
 
 _ACCOUNTS = ("account_id", "district_id", "frequency", "date")
+_DISTRICTS = tuple(f"A{number}" for number in range(1, 17))
 _PERSONS = ("client_id", "birth_number", "district_id")
 _RIGHTS = ("disp_id", "client_id", "account_id", "type")
 _TRANSACTIONS = (
@@ -53,12 +54,13 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LedgerAccount:
-    """An account, who owns it, and who else may use it."""
+    """An account, who owns it, who else may use it, and the district of its branch, by name."""
 
     number: int
     opened_on: date
     owner: str
     authorised: tuple[str, ...]
+    district: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def moment(day: date) -> datetime:
 
 
 def read_accounts(folder: Path) -> list[LedgerAccount]:
-    """The accounts with their owners and authorised persons. Raises `LedgerError`.
+    """The accounts with their owners, authorised persons and districts. Raises `LedgerError`.
 
     Persons are named by their number: a log keeps what it is told for ever, so nobody's birth number goes into it.
     """
@@ -104,12 +106,18 @@ def read_accounts(folder: Path) -> list[LedgerAccount]:
                 authorised[account].append(f"client-{person}")
             case other:
                 raise line.error(f"type {other!r} is neither OWNER nor DISPONENT")
+    districts = {line.number("A1"): line["A2"] for line in _lines(folder / "district.csv", _DISTRICTS)}
     accounts = []
     for line in _lines(folder / "account.csv", _ACCOUNTS):
         number = line.number("account_id")
         if number not in owners:
             raise line.error(f"account {number} has no owner in disp.csv")
-        accounts.append(LedgerAccount(number, line.day("date"), owners[number], tuple(authorised[number])))
+        district = line.number("district_id")
+        if district not in districts:
+            raise line.error(f"district {district} is not in district.csv")
+        accounts.append(
+            LedgerAccount(number, line.day("date"), owners[number], tuple(authorised[number]), districts[district])
+        )
     return accounts
 
 

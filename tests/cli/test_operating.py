@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,3 +191,47 @@ def test_what_operators_do_is_kept(boxes: Boxes) -> None:
         ("ann", "rollback", "box"),
         ("ann", "rebuild", "box"),
     ]
+
+
+def test_a_rebuild_is_tried_before_it_is_done(boxes: Boxes) -> None:
+    """Which rows it changes, and by which event; then it is done, and shown again."""
+    (boxes.folder / "mended").touch()
+    assert boxes.refold("worker", "--once").code == 0
+    same = boxes.refold("rebuild", "box", "--dry-run", "--diff")
+    assert (same.code, same.out) == (0, "box at position 4: no row changes; 2 stay as they are\n")
+    code = (boxes.folder / "boxes.py").read_text()
+    (boxes.folder / "old_boxes.py").write_text(
+        code.replace("class Put(Event):\n    what: str", "from boxes import Put")
+    )
+    changed = code.replace("self.things = [*self.things, event.what]", "self.things = [event.what, *self.things]")
+    (boxes.folder / "boxes.py").write_text(changed)
+    shown = boxes.refold("rebuild", "box", "--dry-run", "--diff")
+    assert shown.code == 1
+    assert shown.out == (
+        "the definition changed: evolve Put changed\n"
+        '~ a: things ["1","bad","2"] → ["2","bad","1"]\n'
+        "    first event that can make the difference: Put at 1 (box-a); it is the first of the row's events whose "
+        "evolve method is another than when the row was made\n"
+        "box at position 4: 1 changed; 1 stay as they are\n"
+    )
+    exact = boxes.refold("rebuild", "box", "--dry-run", "--diff", "--was", "old_boxes:Box")
+    assert "first event that makes the difference: Put at 2 (box-a); the code that made the row" in exact.out
+    row, totals = map(json.loads, boxes.refold("rebuild", "box", "--dry-run", "--diff", "--json").out.splitlines())
+    assert (row["key"], row["kind"], row["new"]) == (["a"], "changed", {"things": ["2", "bad", "1"]})
+    assert (row["why"]["position"], row["why"]["exact"]) == (1, False)
+    assert (totals["changed"], totals["same"], totals["definition"]) == (1, 1, "evolve Put changed")
+    done = boxes.refold("rebuild", "box", "--diff", "--actor", "ann")
+    assert done.code == 0
+    assert shown.out in done.out
+    assert "rebuilt box from 4 events" in done.out
+    assert boxes.things("a") == "['2', 'bad', '1']"
+
+
+def test_orders_to_a_rebuild_that_is_not_there(boxes: Boxes) -> None:
+    refused = boxes.refold("rebuild", "box", "--pause")
+    assert refused.code != 0
+    assert "no rebuild of read model 'box' is there to be paused" in refused.err
+    assert boxes.refold("rebuild", "box", "--resume").out == "no rebuild of box is paused\n"
+    assert boxes.refold("rebuild", "box", "--cancel").out == "there is no rebuild of box\n"
+    assert boxes.refold("rebuild", "box", "--dry-run", "--diff").code != 0
+    assert "is no read model class" in boxes.refold("rebuild", "box", "--diff", "--was", "boxes:Put").err

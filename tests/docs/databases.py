@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from tests.docs.graphs import Graphs
 from tests.docs.indexes import Indexes
 from tests.docs.keys import Keys
 
@@ -25,10 +26,17 @@ class NoServer(Exception):
 class Databases:
     """The databases of one page's run; dropped at its end."""
 
-    def __init__(self, server_url: str | None, search_url: str | None = None, redis_url: str | None = None) -> None:
+    def __init__(
+        self,
+        server_url: str | None,
+        search_url: str | None = None,
+        redis_url: str | None = None,
+        graph_url: str | None = None,
+    ) -> None:
         """Each may be None when the page shows no such address."""
         self._indexes = Indexes(search_url)
         self._keys = Keys(redis_url)
+        self._graphs = Graphs(graph_url)
         self._server_url = server_url
         self._suffix = secrets.token_hex(4)
         self._real: dict[str, str] = {}
@@ -45,13 +53,12 @@ class Databases:
 
     def with_real_urls(self, text: str) -> str:
         """The text with each shown address replaced by a real one; the databases are created at their first sight."""
-        return SHOWN_URL.sub(
-            lambda match: self._real_url(match["name"]), self._keys.with_real_urls(self._indexes.with_real_urls(text))
-        )
+        text = self._graphs.with_real_urls(self._keys.with_real_urls(self._indexes.with_real_urls(text)))
+        return SHOWN_URL.sub(lambda match: self._real_url(match["name"]), text)
 
     def with_shown_urls(self, text: str) -> str:
         """The text with each real address, however its password is shown, replaced by the one on the page."""
-        text = self._keys.with_shown_urls(self._indexes.with_shown_urls(text))
+        text = self._graphs.with_shown_urls(self._keys.with_shown_urls(self._indexes.with_shown_urls(text)))
         for name in self._real:
             pattern = rf"postgresql://[^@\s]+@[\w.]+(?::\d+)?/{self._real_name(name)}\b"
             text = re.sub(pattern, f"postgresql://localhost/{name}", text)

@@ -109,11 +109,12 @@ def main() -> int:
     parser.add_argument("--postgres", metavar="URL", help="a server on which postgresql://localhost/NAME is made real")
     parser.add_argument("--opensearch", metavar="URL", help="a server that stands for localhost:9200")
     parser.add_argument("--redis", metavar="URL", help="a server that stands for localhost:6379")
+    parser.add_argument("--neo4j", metavar="URL", help="a server that stands for localhost:7687")
     arguments = parser.parse_args()
     page = arguments.page.resolve()
     with (
         tempfile.TemporaryDirectory(prefix="refold-docs-") as folder,
-        Databases(arguments.postgres, arguments.opensearch, arguments.redis) as databases,
+        Databases(arguments.postgres, arguments.opensearch, arguments.redis, arguments.neo4j) as databases,
         Shell(Path(folder)) as shell,
         asyncio.Runner() as loop,
     ):

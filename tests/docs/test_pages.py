@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.docs.databases import SHOWN_URL
+from tests.docs.graphs import SHOWN_GRAPH_URL
 from tests.docs.indexes import SHOWN_SEARCH_URL
 from tests.docs.keys import SHOWN_REDIS_URL
-from tests.servers import OpenSearchServer, PostgresServer, RedisServer
+from tests.servers import Neo4jServer, OpenSearchServer, PostgresServer, RedisServer
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")] if path.exists())
@@ -31,11 +32,16 @@ def _needs_redis(page: Path) -> bool:
     return SHOWN_REDIS_URL.search(page.read_text(encoding="utf-8")) is not None
 
 
+def _needs_neo4j(page: Path) -> bool:
+    return SHOWN_GRAPH_URL.search(page.read_text(encoding="utf-8")) is not None
+
+
 def _named(pages: list[Path]) -> list[object]:
     marks: dict[Path, list[pytest.MarkDecorator]] = {page: [] for page in pages}
     for page in pages:
         marks[page] += [pytest.mark.postgres] if _needs_postgres(page) else []
         marks[page] += [pytest.mark.opensearch] if _needs_opensearch(page) else []
+        marks[page] += [pytest.mark.neo4j] if _needs_neo4j(page) else []
         marks[page] += [pytest.mark.redis] if _needs_redis(page) else []
     return [pytest.param(page, id=str(page.relative_to(PROJECT)), marks=marks[page]) for page in pages]
 
@@ -70,6 +76,11 @@ def test_the_code_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> 
     if _needs_redis(page):
         redis: RedisServer = request.getfixturevalue("redis_server")
         options += ["--redis", redis.url()]
+    if _needs_neo4j(page):
+        graph: Neo4jServer = request.getfixturevalue("neo4j_server")
+        graph.start()
+        graph.ask("MATCH (n) DETACH DELETE n")
+        options += ["--neo4j", graph.url()]
     run_page(page, *options, programs=programs)
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 HEADER = '"trans_id";"account_id";"date";"type";"operation";"amount";"balance";"k_symbol";"bank";"account"'
 FIRST_DAY = date(1993, 1, 1)
 
+DISTRICTS = ["Praha", "Brno - mesto", "Cheb"]
+"""By the ledger's numbers, from 1; account n is in the one of number n % 3 + 1."""
+
 KINDS = [
     ("PRIJEM", "VKLAD", "", "", ""),
     ("PRIJEM", "", "UROK", "", ""),
@@ -74,7 +77,14 @@ def write_ledger(folder: Path, *, accounts: int = 5, days: int = 30, seed: int =
         folder / "account.csv",
         [
             '"account_id";"district_id";"frequency";"date"',
-            *(f'{number};1;"POPLATEK MESICNE";{FIRST_DAY:%y%m%d}' for number in numbers),
+            *(f'{number};{number % 3 + 1};"POPLATEK MESICNE";{FIRST_DAY:%y%m%d}' for number in numbers),
+        ],
+    )
+    _write(
+        folder / "district.csv",
+        [
+            ";".join(f"A{number}" for number in range(1, 17)),
+            *(f'{number};"{name}";"region"' + ";0" * 13 for number, name in enumerate(DISTRICTS, start=1)),
         ],
     )
     _write(

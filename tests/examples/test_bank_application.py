@@ -99,7 +99,7 @@ class Bank:
         async def look(context: Context) -> None:
             history = await context.history("account-cz-40")
             assert [str(each.event) for each in history[:2]] == [
-                "AccountOpened(owner='client-1')",
+                "AccountOpened(owner='client-1', district='Brno - mesto')",
                 "PersonAuthorised(person='client-6')",
             ]
             assert {each.metadata.actor for each in history} == {"ledger"}

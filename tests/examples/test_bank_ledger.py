@@ -35,8 +35,8 @@ def ledger(tmp_path: Path) -> SmallLedger:
 def test_accounts_have_owners_and_authorised_persons_and_nobodys_birth_number(ledger: SmallLedger):
     accounts = read_accounts(ledger.folder)
     assert accounts[:2] == [
-        LedgerAccount(40, date(1993, 1, 1), "client-1", ("client-6",)),
-        LedgerAccount(41, date(1993, 1, 1), "client-2", ()),
+        LedgerAccount(40, date(1993, 1, 1), "client-1", ("client-6",), "Brno - mesto"),
+        LedgerAccount(41, date(1993, 1, 1), "client-2", (), "Cheb"),
     ]
     assert "706213" not in str(accounts)
 

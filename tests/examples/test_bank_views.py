@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from examples.bank.events import FeeCharged, MoneyWithdrawn, TransferReceived, TransferSent
 from examples.bank.full import app
 from examples.bank.views import in_words
-from tests.servers import OpenSearchServer, PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,9 +20,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.postgres
 @pytest.mark.redis
 @pytest.mark.opensearch
-def test_the_whole_story(postgres18: PostgresServer, redis_server: RedisServer, opensearch: OpenSearchServer) -> None:
+@pytest.mark.neo4j
+@pytest.mark.usefixtures("postgres18", "redis_server", "opensearch", "neo4j_server")
+def test_the_whole_story(tmp_path: Path) -> None:
     """Two workers, one killed, a rebuild under load; every view answers, and verify is content."""
-    command = [sys.executable, "-m", "examples.bank.demo_full"]
+    chart = tmp_path / "volumes.png"
+    command = [sys.executable, "-m", "examples.bank.demo_full", "--chart", str(chart)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one of two workers was killed" in done.stdout
@@ -30,8 +33,12 @@ def test_the_whole_story(postgres18: PostgresServer, redis_server: RedisServer, 
     for definition in app.read_models.values():
         assert f"ok       read model {definition.name}" in done.stdout
         assert "at position 1,8" in done.stdout
-    for view in ("account_summary", "hot_balance", "movement", "payment", "monthly_volume"):
+    for view in ("account_summary", "hot_balance", "movement", "payment", "monthly_volume", "branch"):
         assert f"│ {view}" in done.stdout
+    assert f"is drawn in {chart}" in done.stdout
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"AB/\d+: \d\d payers", done.stdout)
+    assert re.search(r"│ 1 - AB/\d+ ", done.stdout)
 
 
 @pytest.mark.parametrize(

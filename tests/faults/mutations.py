@@ -139,7 +139,7 @@ MUTATIONS = [
     Mutation(
         "Postgres: the checkpoint moves outside of the transaction of its rows",
         "src/refold/projections/sinks/postgres.py",
-        '        faults.at("projection.before_write")\n        answer = await run(shape.write, parameters)\n',
+        '        faults.at("projection.before_write")\n        answer = await run(shape.writing(new), parameters)\n',
         "        moved = await run(\n"
         '            f"update {self._checkpoints} set position = $1, append_id = $2 "\n'
         '            "where name = $3 and position = $4 and epoch = $5 returning 1",\n'
@@ -147,7 +147,7 @@ MUTATIONS = [
         "        )\n"
         "        if not moved:\n            return False\n"
         '        faults.at("projection.before_write")\n'
-        "        answer = await run(shape.write, (*parameters[:3], move.after, *parameters[4:]))\n",
+        "        answer = await run(shape.writing(new), (*parameters[:3], move.after, *parameters[4:]))\n",
         ("tests/faults/test_sweep.py::test_postgres[projection.before_write-kill]",),
     ),
     Mutation(
@@ -258,6 +258,62 @@ MUTATIONS = [
         "        self._staged.clear()\n        self._drop_tip()\n        self.stale = True\n",
         "        self._staged.clear()\n        self._drop_tip()\n",
         ("tests/commands/test_execute.py",),
+    ),
+    Mutation(
+        "The server: anybody may do everything",
+        "src/refold/server/security/identity.py",
+        "        if access.role is None:\n            return True",
+        "        if True:\n            return True",
+        ("tests/server/test_security.py",),
+    ),
+    Mutation(
+        "The server: a page of another site may act",
+        "src/refold/server/security/guard.py",
+        "    if request.method in _SAFE:\n        return",
+        "    if True:\n        return",
+        ("tests/server/test_security.py",),
+    ),
+    Mutation(
+        "The server: a revoked key goes on",
+        "src/refold/server/security/keys.py",
+        "        if stamp != self._seen:",
+        "        if self._seen is None:",
+        ("tests/server/test_security.py",),
+    ),
+    Mutation(
+        "The server: the actor is whoever a header says",
+        "src/refold/server/api/commands.py",
+        "actor=call.identity.name,",
+        'actor=call.header("Refold-Actor") or call.identity.name,',
+        ("tests/server/test_commands.py",),
+    ),
+    Mutation(
+        "The server: a read does not wait for its token",
+        "src/refold/server/api/reading.py",
+        "    if token is None:\n        return None",
+        "    if True:\n        return None",
+        ("tests/server/test_read_models.py",),
+    ),
+    Mutation(
+        "The server: a page begins with the last row of the page before",
+        "src/refold/server/api/cursors.py",
+        '"<" if order.descending else ">"',
+        '"<=" if order.descending else ">="',
+        ("tests/server/test_read_models.py",),
+    ),
+    Mutation(
+        "The live log is read twice when two come at the same moment",
+        "src/refold/server/tail.py",
+        "            self._reading = asyncio.create_task",
+        "            await self._store.head()\n            self._reading = asyncio.create_task",
+        ("tests/server/test_live.py",),
+    ),
+    Mutation(
+        "The live log: who comes back goes on at its end",
+        "src/refold/server/api/live.py",
+        "        after = _last_seen(call)",
+        "        after = None if _last_seen(call) else None",
+        ("tests/server/test_client.py",),
     ),
 ]
 

@@ -21,9 +21,9 @@ from refold.errors import StoreUnavailable
 from refold.operations.status import status_of
 from refold.operations.verify import Check, Report, Sample, verify
 from refold.operations.verify.manner import Pace
-from refold.operations.verify.rows import row_pages
 from refold.operations.worker import catch_up
 from refold.projections.checkpoint import STOPPED
+from refold.projections.row_pages import row_pages
 from refold.projections.sink import building
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits

@@ -113,6 +113,25 @@ async def test_away_and_back(context: Context, rows: MemoryRows) -> None:
     await assert_equals_fold(context)
 
 
+async def test_away_after_a_rebuild(context: Context, rows: MemoryRows) -> None:
+    """Status shows how far the rows were that took the place of others, and those that were put back."""
+    first = await fill(context)
+    await assert_equals_fold(context)
+    await context.projections.stop()
+    second = await fill(context)
+
+    async def positions() -> dict[str, int]:
+        rows.away = True
+        now = await status_of(context.store, context.projections.sink, shop)
+        rows.away = False
+        return {each.name: each.position for each in now.projections if each.name.startswith("stock")}
+
+    await context.rebuild(Stock)
+    assert await positions() == {"stock": second, "stock__previous": first}
+    await context.rollback(Stock)
+    assert await positions() == {"stock": first, "stock__previous": second}
+
+
 @pytest.mark.parametrize("name", STORES)
 async def test_away_at_the_start(name: str, request: pytest.FixtureRequest, tmp_path: Path, rows: MemoryRows) -> None:
     """The application starts all the same, and appends."""

@@ -265,3 +265,52 @@ async def _read(context: Context, last: int) -> bool:
         return await context.get(Third, "all", after=last, timeout=1) is not None
     except ProjectionStopped:
         return False
+
+
+class FirstInline(ReadModel, key="item", name="inline", inline=True):
+    item: str
+    count: int = 0
+
+    @evolve
+    def added(self, event: Added) -> None:
+        self.count += event.count
+
+
+class SecondInline(ReadModel, key="item", name="inline", inline=True):
+    item: str
+    times: int = 0
+
+    @evolve
+    def added(self, event: Added) -> None:
+        self.times += 1
+
+
+@pytest.mark.postgres
+async def test_a_changed_inline_one_is_switched_between_two_appends(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The old release appends until the switch, and is refused from then on; no event falls between."""
+    first = App("shop", read_models=[FirstInline], events=EVENTS)
+    later = App("shop", read_models=[SecondInline], events=EVENTS)
+    shared = place("postgres", request, tmp_path)
+    appended = 0
+    async with first.connect(shared, lease=LEASE) as old:
+        await bulk(old, 6_000, name="Added", payload=b'{"count":1}')
+
+        async def append() -> None:
+            nonlocal appended
+            while True:
+                await old.append("stock-a", [Added(count=1)])
+                appended += 1
+                await asyncio.sleep(0)
+
+        appending = asyncio.create_task(append())
+        async with later.connect(shared, lease=LEASE, projections=False) as new:
+            await new.rebuild(SecondInline)
+            with pytest.raises(ProjectionStopped, match="another definition"):
+                await asyncio.wait_for(appending, 20)
+            row = await new.get(SecondInline, "a")
+            assert row is not None
+            assert row.times == appended > 0
+            await new.append("stock-a", [Added(count=1)])
+            await assert_equals_fold(new, SecondInline)

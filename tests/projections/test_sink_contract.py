@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,9 @@ from refold.store.sqlite import open_sqlite
 from refold.testing.memory import MemoryStore
 from refold.testing.records_contract import RecordsContract
 from refold.testing.sink_contract import LogSinkContract, SinkContract
+from tests.projections.as_documents import as_documents
 from tests.projections.memory_rows import MemoryRows
+from tests.servers import PostgresServer
 
 
 class TestMemory(LogSinkContract, RecordsContract):
@@ -56,6 +59,31 @@ class TestPostgres(LogSinkContract, RecordsContract):
         await sink.prepare()
         yield sink
         await store.close()
+
+
+class TestSqliteDocuments(LogSinkContract):
+    @pytest.fixture
+    async def sink(self, tmp_path: Path) -> AsyncIterator[LogSink]:
+        store = await open_sqlite(f"sqlite:///{tmp_path}/log.db")
+        sink = as_documents(SqliteSink(store))
+        await sink.prepare()
+        yield sink
+        await store.close()
+
+
+@pytest.mark.postgres
+class TestPostgresDocuments(LogSinkContract):
+    """On one version: how documents are kept is the same in each."""
+
+    @pytest.fixture
+    async def sink(self, postgres18: PostgresServer) -> AsyncIterator[LogSink]:
+        name = f"documents_{uuid4().hex}"
+        store = await open_postgres(postgres18.create_database(name))
+        sink = as_documents(PostgresSink(store))
+        await sink.prepare()
+        yield sink
+        await store.close()
+        postgres18.drop_database(name)
 
 
 class TestExternal(SinkContract):

@@ -16,14 +16,14 @@ PROJECT = Path(__file__).parents[2]
 
 
 class ServerProcess:
-    """`refold serve` of the domain of these tests."""
+    """`refold serve` of the domain of these tests, or of another."""
 
-    def __init__(self, store: str, folder: Path, *options: str) -> None:
+    def __init__(self, store: str, folder: Path, *options: str, app: str = "tests.server.domain:app") -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [
-            sys.executable, "-m", "refold.cli", "serve", "--app", "tests.server.domain:app", "--url", store,
+            sys.executable, "-m", "refold.cli", "serve", "--app", app, "--url", store,
             "--address", f"127.0.0.1:{self.port}", *options,
         ]  # fmt: skip
         self._log = folder / f"server-{self.port}.log"

@@ -85,6 +85,14 @@ async def test_what_is_refused_is_refused_alike(bank: Either) -> None:
         await bank.execute(DepositMoney(account_id="2", amount=Decimal(1)), command_id="x")
 
 
+async def test_many_commands_each_with_what_became_of_it(bank: Either) -> None:
+    done = await bank.execute_many(
+        [OpenAccount(account_id="1", owner="a"), TakeNote(note_id="n", text="x" * 101), TakeNote(note_id="n", text="x")]
+    )
+
+    assert [type(each).__name__ for each in done] == ["Receipt", "InvalidCommand", "Receipt"]
+
+
 async def test_rows_are_read_alike(bank: Either) -> None:
     last = await bank.execute(TakeNote(note_id="0", text="first"))
     for number in range(5):

@@ -47,6 +47,25 @@ async def test_what_was_and_what_comes_each_once_in_order(server: Server) -> Non
     assert before + after == list(range(11, 81))
 
 
+async def test_many_who_come_at_the_same_moment_each_see_everything_once(server: Server) -> None:
+    async def follow() -> list[int]:
+        async with aclosing(server.tail.follow(10, EVERYTHING)) as pieces:
+            return await seen(pieces, 400)
+
+    await deposit(server, 10)
+    context = await server.context()
+
+    async def work(account: int) -> None:
+        for _ in range(50):
+            await context.execute(DepositMoney(account_id=str(account), amount=Decimal(1)))
+
+    following = [asyncio.create_task(follow()) for _ in range(20)]
+    await asyncio.gather(*(work(account) for account in range(8)))
+    following += [asyncio.create_task(follow()) for _ in range(5)]  # who comes later begins at the same place
+
+    assert await asyncio.gather(*following) == [list(range(11, 411))] * 25
+
+
 async def test_who_is_far_behind_reads_the_store_and_catches_up(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

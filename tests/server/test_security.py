@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -229,15 +230,14 @@ class Issuer:
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        published = msgspec.json.encode(
-            {"keys": [{**RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True), "kid": "k1", "alg": "RS256"}]}
-        )
+        self.name, self.asked = "k1", 0
+        issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # http.server's word
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(published)
+                self.wfile.write(issuer.published())
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -246,18 +246,29 @@ class Issuer:
         self.url = f"http://127.0.0.1:{self._http.server_port}/keys"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
+    def published(self) -> bytes:
+        self.asked += 1
+        key = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        return msgspec.json.encode({"keys": [{**key, "kid": self.name, "alg": "RS256"}]})
+
+    @asynccontextmanager
+    async def renamed(self, name: str) -> AsyncIterator[None]:
+        self.name = name
+        yield
+        self.name = "k1"
+
     def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
 
-    def token(self, key: Any = None, algorithm: str = "RS256", **claims: Any) -> str:
+    def token(self, key: Any = None, algorithm: str = "RS256", kid: str = "k1", **claims: Any) -> str:
         now = datetime.now(UTC)
         said = {
             "iss": "https://issuer", "aud": "bank", "sub": "alice", "exp": now + timedelta(minutes=5),
             "realm": {"roles": ["clerk", "other"]}, **claims,
         }  # fmt: skip
         said = {name: value for name, value in said.items() if value is not None}
-        return jwt.encode(said, self.key if key is None else key, algorithm=algorithm, headers={"kid": "k1"})
+        return jwt.encode(said, self.key if key is None else key, algorithm=algorithm, headers={"kid": kid})
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +334,42 @@ async def test_a_token_that_another_signed_or_nobody_is_not(by_token: Server, is
     for token in forged:
         async with calling(by_token, key=token) as api:
             assert (await api.get("/me")).status_code == 401
+
+
+async def test_an_issuer_may_change_its_keys_but_names_that_are_made_up_do_not_call_it(
+    by_token: Server, issuer: Issuer
+) -> None:
+    before = issuer.asked
+    for number in range(20):
+        async with calling(by_token, key=issuer.token(kid=f"made-up-{number}")) as api:
+            assert (await api.get("/me")).status_code in (401, 429)
+    asked = issuer.asked - before
+    reader = by_token.guard._tokens
+    assert reader is not None
+    reader._fetched -= 60
+    async with calling(by_token, key=issuer.token(kid="new")) as api, issuer.renamed("new"):
+        reader._fetched -= 60
+        changed = await api.get("/me")
+
+    assert asked <= 1
+    assert changed.status_code == 200
+
+
+async def test_events_behind_a_row_need_more_than_the_right_to_the_row(guarded: Server, keys: ApiKeys) -> None:
+    await (await guarded.context()).execute(_open("1"))
+    path = "/read-models/account_summary/rows/1/events"
+    async with calling(guarded, key=keys.add("a", ["reader:account_summary"])) as api:
+        refused = await api.get(path)
+    async with calling(guarded, key=keys.add("b", ["reader:account_summary", "reader:account"])) as api:
+        both = await api.get(path)
+
+    assert (refused.status_code, both.status_code) == (403, 200)
+
+
+async def test_who_only_asks_for_the_head_of_a_stream_does_not_get_one(api: httpx.AsyncClient) -> None:
+    answer = await api.head("/events/live")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
 
 
 def test_keys_of_an_issuer_come_encrypted() -> None:

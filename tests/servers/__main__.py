@@ -6,13 +6,14 @@ from pathlib import Path
 
 from tests.servers.account import base_folder, new_folder, write_file
 from tests.servers.installations import POSTGRES_NAMES, Unavailable, find_pgbouncer, find_postgres
+from tests.servers.neo4j import Neo4jServer, find_neo4j
 from tests.servers.opensearch import OpenSearchServer, find_opensearch
 from tests.servers.packages import install_missing
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer, find_redis
 
-NAMES = (*POSTGRES_NAMES, "pgbouncer", "redis", "opensearch")
+NAMES = (*POSTGRES_NAMES, "pgbouncer", "redis", "opensearch", "neo4j")
 
 
 def main() -> int:
@@ -55,6 +56,11 @@ def start(name: str, settings: dict[str, str]) -> str:
         _remember_port(search.folder, search.port)
         search.start()
         return search.url()
+    if name == "neo4j":
+        graph = kept_neo4j() or Neo4jServer.create(folder=_keep(name))
+        _remember_port(graph.folder, graph.port)
+        graph.start()
+        return graph.url()
     server = kept_postgres(name) or PostgresServer.create(name, settings=settings, folder=_keep(name))
     if not server.running:
         server.start()
@@ -109,7 +115,15 @@ def kept_opensearch() -> OpenSearchServer | None:
     return OpenSearchServer(folder.resolve(), _port(folder)) if (folder / "port").exists() else None
 
 
-def _kept(name: str) -> PostgresServer | PgBouncer | RedisServer | OpenSearchServer | None:
+def kept_neo4j() -> Neo4jServer | None:
+    """The Neo4j that `start` made, if there is one."""
+    folder = _link("neo4j")
+    if not (folder / "port").exists():
+        return None
+    return Neo4jServer(folder.resolve(), _port(folder), (folder / "password").read_text(encoding="utf-8"))
+
+
+def _kept(name: str) -> PostgresServer | PgBouncer | RedisServer | OpenSearchServer | Neo4jServer | None:
     match name:
         case "pgbouncer":
             return kept_pgbouncer()
@@ -117,11 +131,13 @@ def _kept(name: str) -> PostgresServer | PgBouncer | RedisServer | OpenSearchSer
             return kept_redis()
         case "opensearch":
             return kept_opensearch()
+        case "neo4j":
+            return kept_neo4j()
         case _:
             return kept_postgres(name)
 
 
-_FINDERS = {"pgbouncer": find_pgbouncer, "redis": find_redis, "opensearch": find_opensearch}
+_FINDERS = {"pgbouncer": find_pgbouncer, "redis": find_redis, "opensearch": find_opensearch, "neo4j": find_neo4j}
 
 
 def _kept_server(name: str) -> PostgresServer:

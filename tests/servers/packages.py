@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.servers.account import running_as_root
+from tests.servers.chromium import find_chromium
 from tests.servers.installations import Unavailable, find_pgbouncer, find_postgres
 from tests.servers.jars import JDK_PACKAGES, MAVEN_PACKAGES, find_java, find_maven, install_jars
 from tests.servers.prometheus import find_prometheus
@@ -23,8 +24,8 @@ _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/refold-tests.conf")
 def install_missing() -> int:
     """Install what is missing, say what could not be had, and return the exit code: 0 when all is there."""
     postgres, pgbouncer, java = _is_missing_postgres(), _is_missing_pgbouncer(), _is_missing_java()
-    redis, prometheus = _is_missing_redis(), _is_missing_prometheus()
-    if (postgres or pgbouncer or redis or java or prometheus) and shutil.which("apt-get"):
+    redis, prometheus, chromium = _is_missing_redis(), _is_missing_prometheus(), _is_missing_chromium()
+    if (postgres or pgbouncer or redis or java or prometheus or chromium) and shutil.which("apt-get"):
         if not running_as_root():
             return _install_missing_with_sudo()
         if postgres:
@@ -38,14 +39,18 @@ def install_missing() -> int:
             _install_first(MAVEN_PACKAGES)
         if prometheus:
             _install_first(("prometheus",))
+        if chromium:
+            _install_first(("chromium",))
     looked = (
         _is_missing_postgres(),
         _is_missing_pgbouncer(),
         _is_missing_prometheus(),
+        _is_missing_chromium(),
         _is_missing_redis(),
-        _is_missing_java() or _is_missing_opensearch(),
+        _is_missing_java() or _is_missing_jars("opensearch", "OpenSearchMain"),
+        _is_missing_java() or _is_missing_jars("neo4j", "Neo4jMain"),
     )
-    reasons = [reason for reason in looked if reason]
+    reasons = list(dict.fromkeys(reason for reason in looked if reason))
     for reason in reasons:
         print(f"servers: {reason}", file=sys.stderr)
     return 1 if reasons else 0
@@ -55,7 +60,7 @@ def _install_missing_with_sudo() -> int:
     if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
         print(
             "servers: something is missing; as root run: "
-            f"apt-get install postgresql-15 pgbouncer prometheus redis-server maven {JDK_PACKAGES[0]}",
+            f"apt-get install postgresql-15 pgbouncer prometheus chromium redis-server maven {JDK_PACKAGES[0]}",
             file=sys.stderr,
         )
         return 1
@@ -96,9 +101,9 @@ def _is_missing_java() -> str | None:
     return None
 
 
-def _is_missing_opensearch() -> str | None:
+def _is_missing_jars(name: str, main: str) -> str | None:
     try:
-        install_jars("opensearch", "OpenSearchMain")
+        install_jars(name, main)
     except Unavailable as reason:
         return str(reason)
     return None
@@ -108,6 +113,14 @@ def _is_missing_prometheus() -> str | None:
     try:
         find_prometheus("prometheus")
         find_prometheus("promtool")
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
+def _is_missing_chromium() -> str | None:
+    try:
+        find_chromium()
     except Unavailable as reason:
         return str(reason)
     return None

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -16,42 +13,37 @@ import duckdb
 import pytest
 
 from refold import faults
-from refold.app import App, Context
 from refold.errors import (
     ConfigurationError,
-    InvalidQuery,
-    RefoldError,
     StaleRead,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
 )
-from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, read_model_of
-from refold.operations.status import status_of
+from refold.folds.read_model import ReadModelDefinition
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import Query, Sink, building, previous
 from refold.projections.sinks.memory import MemorySink
-from refold.projections.sinks.parquet import open_parquet
+from refold.projections.sinks.parquet import ParquetRows, open_parquet
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
 from tests.faults.points import points_of
-from tests.projections.stores import Added, Gone, Moved, Noise, Stock, assert_equals_fold, shop, until
-
-ROOT = Path(__file__).parents[2]
-LEASE = 0.6
-STOCK = read_model_of(Stock)
-ELSEWHERE = {
-    "projection.checkpoint_moved",
-    "projection.rows_written",
-    "projection.before_write",
-    "rebuild.switching",
-    "external.rows_before_checkpoint",
-    "parquet.merge_written",
-    "parquet.merge_named",
-}
+from tests.projections.stores import Stock, assert_equals_fold, until
+from tests.sinks.common import (
+    STOCK,
+    assert_readers_never_see_old_rows,
+    assert_survives,
+    assert_too_large_is_named,
+    connected,
+    error_of,
+    fill,
+    made,
+    points,
+    reads,
+)
+from tests.sinks.common import opened as row_store
 
 
 @pytest.fixture
@@ -64,6 +56,11 @@ def url(folder: Path) -> str:
     return f"parquet://{folder.as_posix().replace(' ', '%20')}"
 
 
+@pytest.fixture(params=["", "?partition=item"], ids=["whole", "partitioned"])
+def either_url(request: pytest.FixtureRequest, url: str) -> str:
+    return f"{url}{request.param}"
+
+
 class TestParquet(SinkContract):
     @pytest.fixture
     async def sink(self, url: str) -> AsyncIterator[Sink]:
@@ -73,60 +70,46 @@ class TestParquet(SinkContract):
         await store.close()
 
 
+class _PartedByKey(ParquetRows):
+    """Each read model by the first field of its key, whatever that is."""
+
+    async def create(self, definition: ReadModelDefinition, table: str, standings: Mapping[str, Standing]) -> None:
+        self._partition = definition.key[0]
+        self._folder(table)._partition = self._partition
+        await super().create(definition, table, standings)
+
+
+class TestParquetPartitioned(SinkContract):
+    @pytest.fixture
+    async def sink(self, folder: Path) -> AsyncIterator[Sink]:
+        store = MemoryStore()
+        yield ExternalSink(store, MemorySink(store), _PartedByKey(folder))
+        await store.close()
+
+    async def test_many_rows_at_once(self, sink: Sink) -> None:
+        """Not here, where each row would have a folder of its own."""
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[RowStore]:
-    rows = await open_parquet(url)
-    await rows.prepare()
-    try:
+    async with row_store(url) as rows:
+        await rows.prepare()
         yield rows
-    finally:
-        await rows.close()
 
 
-@asynccontextmanager
-async def connected(tmp_path: Path, url: str, *, projections: bool = True) -> AsyncIterator[Context]:
-    log = f"sqlite:///{tmp_path}/log.db"
-    async with shop.connect(log, sinks={"stock": url}, lease=LEASE, projections=projections) as context:
-        yield context
+# Merges: see test_a_merge_that_was_broken_off. A part of a page: see test_killed_in_partitions.
+IN_OTHER_TESTS = {"parquet.merge_written", "parquet.merge_named", "parquet.part_named"}
 
 
-async def fill(context: Context, number: int = 30) -> int:
-    last = 0
-    for item in range(number):
-        await context.append(f"stock-{item % 7}", [Added(count=item), Moved(other=f"{item % 5}", count=1)])
-        last = (await context.append(f"stock-{item % 3}", [Gone() if item % 4 == 3 else Noise()])).last
-    return last
-
-
-async def made(rows: RowStore, table: str = "stock", epoch: int = 1) -> None:
-    await rows.create(STOCK, table, {table: Standing(fingerprint=STOCK.fingerprint, epoch=epoch)})
-
-
-def _points() -> list[str]:
-    found = points_of("projection.", "rebuild.", "external.", "parquet.")
-    return [point for point in found if point not in ELSEWHERE]
-
-
-def _exit_code(command: list[str]) -> int:
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait(60)
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("point", _points())
+@pytest.mark.parametrize("point", points("parquet.", but={"external.rows_before_checkpoint", *IN_OTHER_TESTS}))
 async def test_killed(point: str, tmp_path: Path, url: str) -> None:
-    """Whoever comes next goes on: nothing is lost, doubled or half written."""
-    async with connected(tmp_path, url, projections=False) as context:
-        await fill(context, 12)
-    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", url, str(LEASE), point]
-    assert await asyncio.to_thread(_exit_code, command) == -signal.SIGKILL
-    async with connected(tmp_path, url) as context:
-        await assert_equals_fold(context)
-        await fill(context, 12)
-        await context.rebuild(Stock)
-        await assert_equals_fold(context)
+    await assert_survives(point, tmp_path, url)
+
+
+@pytest.mark.parametrize("point", [point for point in points_of("parquet.") if "merge" not in point])
+async def test_killed_in_partitions(point: str, tmp_path: Path, url: str) -> None:
+    """Also with some files of a page named, and some not: then none of it counts."""
+    await assert_survives(point, tmp_path, f"{url}?partition=item")
 
 
 class Stopped(Exception):
@@ -190,9 +173,9 @@ def _by_duckdb(folder: Path) -> dict[str, int]:
         return dict(database.execute("select item, count from stock").fetchall())
 
 
-async def test_the_folder_goes_and_comes_back(tmp_path: Path, url: str, folder: Path) -> None:
+async def test_the_folder_goes_and_comes_back(tmp_path: Path, either_url: str, folder: Path) -> None:
     """As a disk that is mounted late: commands go on; the projection says that it waits, and goes on by itself."""
-    async with connected(tmp_path, url) as context:
+    async with connected(tmp_path, either_url) as context:
         await fill(context)
         await assert_equals_fold(context)
         folder.rename(tmp_path / "away")
@@ -201,27 +184,18 @@ async def test_the_folder_goes_and_comes_back(tmp_path: Path, url: str, folder: 
             await context.get(Stock, "1", after=last, timeout=0.3)
 
         async def said_in_status() -> bool:
-            now = await status_of(context.store, context.projections.sink, shop)
-            return any("is its disk mounted?" in each.error for each in now.projections)
+            return "is its disk mounted?" in await error_of(context)
 
         await until(said_in_status, "the reason to be shown")
         (tmp_path / "away").rename(folder)
-        await until(lambda: _reads(context), "reads to be answered again")
+        await until(lambda: reads(context), "reads to be answered again")
         await assert_equals_fold(context)
 
 
-async def _reads(context: Context) -> bool:
-    try:
-        await context.find(Stock)
-    except RefoldError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("how", ["the last files", "one in the middle", "an older copy"])
-async def test_it_lost_its_last_writes(how: str, tmp_path: Path, url: str, folder: Path) -> None:
+async def test_it_lost_its_last_writes(how: str, tmp_path: Path, either_url: str, folder: Path) -> None:
     """It goes back, and the rows are right again."""
-    async with connected(tmp_path, url) as context:
+    async with connected(tmp_path, either_url) as context:
         await fill(context, 5)
         await assert_equals_fold(context)
         shutil.copytree(folder, tmp_path / "earlier")
@@ -232,32 +206,32 @@ async def test_it_lost_its_last_writes(how: str, tmp_path: Path, url: str, folde
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "earlier", folder)
     else:
-        files = sorted(folder.glob("stock/*/*.parquet"))
+        files = sorted(folder.glob("stock/*/**/*.parquet"))
         assert len(files) > 3
         for file in files[-2:] if how == "the last files" else files[-3:-2]:
             file.unlink()
-    async with connected(tmp_path, url) as context:
+    async with connected(tmp_path, either_url) as context:
         await assert_equals_fold(context)
         await fill(context, 3)
         await assert_equals_fold(context)
 
 
 @pytest.mark.parametrize("what", ["the read model", "its rows", "the whole content"])
-async def test_emptied_behind_our_back(what: str, tmp_path: Path, url: str, folder: Path) -> None:
-    async with connected(tmp_path, url) as context:
+async def test_emptied_behind_our_back(what: str, tmp_path: Path, either_url: str, folder: Path) -> None:
+    async with connected(tmp_path, either_url) as context:
         await fill(context)
         await assert_equals_fold(context)
         emptied = {"the read model": "stock", "its rows": "stock/*/*", "the whole content": "*"}[what]
         for path in list(folder.glob(emptied)):
             path.rename(tmp_path / f"gone-{path.name}")
         await fill(context, 3)
-        await until(lambda: _reads(context), "the table to be made anew")
+        await until(lambda: reads(context), "the table to be made anew")
         await assert_equals_fold(context)
 
 
-async def test_a_stale_owner_writes_nothing(url: str) -> None:
+async def test_a_stale_owner_writes_nothing(either_url: str) -> None:
     """One that stood still while another took over, each with its own view of the folder."""
-    async with opened(url) as rows, opened(url) as other:
+    async with opened(either_url) as rows, opened(either_url) as other:
         await made(rows)
         assert await rows.write(STOCK, "stock", [Stock(item="a", count=1)], [], Move(0, 1, "x", 1))
         assert (await other.fence("stock", 2)) == Standing(
@@ -274,9 +248,9 @@ async def test_a_stale_owner_writes_nothing(url: str) -> None:
         assert not await rows.write(STOCK, "stock", [Stock(item="a", count=9)], [], Move(2, 3, "z", 2))
 
 
-async def test_several_writers_at_once(url: str) -> None:
+async def test_several_writers_at_once(either_url: str) -> None:
     """Of those that write from the same position one is believed, however many try."""
-    async with opened(url) as one, opened(url) as other:
+    async with opened(either_url) as one, opened(either_url) as other:
         await made(one)
         for position in range(1, 20):
             done = await asyncio.gather(
@@ -291,36 +265,13 @@ async def test_several_writers_at_once(url: str) -> None:
             assert (await one.load(STOCK, "stock", [("a",)])).rows[("a",)].count == done.index(True)  # type: ignore[attr-defined]
 
 
-async def test_readers_never_see_old_rows_after_a_newer_standing(url: str) -> None:
-    """While pages are written, and two tables take each other's place."""
-    async with opened(url) as rows:
-        for table in ("stock", previous("stock")):
-            await made(rows, table)
-        done = False
-
-        async def write() -> None:
-            nonlocal done
-            try:
-                for position in range(1, 60):
-                    for table in ("stock", previous("stock")):
-                        page = [Stock(item=item, count=position) for item in "abc"]
-                        assert await rows.write(STOCK, table, page, [], Move(position - 1, position, "x", 1))
-                    assert await rows.exchange("stock", previous("stock"))
-            finally:
-                done = True
-
-        async def read() -> None:
-            while not done:
-                stands, loaded, found = await rows.read(STOCK, "stock", [("a",)], Query(None))
-                assert stands is not None
-                seen = [*loaded.rows.values(), *found]
-                assert {each.count for each in seen} <= {stands.position}  # type: ignore[attr-defined]
-
-        await asyncio.gather(write(), read(), read())
+async def test_readers_never_see_old_rows_after_a_newer_standing(either_url: str) -> None:
+    async with opened(either_url) as rows:
+        await assert_readers_never_see_old_rows(rows, 60)
 
 
-async def test_what_no_table_needs_any_more_is_cleared_away(url: str, folder: Path) -> None:
-    async with opened(url) as rows:
+async def test_what_no_table_needs_any_more_is_cleared_away(either_url: str, folder: Path) -> None:
+    async with opened(either_url) as rows:
         for number in range(4):
             await made(rows, building("stock"))
             page = [Stock(item="a", count=number)]
@@ -439,7 +390,13 @@ async def test_deleted_while_old_files_are_cleared_away(
 
 async def test_wrong_places(tmp_path: Path) -> None:
     """One line each."""
-    for url in ("parquet://", "parquet:///", "parquet://host/folder", "parquet:///folder?partition=x"):
+    for url in (
+        "parquet://",
+        "parquet:///",
+        "parquet://host/folder",
+        "parquet:///f?compress=yes",
+        "parquet:///f?partition=",
+    ):
         with pytest.raises(ConfigurationError, match="use parquet:///path"):
             await open_parquet(url)
     (tmp_path / "file").write_text("mine")
@@ -460,30 +417,5 @@ async def test_something_that_is_not_ours(url: str, folder: Path) -> None:
     assert [path.name for path in (folder / "stock").iterdir()] == ["notes.txt"]
 
 
-class Long(ReadModel, key="item"):
-    item: str
-    text: str = ""
-
-    @evolve
-    def added(self, event: Added) -> None:
-        self.text = "x" * event.count
-
-
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
-    """It is named; the projection stops at its event, and nothing is lost."""
-    app = App("long", read_models=[Long])
-    async with app.connect(f"sqlite:///{tmp_path}/log.db", sinks={"long": url}, lease=LEASE) as context:
-        last = await context.append("stock-a", [Added(count=1_000)])
-        assert await context.get(Long, "a", after=last, timeout=20) == Long(item="a", text="x" * 1_000)
-        last = await context.append("stock-b", [Added(count=70 * 2**20)])
-
-        async def stopped() -> bool:
-            now = await status_of(context.store, context.projections.sink, app)
-            return any("bytes, and Parquet is to keep" in each.error for each in now.projections)
-
-        await until(stopped, "it to stop", 60)
-        with pytest.raises(StaleRead, match=r"the row \('b',\) of Long has"):
-            await context.get(Long, "b", after=last, timeout=1)
-        with pytest.raises(InvalidQuery, match="keep less in one row"):
-            await context.rebuild(Long)
-        assert await context.get(Long, "a") == Long(item="a", text="x" * 1_000)
+    await assert_too_large_is_named(tmp_path, url, "bytes, and Parquet is to keep")

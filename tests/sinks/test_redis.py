@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from refold.app import App, Context
-from refold.errors import ConfigurationError, InvalidQuery, RefoldError, StaleRead, StoreFull, StoreUnavailable
-from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, read_model_of
-from refold.operations.status import status_of
+from refold.errors import ConfigurationError, StaleRead, StoreFull, StoreUnavailable
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
-from refold.projections.row_store import RowStore, Standing
+from refold.projections.row_store import Standing
 from refold.projections.sink import Query, Sink, building, previous
 from refold.projections.sinks.memory import MemorySink
 from refold.projections.sinks.redis import open_redis
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
-from tests.faults.points import points_of
-from tests.projections.stores import Added, Gone, Moved, Noise, Stock, assert_equals_fold, shop, until
+from tests.projections.stores import Added, Stock, assert_equals_fold, until
 from tests.servers import RedisServer
+from tests.sinks.common import (
+    ROOT,
+    STOCK,
+    assert_readers_never_see_old_rows,
+    assert_survives,
+    assert_too_large_is_named,
+    connected,
+    error_of,
+    fill,
+    made,
+    opened,
+    points,
+    reads,
+)
 
 pytestmark = pytest.mark.redis
-
-ROOT = Path(__file__).parents[2]
-LEASE = 0.6
-STOCK = read_model_of(Stock)
-ELSEWHERE = {
-    "projection.checkpoint_moved",
-    "projection.rows_written",
-    "projection.before_write",
-    "rebuild.switching",
-    "external.rows_before_checkpoint",
-    "redis.part_staged",  # see test_redis_steps
-}
 
 
 @pytest.fixture
@@ -61,55 +57,10 @@ class TestRedis(SinkContract):
         await store.close()
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[RowStore]:
-    rows = await open_redis(url)
-    try:
-        yield rows
-    finally:
-        await rows.close()
-
-
-@asynccontextmanager
-async def connected(folder: Path, url: str, *, projections: bool = True) -> AsyncIterator[Context]:
-    log = f"sqlite:///{folder}/log.db"
-    async with shop.connect(log, sinks={"stock": url}, lease=LEASE, projections=projections) as context:
-        yield context
-
-
-async def fill(context: Context, number: int = 30) -> int:
-    last = 0
-    for item in range(number):
-        await context.append(f"stock-{item % 7}", [Added(count=item), Moved(other=f"{item % 5}", count=1)])
-        last = (await context.append(f"stock-{item % 3}", [Gone() if item % 4 == 3 else Noise()])).last
-    return last
-
-
-def _points() -> list[str]:
-    found = points_of("projection.", "rebuild.", "external.", "redis.")
-    return [point for point in found if point not in ELSEWHERE]
-
-
-def _exit_code(command: list[str]) -> int:
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait(60)
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("point", _points())
+# A page in parts: see test_redis_steps.
+@pytest.mark.parametrize("point", points("redis.", but={"external.rows_before_checkpoint", "redis.part_staged"}))
 async def test_killed(point: str, tmp_path: Path, url: str) -> None:
-    """Whoever comes next goes on: nothing is lost, doubled or half written."""
-    async with connected(tmp_path, url, projections=False) as context:
-        await fill(context, 12)
-    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", url, str(LEASE), point]
-    assert await asyncio.to_thread(_exit_code, command) == -signal.SIGKILL
-    async with connected(tmp_path, url) as context:
-        await assert_equals_fold(context)
-        await fill(context, 12)
-        await context.rebuild(Stock)
-        await assert_equals_fold(context)
+    await assert_survives(point, tmp_path, url)
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
@@ -122,21 +73,12 @@ async def test_the_server_goes_and_comes_back(how: str, tmp_path: Path, own_redi
         last = await fill(context)
         with pytest.raises((StaleRead, StoreUnavailable)):
             await context.get(Stock, "1", after=last, timeout=0.3)
-        now = await status_of(context.store, context.projections.sink, shop)
-        error = next(each.error for each in now.projections if each.name == "stock")
+        error = await error_of(context)
         assert "redis at 127.0.0.1" in error
         assert own_redis.password not in error
         await asyncio.to_thread(own_redis.start)
-        await until(lambda: _reads(context), "reads to be answered again")
+        await until(lambda: reads(context), "reads to be answered again")
         await assert_equals_fold(context)
-
-
-async def _reads(context: Context) -> bool:
-    try:
-        await context.find(Stock)
-    except RefoldError:
-        return False
-    return True
 
 
 async def test_it_lost_its_last_writes(tmp_path: Path, own_redis: RedisServer) -> None:
@@ -149,13 +91,13 @@ async def test_it_lost_its_last_writes(tmp_path: Path, own_redis: RedisServer) -
         await asyncio.to_thread(shutil.copytree, kept, tmp_path / "earlier")
         await asyncio.to_thread(own_redis.start)
         await fill(context)
-        await until(lambda: _reads(context), "reads to be answered again")
+        await until(lambda: reads(context), "reads to be answered again")
         await assert_equals_fold(context)
         await asyncio.to_thread(own_redis.kill)
         for file in kept.iterdir():
             await asyncio.to_thread(shutil.copyfile, tmp_path / "earlier" / file.name, file)
         await asyncio.to_thread(own_redis.start)
-        await until(lambda: _reads(context), "reads to be answered again")
+        await until(lambda: reads(context), "reads to be answered again")
         await fill(context, 3)
         await assert_equals_fold(context)
 
@@ -166,14 +108,14 @@ async def test_emptied_behind_our_back(tmp_path: Path, own_redis: RedisServer) -
         await assert_equals_fold(context)
         assert own_redis.ask("FLUSHALL") == "+OK"
         await fill(context, 3)
-        await until(lambda: _reads(context), "the table to be made anew")
+        await until(lambda: reads(context), "the table to be made anew")
         await assert_equals_fold(context)
 
 
 async def test_a_stale_owner_writes_nothing(url: str) -> None:
     """One that stood still while another took over."""
     async with opened(url) as rows:
-        await rows.create(STOCK, "stock", {"stock": Standing(fingerprint=STOCK.fingerprint, epoch=1)})
+        await made(rows)
         assert await rows.write(STOCK, "stock", [Stock(item="a", count=1)], [], Move(0, 1, "x", 1))
         assert (await rows.fence("stock", 2)) == Standing(
             position=1, append_id="x", fingerprint=STOCK.fingerprint, epoch=2
@@ -209,41 +151,15 @@ def _keys(server: RedisServer, prefix: str) -> int:
 
 
 async def test_readers_never_see_old_rows_after_a_newer_standing(url: str) -> None:
-    """While pages are written, and two tables take each other's place."""
     async with opened(url) as rows:
-        for table in ("stock", previous("stock")):
-            await rows.create(STOCK, table, {table: Standing(fingerprint=STOCK.fingerprint, epoch=1)})
-        done = False
-
-        async def write() -> None:
-            nonlocal done
-            try:
-                for position in range(1, 150):
-                    for table in ("stock", previous("stock")):
-                        page = [Stock(item=item, count=position) for item in "abc"]
-                        assert await rows.write(STOCK, table, page, [], Move(position - 1, position, "x", 1))
-                    assert await rows.exchange("stock", previous("stock"))
-            finally:
-                done = True
-
-        async def read() -> None:
-            while not done:
-                stands, loaded, found = await rows.read(STOCK, "stock", [("a",)], Query(None))
-                assert stands is not None
-                seen = [*loaded.rows.values(), *found]
-                assert {each.count for each in seen} <= {stands.position}  # type: ignore[attr-defined]
-                stands, loaded, _ = await rows.read(STOCK, "stock", [("a",), ("b",)], None)
-                assert stands is not None
-                assert {each.count for each in loaded.rows.values()} <= {stands.position}  # type: ignore[attr-defined]
-
-        await asyncio.gather(write(), read(), read())
+        await assert_readers_never_see_old_rows(rows, 150)
 
 
 async def test_more_rows_than_one_script_reads(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are read piece by piece, and again when something was written meanwhile."""
     monkeypatch.setattr("refold.projections.sinks.redis._ALL_AT_ONCE", 10)
     async with opened(url) as rows:
-        await rows.create(STOCK, "stock", {"stock": Standing(fingerprint=STOCK.fingerprint, epoch=1)})
+        await made(rows)
         done = False
 
         async def write() -> None:
@@ -328,7 +244,8 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
             await rows.prepare()
             await rows.standing("stock")
     for url, said in (
-        ("redis://h/x", "cannot be read"),
+        ("redis://h/abc", r"names database 'abc', which is no number; use redis://"),
+        ("redis://h/-1", "names database '-1', which is no number"),
         ("redis:///0", "no host"),
         ("redis://h/0?prefx=a", "has an option 'prefx'"),
         ("redis://h/0?prefix=a{b", "must be letters, digits"),
@@ -341,10 +258,42 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
         await fill(context, 2)
 
         async def said_in_status() -> bool:
-            now = await status_of(context.store, context.projections.sink, shop)
-            return any("refuses the login" in each.error for each in now.projections)
+            return "refuses the login" in await error_of(context)
 
         await until(said_in_status, "the reason to be shown")
+
+
+async def test_a_refused_login_is_an_exit_code(tmp_path: Path, own_redis: RedisServer) -> None:
+    """`worker --once` and `status` end with 1 and the reason, though the log is empty and nothing is behind."""
+    (tmp_path / "refold.toml").write_text(
+        f"""
+        app = "tests.projections.stores:shop"
+        url = "sqlite:///{tmp_path}/log.db"
+        [sinks]
+        stock = "{own_redis.url(password="wrong")}"
+        """
+    )
+
+    def refold(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("refold")), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = refold("worker", "--once")
+    assert (code, "read model stock stands still: redis at" in said, "refuses the login" in said) == (1, True, True), (
+        said
+    )
+    code, said = refold("status")
+    assert (code, "refused" in said, "refuses the login" in said) == (1, True, True), said
+    assert own_redis.ask("CONFIG SET requirepass wrong") == "+OK"
+    assert refold("worker", "--once")[0] == 0
+    assert refold("status")[0] == 0
 
 
 async def test_it_goes_on_by_itself_when_it_is_let_in(tmp_path: Path, own_redis: RedisServer) -> None:
@@ -359,7 +308,7 @@ async def test_it_goes_on_by_itself_when_it_is_let_in(tmp_path: Path, own_redis:
             lambda: asyncio.sleep(0, asyncio.get_running_loop().time() - looked > 6), "five attempts to be over"
         )
         assert own_redis.ask("CONFIG SET requirepass later") == "+OK"
-        await until(lambda: _reads(context), "it to be let in")
+        await until(lambda: reads(context), "it to be let in")
         await assert_equals_fold(context)
 
 
@@ -373,30 +322,5 @@ async def test_something_that_is_not_ours(redis_server: RedisServer, url: str) -
     assert await asyncio.to_thread(_bulk, redis_server, f"GET {tables}") == "mine"
 
 
-class Long(ReadModel, key="item"):
-    item: str
-    text: str = ""
-
-    @evolve
-    def added(self, event: Added) -> None:
-        self.text = "x" * event.count
-
-
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
-    """It is named; the projection stops at its event, and nothing is lost."""
-    app = App("long", read_models=[Long])
-    async with app.connect(f"sqlite:///{tmp_path}/log.db", sinks={"long": url}, lease=LEASE) as context:
-        last = await context.append("stock-a", [Added(count=1_000)])
-        assert await context.get(Long, "a", after=last, timeout=20) == Long(item="a", text="x" * 1_000)
-        last = await context.append("stock-b", [Added(count=70 * 2**20)])
-
-        async def stopped() -> bool:
-            now = await status_of(context.store, context.projections.sink, app)
-            return any("bytes, and Redis is to keep" in each.error for each in now.projections)
-
-        await until(stopped, "it to stop", 60)
-        with pytest.raises(StaleRead, match=r"the row \('b',\) of Long has"):
-            await context.get(Long, "b", after=last, timeout=1)
-        with pytest.raises(InvalidQuery, match="keep less in one row"):
-            await context.rebuild(Long)
-        assert await context.get(Long, "a") == Long(item="a", text="x" * 1_000)
+    await assert_too_large_is_named(tmp_path, url, "bytes, and Redis is to keep")

@@ -19,7 +19,8 @@ async def _work(log: str, sink: str, lease: float, point: str) -> None:
         if passed == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    rebuilding = point.startswith(("rebuild", "external.switch", "parquet.generation", "parquet.tables"))
+    whole = ("rebuild", "external.switch", "parquet.generation", "parquet.tables", "neo4j.switch", "neo4j.generation")
+    rebuilding = point.startswith(whole)
     if not rebuilding:
         faults.install(die)
     async with shop.connect(log, lease=lease, projections=not rebuilding, sinks={"stock": sink}) as context:

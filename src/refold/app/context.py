@@ -20,13 +20,15 @@ from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
 from refold.errors import ConfigurationError, Conflict, InvalidQuery, OutcomeUnknown, RefoldError
 from refold.folds.aggregate import Aggregate
-from refold.folds.read_model import ReadModel, ReadModelDefinition
+from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded, to_microseconds
 from refold.projections.conditions import Condition
 from refold.projections.projections import Projections
-from refold.projections.rebuild import RebuildProgress
+from refold.projections.rebuild import RebuildProgress, Split
+from refold.projections.review.changes import RebuildDiff
+from refold.projections.review.reviewing import Review
 from refold.projections.sink import Sink
 from refold.store.append import ANY, Append, AppendCondition, AppendResult, Matching, StreamAppend
 from refold.store.counts import counts_of
@@ -401,21 +403,66 @@ class Context:
         progress: Callable[[RebuildProgress], None] | None = None,
         resume: bool = True,
         jobs: int = 1,
+        diff: Callable[[RebuildDiff], None] | None = None,
+        shown: int | None = 20,
+        was: type[ReadModel] | None = None,
     ) -> int:
         """Folds a read model anew from the whole log, beside the one that is read, and switches in one step. What was
         read is kept for a `rollback`.
 
         `progress` is called with each page; with `resume`, it goes on where a killed rebuild was. `jobs` is the number
-        of processes that fold (Postgres only; the class must be one that they can import). Gives the position that it
-        stands at. Raises `ProjectionStopped` when another process rebuilds it, `ConfigurationError`.
+        of processes that fold (Postgres only; the class must be one that they can import). `diff` is called before the
+        switch with what will change; `shown` and `was` are as for `compare_rebuild`. Gives the position that it
+        stands at. Raises `ProjectionStopped` when another process rebuilds it, or an operator ended it,
+        `ConfigurationError`.
         """
+        review = None
+        if diff is not None:
+            review = Review(dry_run=False, shown=shown, was=self._made_by(was), tell=diff)
+        definition, split = self._rebuilding(read_model, jobs)
+        return await self.projections.rebuild(definition, progress, resume=resume, split=split, review=review)
+
+    async def compare_rebuild(
+        self,
+        read_model: type[ReadModel],
+        *,
+        shown: int | None = 20,
+        was: type[ReadModel] | None = None,
+        progress: Callable[[RebuildProgress], None] | None = None,
+        jobs: int = 1,
+    ) -> RebuildDiff:
+        """What a rebuild would change, row by row, and why; nothing is changed. The rows are built beside those that
+        are read, compared with them at the same position while those go on moving, and dropped.
+
+        `shown` rows of each kind are given and explained (None: all, in memory). With `was`, the class that made the
+        rows that are read (of the release before, under another name), the first event that makes the difference is
+        exact. Raises as `rebuild` does, and `ProjectionStopped` when there is nothing that can be compared.
+        """
+        review = Review(dry_run=True, shown=shown, was=self._made_by(was))
+        definition, split = self._rebuilding(read_model, jobs)
+        await self.projections.rebuild(definition, progress, split=split, review=review)
+        assert review.diff is not None
+        return review.diff
+
+    def _rebuilding(self, read_model: type[ReadModel], jobs: int) -> tuple[ReadModelDefinition, Split | None]:
         definition, split = self._model(read_model), None
         if type(jobs) is not int or not 1 <= jobs <= 64:
             raise ConfigurationError(f"jobs={jobs!r} must be a number of processes, 1 to 64")
         if jobs > 1:
             place = self._place
             split = rebuilt_in_shares(self.store, self.types, place.url, place.listen_url, place.sinks, jobs)
-        return await self.projections.rebuild(definition, progress, resume=resume, split=split)
+        return definition, split
+
+    def _made_by(self, was: type[ReadModel] | None) -> ReadModelDefinition | None:
+        if was is None:
+            return None
+        definition, known = read_model_of(was), set(self.types)
+        if foreign := [event.__qualname__ for event in definition.evolves if event not in known]:
+            raise ConfigurationError(
+                f"{was.__module__}.{was.__qualname__} folds {', '.join(foreign)} of its own; let it import the events "
+                "of the app"
+            )
+        return definition
 
     async def rollback(self, read_model: type[ReadModel]) -> int:
         """Puts the rows that were read before the last rebuild back in their place, in one step; gives the position

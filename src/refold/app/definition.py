@@ -160,11 +160,16 @@ class App:
     def checked_sinks(self, sinks: Mapping[str, str | RowStore] | None) -> Mapping[str, str | RowStore]:
         """The sinks, each of a read model that may live elsewhere. Raises `ConfigurationError`."""
         for name in sinks or {}:
-            inline = self.read_models[self.read_model_named(name)].inline
-            if inline:
+            definition = self.read_models[self.read_model_named(name)]
+            if definition.inline:
                 raise ConfigurationError(
                     f"read model {name!r} is inline, which needs the log's own database; leave out inline=True, or its "
                     "entry in sinks"
+                )
+            if definition.documents:
+                raise ConfigurationError(
+                    f"read model {name!r} is kept as documents in the log's own database; leave out documents=True, or "
+                    "its entry in sinks"
                 )
         return sinks or {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 import zlib
 from collections import OrderedDict
@@ -19,12 +20,14 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import Move
+from refold.projections.giving_way import GiveWay
 from refold.projections.parking.gate import Gate, open_gate
+from refold.projections.rebuild_orders import RebuildOrders
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage, LogReader
 from refold.store.group_commit import Limits
 
-_PAGE = 5_000
+_NICE = 10
 _ROWS_KEPT = 50_000
 _ROWS_UNWRITTEN = 20_000
 
@@ -45,6 +48,7 @@ class _Work:
         self._rows: OrderedDict[RowKey, ReadModel | None] = OrderedDict()
         self._touched: set[RowKey] = set()
         self._position = 0
+        self._orders = RebuildOrders(sink, definition, task.epoch)
         # Where a row has its stream's id, other shares' events need not even be decoded.
         self._by_stream = definition.key_types == (str,) and all(
             handler.key is None for handler in definition.evolves.values()
@@ -66,15 +70,19 @@ class _Work:
     async def go(self, until: int) -> None:
         """Folds up to a position, and writes. Raises what the fold raises."""
         reader = await self._store.open_reader()
-        reading = _page(reader, self._position, until)
+        give_way = GiveWay()
+        reading = _page(reader, self._position, until, give_way.page)
         try:
             while self._position < until:
                 page = await reading
                 if page.scanned_to < until:
                     # The next page is fetched while this one is folded.
-                    reading = _page(reader, page.scanned_to, until)
+                    reading = _page(reader, page.scanned_to, until, give_way.page)
+                folded = page.scanned_to - self._position
                 await self._take(page)
                 _say(Answer(self._position))
+                await self._orders.obey(self._write)
+                await give_way.rest(folded, page.head)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -109,9 +117,9 @@ class _Work:
             self._rows.popitem(last=False)
 
 
-def _page(reader: LogReader, after: int, until: int) -> asyncio.Task[LogPage]:
+def _page(reader: LogReader, after: int, until: int, limit: int) -> asyncio.Task[LogPage]:
     async def read() -> LogPage:
-        return await reader.read(after, min(_PAGE, max(1, until - after)))
+        return await reader.read(after, min(limit, max(1, until - after)))
 
     return asyncio.create_task(read())
 
@@ -147,6 +155,8 @@ async def _work(task: Task) -> None:
 
 def main() -> None:
     """Does what standard input says, until that ends."""
+    if hasattr(os, "nice"):
+        os.nice(max(0, _NICE - os.nice(0)))  # whoever serves people on this machine goes first
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     sys.path[:] = task.path
     try:

@@ -70,7 +70,10 @@ def rebuilt_in_shares(
         raise ConfigurationError("one process writes a SQLite store: a rebuild in several (jobs) needs Postgres")
 
     async def split(
-        definition: ReadModelDefinition, epoch: int, progress: Callable[[RebuildProgress], None] | None
+        definition: ReadModelDefinition,
+        epoch: int,
+        progress: Callable[[RebuildProgress], None] | None,
+        until: int | None,
     ) -> int:
         named = {name: place for name, place in sinks.items() if isinstance(place, str)}
         if definition.name in sinks and definition.name not in named:
@@ -83,7 +86,7 @@ def rebuilt_in_shares(
         ]
         try:
             await asyncio.gather(*(share.start() for share in shares))
-            return await _Rounds(store, shares, definition.name, progress).run()
+            return await _Rounds(store, shares, definition.name, progress, until).run()
         finally:
             await asyncio.gather(*(share.end() for share in shares))
 
@@ -100,7 +103,7 @@ def _importable(definition: ReadModelDefinition) -> str:
 
 
 class _Rounds:
-    """All shares go to the log's head, together, until little is left."""
+    """All shares go to the log's head, or to a position before it, together, until little is left."""
 
     def __init__(
         self,
@@ -108,7 +111,9 @@ class _Rounds:
         shares: list[_Share],
         name: str,
         progress: Callable[[RebuildProgress], None] | None,
+        until: int | None,
     ) -> None:
+        self._until = until
         self._store = store
         self._shares = shares
         self._name = name
@@ -120,7 +125,8 @@ class _Rounds:
         """The position that all have reached."""
         reached = 0
         while True:
-            self._total = (await self._store.head()).position
+            head = (await self._store.head()).position
+            self._total = head if self._until is None else min(head, self._until)
             if self._total - reached <= (_CLOSE if reached else 0):
                 return reached
             await asyncio.gather(*(share.go(self._total, self._tell) for share in self._shares))

@@ -27,6 +27,8 @@ _ROW_STORES = {
     "rediss": "redis",
     "opensearch": "opensearch",
     "opensearchs": "opensearch",
+    "neo4j": "neo4j",
+    "bolt": "neo4j",
     "parquet": "parquet",
 }
 """Scheme → module of `refold.projections.sinks`, which has a function `open_…` of that name."""

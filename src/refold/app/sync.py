@@ -24,6 +24,7 @@ from refold.messages.event import Command, Event
 from refold.messages.recorded import Recorded
 from refold.projections.conditions import Condition
 from refold.projections.rebuild import RebuildProgress
+from refold.projections.review.changes import RebuildDiff
 from refold.store.append import ANY, AppendCondition, AppendResult
 from refold.store.event_store import EventStore
 
@@ -405,9 +406,30 @@ class SyncContext:
         progress: Callable[[RebuildProgress], None] | None = None,
         resume: bool = True,
         jobs: int = 1,
+        diff: Callable[[RebuildDiff], None] | None = None,
+        shown: int | None = 20,
+        was: type[ReadModel] | None = None,
     ) -> int:
         """Folds a read model anew; see `Context.rebuild`."""
-        return self._loop.run(self._context.rebuild(read_model, progress=progress, resume=resume, jobs=jobs))
+        return self._loop.run(
+            self._context.rebuild(
+                read_model, progress=progress, resume=resume, jobs=jobs, diff=diff, shown=shown, was=was
+            )
+        )
+
+    def compare_rebuild(
+        self,
+        read_model: type[ReadModel],
+        *,
+        shown: int | None = 20,
+        was: type[ReadModel] | None = None,
+        progress: Callable[[RebuildProgress], None] | None = None,
+        jobs: int = 1,
+    ) -> RebuildDiff:
+        """What a rebuild would change, and why; see `Context.compare_rebuild`."""
+        return self._loop.run(
+            self._context.compare_rebuild(read_model, shown=shown, was=was, progress=progress, jobs=jobs)
+        )
 
     def reached(self, projection: str, after: Receipt | AppendResult | int, *, timeout: float = 5.0) -> None:
         """Waits for a hand-written projection; see `Context.reached`."""

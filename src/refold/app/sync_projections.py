@@ -64,6 +64,18 @@ class SyncProjections:
         """Lets a read model go on; see `Projections.resume`."""
         return self._loop.run(self._projections.resume(read_model, actor=actor, reason=reason))
 
+    def pause_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Lets a rebuild stand still; see `Projections.pause_rebuild`."""
+        return self._loop.run(self._projections.pause_rebuild(read_model, actor=actor, reason=reason))
+
+    def resume_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Lets a paused rebuild go on; see `Projections.resume_rebuild`."""
+        return self._loop.run(self._projections.resume_rebuild(read_model, actor=actor, reason=reason))
+
+    def cancel_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Ends a rebuild; see `Projections.cancel_rebuild`."""
+        return self._loop.run(self._projections.cancel_rebuild(read_model, actor=actor, reason=reason))
+
     def operations(self, *, before: int = 0, limit: int = 100) -> list[Operation]:
         """What operators did; see `Projections.operations`."""
         return self._loop.run(self._projections.operations(before=before, limit=limit))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -96,7 +95,7 @@ def _merged(table: ServerTable, given: dict[str, Any]) -> ServerTable:
 
 def _serve(table: ServerTable, *, dev: bool) -> None:
     server_module = needs_server()
-    from refold.server.serving import serve as run
+    from refold.server.serving import run
 
     chosen, app = settings(), app_of_settings()
     url = chosen.url or _DEV_STORE if dev else chosen.needed_url
@@ -114,15 +113,13 @@ def _serve(table: ServerTable, *, dev: bool) -> None:
     def ready(address: str) -> None:
         _say(f"serving {app.name} at {address} (API: {address}/openapi.json, console: {address}/console/)")
 
-    asyncio.run(
-        run(
-            server,
-            table.address or _ADDRESS,
-            certificate=table.certificate,
-            private_key=table.private_key,
-            behind_proxy=table.behind_proxy,
-            ready=ready,
-        )
+    run(
+        server,
+        table.address or _ADDRESS,
+        certificate=table.certificate,
+        private_key=table.private_key,
+        behind_proxy=table.behind_proxy,
+        ready=ready,
     )
 
 

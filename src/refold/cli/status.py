@@ -38,6 +38,7 @@ _STYLES = {
     "stalled": "bold red",
     "definition changed": "bold red",
     "other log": "bold red",
+    "refused": "bold red",
 }
 
 
@@ -49,9 +50,9 @@ def status(watch: bool, as_json: bool) -> int:
     """Show where the log stands, and for each projection its position, how far it is behind, and who moves it.
 
     The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
-    projection has stopped, is stalled or has parked rows, its definition has changed, or it is of another log. With
-    --watch, --json prints one line each second; while the store is away it says so, and goes on. Without an app it is
-    not seen whether a definition has changed.
+    projection has stopped, is stalled or has parked rows, its definition has changed, it is of another log,
+    or its store refuses it. With --watch, --json prints one line each second; while the store is away it says so,
+    and goes on. Without an app it is not seen whether a definition has changed.
     """
     app = optional_app_of_settings()
     if watch:
@@ -130,6 +131,8 @@ def _screen(now: Status) -> Text:
         if each.parked:
             text.append(f"\n\n{each.name}: ", style="bold red")
             text.append(f"parked rows: {each.parked}; see `refold parked list`")
+        if each.seconds_left is not None:
+            text.append(f"\n\n{each.name}: ", style="bold").append(f"{duration(each.seconds_left)} left")
         if each.error:
             text.append(f"\n\n{each.name}: ", style="bold red").append(each.error)
     return text

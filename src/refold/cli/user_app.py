@@ -7,11 +7,13 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 from refold.app import App
 from refold.errors import ConfigurationError, DefinitionError
+from refold.folds.read_model import ReadModel
 
-__all__ = ["find_app"]
+__all__ = ["find_app", "find_read_model"]
 
 
 def find_app(named: str, folder: Path) -> App:
@@ -20,9 +22,24 @@ def find_app(named: str, folder: Path) -> App:
     Raises `ConfigurationError` when there is no such module or attribute, when importing fails, and when it is no app;
     `DefinitionError` when its classes cannot work.
     """
+    found, module, module_name = _found(f"app {named!r}", named, folder, "bank.app:app")
+    if not isinstance(found, App):
+        raise ConfigurationError(f"{named} is not an App but {type(found).__name__}; {_apps_of(module, module_name)}")
+    return found
+
+
+def find_read_model(named: str, folder: Path) -> type[ReadModel]:
+    """The read model that `module:class` names; otherwise as `find_app`."""
+    found, _, _ = _found(f"class {named!r}", named, folder, "bank.before:Balance")
+    if not isinstance(found, type) or not issubclass(found, ReadModel):
+        raise ConfigurationError(f"{named} is no read model class")
+    return found
+
+
+def _found(what: str, named: str, folder: Path, example: str) -> tuple[object, ModuleType, str]:
     module_name, colon, attribute = named.partition(":")
     if not colon or not attribute or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ConfigurationError(f"app {named!r} is not of the form module:attribute, as in bank.app:app")
+        raise ConfigurationError(f"{what} is not of the form module:attribute, as in {example}")
     sys.path.insert(0, str(folder))
     try:
         module = importlib.import_module(module_name)
@@ -30,7 +47,7 @@ def find_app(named: str, folder: Path) -> App:
         if problem.name is not None and (module_name == problem.name or module_name.startswith(f"{problem.name}.")):
             raise ConfigurationError(
                 f"there is no module {problem.name!r} in {_shown(folder)} nor among the installed packages "
-                f"(app {named!r}); run this in your project's folder"
+                f"({what}); run this in your project's folder"
             ) from problem
         raise ConfigurationError(_failed(module_name, problem, folder)) from problem
     except DefinitionError:
@@ -42,9 +59,7 @@ def find_app(named: str, folder: Path) -> App:
         if not hasattr(found, part):
             raise ConfigurationError(f"module {module_name!r} has no {attribute!r}; {_apps_of(module, module_name)}")
         found = getattr(found, part)
-    if not isinstance(found, App):
-        raise ConfigurationError(f"{named} is not an App but {type(found).__name__}; {_apps_of(module, module_name)}")
-    return found
+    return found, module, module_name
 
 
 def _apps_of(module: object, module_name: str) -> str:

@@ -35,12 +35,12 @@ def parameters_of(
         found[name] = value
 
     for condition in _flat(conditions):
-        shown = f"where.{condition.name}" if condition.name in _OWN else condition.name
+        shown = _shown(condition.name)
         several = condition.operator == "in"
         value = [_text(each) for each in condition.value] if several else _text(condition.value)
         add(f"{shown}{_SUFFIX[condition.operator]}", value)
     for name, value in equals.items():
-        shown = f"where.{name}" if name in _OWN else name
+        shown = _shown(name)
         if value is None:
             add(f"{shown}.is_none", "true")
         else:
@@ -49,6 +49,10 @@ def parameters_of(
     if orders:
         found["order_by"] = orders
     return found
+
+
+def _shown(name: str) -> str:
+    return f"where.{name}" if name in _OWN or "." in name else name
 
 
 def _flat(conditions: Iterable[Condition]) -> Iterable[Comparison]:

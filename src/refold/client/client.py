@@ -15,7 +15,7 @@ from refold.app import App
 from refold.client.asking import parameters_of
 from refold.client.following import followed, recorded_of
 from refold.commands.receipt import Receipt
-from refold.errors import ConfigurationError, InvalidQuery, MissingExtra, StoreUnavailable
+from refold.errors import ConfigurationError, InvalidQuery, MissingExtra, RefoldError, StoreUnavailable
 from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel, ReadModelDefinition
 from refold.messages.event import Command, Event
@@ -35,6 +35,7 @@ __all__ = ["Client"]
 A = TypeVar("A", bound=Aggregate)
 R = TypeVar("R", bound=ReadModel)
 _PAGE = 1_000
+_AT_ONCE = 64
 _LIVE = httpx.Timeout(10.0, read=40.0)
 """A live stream shows a sign of life every ten seconds; where none comes, the line is dead."""
 
@@ -122,6 +123,21 @@ class Client:
             to_microseconds(receipt.recorded_at),
             tuple(self._events(receipt.events)),
         )
+
+    async def execute_many(self, commands: Iterable[Command]) -> list[Receipt | RefoldError]:
+        """As `Context.execute_many`: one result for each, in order. They are sent at the same time, so those for one
+        stream may be done in another order.
+        """
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(command: Command) -> Receipt | RefoldError:
+            async with limit:
+                try:
+                    return await self.execute(command)
+                except RefoldError as problem:
+                    return problem
+
+        return await asyncio.gather(*(one(command) for command in commands))
 
     async def dry_run(self, command: Command) -> tuple[str, int, list[Event]]:
         """As `Context.dry_run`."""

@@ -61,6 +61,7 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """Into how many parts its projection is divided, where its rows are in a store that can: see
     `refold.projections.shards`. No part of the fingerprint: the rows are the same.
     """
+    documents: bool = False
 
     def new_row(self, key: RowKey) -> ReadModel:
         """The row of that key before any event."""
@@ -94,13 +95,14 @@ class _ReadModelMeta(msgspec.StructMeta):
         fold_version: int = 1,
         on_error: str = "stop",
         shards: int = 1,
+        documents: bool = False,
         **options: Any,
     ) -> type:
         options.setdefault("kw_only", True)
         cls = cast("type[ReadModel]", super().__new__(mcls, cls_name, bases, namespace, **options))
         cls.__own_handlers__ = collect(cls, sys._getframe(1).f_locals)
         if bases != (msgspec.Struct,):
-            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, shards)
+            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, shards, documents)
         return cls
 
 
@@ -114,6 +116,8 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     the fold's meaning changed in code that its methods only call. `on_error` says what becomes of an event that cannot
     be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park").
     `shards` is the number of parts that several workers may share, each with the rows of its keys (1 to 64).
+    `documents=True` keeps each row as one JSON document beside its key, where conditions may name what is nested
+    (`field("address.city")`); otherwise each field has a column of its own type.
     Raises `DefinitionError` at definition time, naming class and method.
     """
 
@@ -131,6 +135,7 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
             fold_version: int = 1,
             on_error: Literal["stop", "park"] = "stop",
             shards: int = 1,
+            documents: bool = False,
             **options: Any,
         ) -> None: ...
 
@@ -153,6 +158,7 @@ def _define(
     fold_version: int,
     on_error: str,
     shards: int,
+    documents: bool,
 ) -> ReadModelDefinition:
     where = f"{cls.__module__}.{cls.__qualname__}"
     keys = (key,) if isinstance(key, str) else tuple(key or ())
@@ -201,6 +207,7 @@ def _define(
         f"{event.__message_name__} {handler.key if isinstance(handler.key, str) else ''}"
         for event, handler in handlers.evolves.items()
     ]
+    layout = ["documents"] if documents else []
     return ReadModelDefinition(
         cls=cls,
         name=table,
@@ -211,12 +218,14 @@ def _define(
         inline=inline,
         parks=on_error == "park",
         shards=shards,
-        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *routing], functions),
+        documents=documents,
+        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *layout, *routing], functions),
         parts={
             **parts_of(cls, handlers.evolves),
             "key": ", ".join(keys),
             "inline": str(inline),
             "fold_version": str(fold_version),
+            **dict.fromkeys(layout, "True"),
         },
     )
 

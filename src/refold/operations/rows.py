@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
 
 from refold.app import Context
@@ -12,6 +13,9 @@ from refold.messages.recorded import StoredEvent
 from refold.projections.parking.waiting import Undecodable, events_of_key
 
 __all__ = ["events_behind", "row_at"]
+
+_WINDOW = 10_000
+"""Positions that are looked at before the time is looked at."""
 
 
 async def row_at(context: Context, definition: ReadModelDefinition, key: object, position: int) -> ReadModel | None:
@@ -39,20 +43,33 @@ async def row_at(context: Context, definition: ReadModelDefinition, key: object,
 
 
 async def events_behind(
-    context: Context, definition: ReadModelDefinition, key: object, *, after: int = 0, limit: int = 100
+    context: Context,
+    definition: ReadModelDefinition,
+    key: object,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    seconds: float | None = None,
 ) -> tuple[list[StoredEvent], int | None]:
     """The events after a position that change the row of a key, so many at most; and the position to go on after, None
-    when these were the last. Raises `InvalidQuery` for what is no key.
+    when these were the last. With `seconds` it gives what it has found by then. Raises `InvalidQuery` for what is no
+    key.
     """
     row_key = _key(definition, key)
     head = (await context.store.head()).position
+    deadline = None if seconds is None else time.monotonic() + seconds
     found: list[StoredEvent] = []
-    pages = events_of_key(context.store, context.types, definition, row_key, after, head)
-    async with aclosing(pages) as each_page:
-        async for page in each_page:
-            found += [each.stored for each in page]
-            if len(found) > limit:
-                return found[:limit], found[limit - 1].position
+    while after < head:
+        upto = min(head, after + _WINDOW) if deadline is not None else head
+        pages = events_of_key(context.store, context.types, definition, row_key, after, upto)
+        async with aclosing(pages) as each_page:
+            async for page in each_page:
+                found += [each.stored for each in page]
+                if len(found) > limit:
+                    return found[:limit], found[limit - 1].position
+        after = upto
+        if deadline is not None and time.monotonic() > deadline:
+            return found, after if after < head else None
     return found, None
 
 

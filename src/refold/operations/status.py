@@ -12,10 +12,11 @@ import msgspec
 
 from refold.app import App
 from refold.messages.recorded import from_microseconds
-from refold.projections.checkpoint import STOPPED, Checkpoint
+from refold.projections.checkpoint import REFUSED, STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
+from refold.projections.rebuild_orders import paused_rebuild_in_words
 from refold.projections.shards import WHOLE, shard_of
 from refold.projections.sink import (
     Sink,
@@ -38,6 +39,7 @@ State = Literal[
     "stalled",
     "definition changed",
     "other log",
+    "refused",
     "rebuilding",
     "abandoned",
     "previous",
@@ -45,12 +47,13 @@ State = Literal[
     "unknown",
 ]
 """`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `stalled`:
-its owner does not, though there is something to do. `other log`: it is ahead of the log. `abandoned`: its rebuild died.
-`previous`: what was read before, kept for the way back. `unknown`: the app that is meant has none such.
+its owner does not, though there is something to do. `other log`: it is ahead of the log. `refused`: its store does not
+let it in. `abandoned`: its rebuild died. `previous`: what was read before, kept for the way back. `unknown`: the app
+that is meant has none such.
 """
 
 STATES: tuple[State, ...] = get_args(State)
-_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log"})
+_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log", "refused"})
 _PATIENCE = 60.0
 _MINUTE = 60_000_000
 
@@ -58,7 +61,8 @@ _MINUTE = 60_000_000
 class ProjectionStatus(msgspec.Struct, frozen=True):
     """One projection, or one shard of it. `lag_seconds` is the age of the first event that it has not seen; `rate` is
     positions a second, where that was measured. `parked` is the number of rows of it that wait. A read model that has
-    shards is there once for all of them, and each of them by itself. Times are microseconds since 1970.
+    shards is there once for all of them, and each of them by itself. `seconds_left` is how long a rebuild will take, at
+    its rate. Times are microseconds since 1970.
     """
 
     name: str
@@ -71,6 +75,7 @@ class ProjectionStatus(msgspec.Struct, frozen=True):
     error: str
     moved_at: int
     parked: int = 0
+    seconds_left: float | None = None
 
     @property
     def wrong(self) -> bool:
@@ -216,11 +221,15 @@ async def _projection(
         error=error,
         moved_at=checkpoint.updated_at,
         parked=0 if kept else trouble.parked.get(checkpoint.name, 0),
+        seconds_left=lag / rate if rate and state == "rebuilding" else None,
     )
 
 
 def _held_up(checkpoint: Checkpoint, now: int, trouble: _Trouble, state: State, error: str) -> tuple[State, str]:
     """The state, with what is known of failures and pauses."""
+    if state in ("rebuilding", "abandoned"):
+        stands = trouble.pauses.get(checkpoint.name)
+        return (state, error) if stands is None else ("paused", paused_rebuild_in_words(stands))
     pause = trouble.pauses.get(read_model_of_table(checkpoint.name))
     attempt = trouble.attempts.get(checkpoint.name)
     if pause is not None and state in ("running", "no worker"):
@@ -238,7 +247,7 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
     table = name.partition(":")[0]
     if table.endswith(building("")):
         if owned:
-            return "rebuilding", ""
+            return "rebuilding", checkpoint.error
         whose = name.removesuffix(building(""))
         return "abandoned", f"its rebuild was killed, and {whose} is as it was; run `refold rebuild {whose}` again"
     if table.endswith(previous("")):
@@ -251,6 +260,8 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
         return "definition changed", rows_elsewhere(checkpoint)
     if definition is not None and definition.fingerprint != checkpoint.fingerprint:
         return "definition changed", f"its rows were written by another definition; run `refold rebuild {name}`"
+    if checkpoint.status == REFUSED:
+        return "refused", checkpoint.error
     if checkpoint.status == STOPPED:
         return "stopped", checkpoint.error
     if definition is not None and definition.inline:

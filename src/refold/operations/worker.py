@@ -9,7 +9,7 @@ import msgspec
 
 from refold.app import Context
 from refold.folds.read_model import ReadModelDefinition
-from refold.projections.checkpoint import CHANGED, RUNNING, STOPPED, Checkpoint
+from refold.projections.checkpoint import CHANGED, REFUSED, RUNNING, STOPPED, Checkpoint
 from refold.projections.sink import previous
 
 __all__ = ["Stopped", "catch_up", "stopped_in", "work"]
@@ -38,7 +38,7 @@ def stopped_in(context: Context) -> list[Stopped]:
 
 async def catch_up(context: Context) -> list[Stopped]:
     """Waits until every read model has seen what is in the log now, by whatever process; gives those that stopped, in
-    whatever process.
+    whatever process, or that their store does not let in.
 
     Inline ones have caught up when the context opens; they are given when appends to them are refused.
     """
@@ -51,7 +51,8 @@ async def catch_up(context: Context) -> list[Stopped]:
         here = stopped_in(context)
         checkpoints = {checkpoint.name: checkpoint for checkpoint in await context.projections.checkpoints()}
         for name in waiting & checkpoints.keys():
-            if _lives_stopped(context, seen, checkpoints[name]):
+            refused = checkpoints[name].status == REFUSED
+            if refused or _lives_stopped(context, seen, checkpoints[name]):
                 elsewhere.append(Stopped(name, checkpoints[name].error))
         stopped = {each.name: each for each in (*elsewhere, *here)}
         waiting = {name for name in waiting - stopped.keys() if _position(context, checkpoints, name) < head}

@@ -6,13 +6,15 @@ import msgspec
 
 from refold.projections.parking.records import Change
 
-__all__ = ["CHANGED", "PAUSED", "REBUILDING", "RUNNING", "STOPPED", "Checkpoint", "Move"]
+__all__ = ["CHANGED", "PAUSED", "REBUILDING", "REFUSED", "RUNNING", "STOPPED", "Checkpoint", "Move"]
 
 RUNNING = "running"
 STOPPED = "stopped"
 PAUSED = "paused"
 REBUILDING = "rebuilding"
 CHANGED = "definition changed"
+REFUSED = "refused"
+"""Its store does not let it in. It goes on by itself once that is mended; it is nowhere kept."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

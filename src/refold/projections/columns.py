@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import functools
 import math
 import types
 import typing
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +18,10 @@ import msgspec
 from refold.errors import DefinitionError, InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 
-__all__ = ["Kind", "column_kinds", "refuse_unkeepable", "refuse_unkeepable_keys", "refuse_value"]
+__all__ = ["DOCUMENT", "Kind", "column_kinds", "kind_of", "refuse_unkeepable", "refuse_unkeepable_keys", "refuse_value"]
+
+DOCUMENT = "document"
+"""The column of rows that are documents."""
 
 
 class Kind(enum.Enum):
@@ -52,23 +56,39 @@ _FIRST = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 _LAST = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 
-def column_kinds(definition: ReadModelDefinition) -> dict[str, tuple[Kind, bool]]:
+def column_kinds(definition: ReadModelDefinition) -> Mapping[str, tuple[Kind, bool]]:
     """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key that cannot be
     one.
     """
-    config = definition.cls.__struct_config__
+    return _column_kinds(definition.cls, definition.key, definition.documents)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _column_kinds(cls: type[ReadModel], key: tuple[str, ...], documents: bool) -> Mapping[str, tuple[Kind, bool]]:
+    # Kept, because it is asked for with every read, and annotations take longer to evaluate than a row to be read.
+    config = cls.__struct_config__
     if config.omit_defaults or config.array_like or config.tag is not None:
         raise DefinitionError(
-            f"{definition.cls.__qualname__}: a read model has no omit_defaults, array_like or tag; its rows are columns"
+            f"{cls.__qualname__}: a read model has no omit_defaults, array_like or tag; its rows are columns"
         )
-    kinds = {each.name: _kind(each.type) for each in msgspec.structs.fields(definition.cls)}
-    for name in definition.key:
+    kinds = {each.name: _kind(each.type) for each in msgspec.structs.fields(cls)}
+    if documents and DOCUMENT in key:
+        raise DefinitionError(
+            f"{cls.__qualname__}: its rows are documents, which are in a column named {DOCUMENT!r}; name the key field "
+            "otherwise"
+        )
+    for name in key:
         if kinds[name][1] or kinds[name][0] in (Kind.JSON, Kind.FLOAT, Kind.DECIMAL):
             raise DefinitionError(
-                f"{definition.cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or "
+                f"{cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or "
                 "the like, and always there"
             )
-    return kinds
+    return types.MappingProxyType(kinds)
+
+
+def kind_of(annotation: Any) -> Kind:
+    """What a column of a type holds."""
+    return _kind(annotation)[0]
 
 
 def _kind(annotation: Any) -> tuple[Kind, bool]:

@@ -12,7 +12,8 @@ import msgspec
 
 from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition
-from refold.projections.columns import Kind, column_kinds, refuse_value
+from refold.projections.columns import Kind, refuse_value
+from refold.projections.paths import path_of, value_at
 
 __all__ = [
     "All",
@@ -25,6 +26,7 @@ __all__ = [
     "checked",
     "comparable",
     "field",
+    "names_in",
     "orders_of",
 ]
 
@@ -60,7 +62,7 @@ class Comparison(Condition, frozen=True, eq=False):
 
     def holds(self, row: ReadModel) -> bool:
         """Whether a row fulfils it."""
-        mine = getattr(row, self.name)
+        mine = value_at(row, self.name)
         if self.operator == "is_none":
             return (mine is None) is bool(self.value)
         if self.operator == "in":
@@ -159,7 +161,9 @@ class Field:
 
 
 def field(name: str) -> Field:
-    """A field of a read model, for conditions: `field("balance") >= 100`, `field("owner").starts_with("a")`."""
+    """A field of a read model, for conditions: `field("balance") >= 100`, `field("owner").starts_with("a")`. In rows
+    that are kept as documents it may be inside of another: `field("address.city")`.
+    """
     return Field(name)
 
 
@@ -179,10 +183,21 @@ def orders_of(definition: ReadModelDefinition, given: Any) -> tuple[Order, ...]:
         raise InvalidQuery(f"order_by={given!r} is not the name of a field, nor several")
     orders = [Order(name.removeprefix("-"), name.startswith("-")) for name in names]
     for order in orders:
-        _type_of(definition, order.name)
         _refuse_unordered(definition, order.name, "sorted by")
     sorted_by = {order.name for order in orders}
     return (*orders, *(Order(name, False) for name in definition.key if name not in sorted_by))
+
+
+def names_in(condition: Condition) -> set[str]:
+    """The fields that a condition names."""
+    match condition:
+        case All(parts=parts) | Any_(parts=parts):
+            return set().union(*(names_in(part) for part in parts))
+        case Not(part=part):
+            return names_in(part)
+        case Comparison(name=name):
+            return {name}
+    raise TypeError(f"{type(condition).__name__} is not a condition")
 
 
 def checked(
@@ -208,7 +223,7 @@ def _checked(definition: ReadModelDefinition, condition: Condition) -> Condition
         return Not(_checked(definition, condition.part))
     if not isinstance(condition, Comparison):
         raise InvalidQuery(f"{condition!r} is not a condition; write it as in field('balance') >= 100")
-    wanted = _type_of(definition, condition.name)
+    wanted = path_of(definition, condition.name).type
     if condition.operator == "is_none":
         return condition
     if condition.operator in ("<", "<=", ">", ">="):
@@ -234,13 +249,5 @@ def _checked(definition: ReadModelDefinition, condition: Condition) -> Condition
 
 
 def _refuse_unordered(definition: ReadModelDefinition, name: str, how: str) -> None:
-    if column_kinds(definition)[name][0] in (Kind.JSON, Kind.BYTES):
+    if path_of(definition, name).kind in (Kind.JSON, Kind.BYTES):
         raise InvalidQuery(f"{definition.cls.__qualname__}.{name} has no order, so it cannot be {how}")
-
-
-def _type_of(definition: ReadModelDefinition, name: str) -> Any:
-    for each in msgspec.structs.fields(definition.cls):
-        if each.name == name:
-            return each.type
-    fields = ", ".join(definition.cls.__struct_fields__)
-    raise InvalidQuery(f"{definition.cls.__qualname__} has no field {name!r}; it has {fields}")

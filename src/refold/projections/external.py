@@ -299,10 +299,19 @@ class ExternalSink:
                 await self._enroll(kept, old.fingerprint)
             await self._enroll(name, definition.fingerprint)
             await self._leases.withdraw(built)
+            await self._note_standing(name, kept)
         finally:
             if taken is not None:
                 await self._leases.release(name, taken.epoch)
         return True
+
+    async def _note_standing(self, *tables: str) -> None:
+        """Keeps beside the log how far rows are that were given another name, for when their store is away."""
+        rows = await self._rows()
+        for table in tables:
+            lease, stands = await self._leases.checkpoint(table), await rows.standing(table)
+            if lease is not None and stands is not None:
+                await self._leases.note(table, lease.epoch, stands.position, stands.append_id)
 
     async def _built(self, table: str, epoch: int) -> Standing | None:
         lease = await self._leases.checkpoint(table)
@@ -353,6 +362,7 @@ class ExternalSink:
             await self.records.apply([Renamed(name, between), Renamed(kept, name), Renamed(between, kept)])
             await self._enroll(name, before.fingerprint)
             await self._enroll(kept, current.fingerprint)
+            await self._note_standing(name, kept)
         finally:
             for table, epoch in taken:
                 await self._leases.release(table, epoch)

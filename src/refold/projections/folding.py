@@ -41,7 +41,7 @@ class Folding:
     Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
     does not hold, the whole object is to be thrown away. `between` is called now and then inside of a page, so that a
     slow fold can show that its owner lives. `gate` keeps back events of rows that are parked. Of a `shard`, only its
-    rows are touched, and its checkpoint moves.
+    rows are touched, and its checkpoint moves. What is folded is written after `seconds_unwritten` at the latest.
     """
 
     def __init__(
@@ -54,10 +54,12 @@ class Folding:
         gate: Gate | None = None,
         counts: FoldCounts | None = None,
         shard: Shard = WHOLE,
+        seconds_unwritten: float = _SECONDS_UNWRITTEN,
     ) -> None:
         self.shard = shard
         self._only = shard.has if shard != WHOLE else None
         self._name = shard.checkpoint(table)
+        self._seconds_unwritten = seconds_unwritten
         self._counts = counts or FoldCounts()
         self._between = between
         self._sink = sink
@@ -183,7 +185,7 @@ class Folding:
         return (
             len(self._touched) >= _ROWS_UNWRITTEN
             or self._events_unwritten >= EVENTS_UNWRITTEN
-            or time.monotonic() - self._unwritten_since >= _SECONDS_UNWRITTEN
+            or time.monotonic() - self._unwritten_since >= self._seconds_unwritten
         )
 
     def _forget_oldest(self) -> None:

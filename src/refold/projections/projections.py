@@ -27,8 +27,10 @@ from refold.projections.parking.records import Desk, Operation, ParkedKey
 from refold.projections.projection import ORDERS_EVERY, Projection, check_history
 from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
+from refold.projections.rebuild_orders import cancel_rebuild, pause_rebuild, resume_rebuild
 from refold.projections.refolding import refold_row
 from refold.projections.resharding import Resharding
+from refold.projections.review.reviewing import Review
 from refold.projections.roster import Shift, Worker
 from refold.projections.routed import SECONDS_TO_ANSWER, RoutedSink, log_of
 from refold.projections.shards import Shard, shards_of
@@ -296,6 +298,7 @@ class Projections:
         resume: bool = True,
         keep: bool = False,
         split: Split | None = None,
+        review: Review | None = None,
     ) -> int:
         """Folds a read model anew, beside the one that is read; see `refold.projections.rebuild`."""
         with self._tracing.rebuild(definition.name):
@@ -310,10 +313,28 @@ class Projections:
                 resume=resume,
                 keep=keep,
                 split=split,
+                review=review,
                 tracing=self._tracing,
             )
-        await self._look_again(definition)
+        if review is None or not review.dry_run:
+            await self._look_again(definition)
         return position
+
+    async def pause_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Lets a rebuild stand still, whatever process it is in, until it is resumed, also when it is killed and begun
+        again. False: it is paused already. Raises `ProjectionStopped` when there is none.
+        """
+        return await pause_rebuild(self.sink, read_model_of(read_model), actor=actor, reason=reason)
+
+    async def resume_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Lets a paused rebuild go on. False: it is not paused."""
+        return await resume_rebuild(self.sink, read_model_of(read_model), actor=actor, reason=reason)
+
+    async def cancel_rebuild(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+        """Ends a rebuild, whatever process it is in, and one that was killed; nothing of it is left. False: there is
+        none.
+        """
+        return await cancel_rebuild(self.sink, read_model_of(read_model), actor=actor, reason=reason)
 
     async def _look_again(self, definition: ReadModelDefinition) -> None:
         for local in self.here(definition.name):
@@ -330,7 +351,9 @@ class Projections:
         """
         if not await self.sink.exchange(definition):
             raise ProjectionStopped(
-                f"read model {definition.name!r} has no previous version: it was never rebuilt, or that was dropped"
+                f"read model {definition.name!r} has no previous version where its rows are: it was never rebuilt "
+                "there (when it moved between stores, its earlier rows stayed behind: to go back, set the former sink "
+                "and rebuild), or that was dropped"
             )
         now = await self.sink.checkpoint(definition.name)
         assert now is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -12,24 +13,43 @@ from refold import faults
 from refold.errors import LogRegression, ProjectionStopped, RefoldError
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
-from refold.projections.checkpoint import Checkpoint, Move
+from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.feed import decoded
 from refold.projections.folding import Folding
+from refold.projections.giving_way import GiveWay
 from refold.projections.parking.gate import open_gate
+from refold.projections.parking.records import Resume
 from refold.projections.projection import LEASE_SECONDS, check_history
+from refold.projections.rebuild_orders import RebuildOrders, cancelled_in_words, why_taken_over
+from refold.projections.review.reviewing import Review
 from refold.projections.sink import Sink, building
-from refold.store.event_store import EventStore
+from refold.store.event_store import EventStore, LogPage
 from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["RebuildProgress", "Split", "rebuild"]
 
-_PAGE = 5_000
-
-
-Split = Callable[[ReadModelDefinition, int, "Callable[[RebuildProgress], None] | None"], Awaitable[int]]
-"""Folds most of the log into the table that is built, under an epoch, in several processes; gives the position that all
-of them have reached.
+_SECONDS_UNWRITTEN = 5.0
+"""A killed rebuild folds so much again. Each write costs the database as much as the rows that it touches, again and
+again, and whoever appends beside waits for the disk behind it.
 """
+_LOOK = 0.4
+_TOLD_EVERY = 1.0
+
+
+class Split(Protocol):
+    """Folds most of the log into the table that is built, under an epoch, in several processes, up to a position or to
+    the head; gives the position that all of them have reached.
+    """
+
+    async def __call__(
+        self,
+        definition: ReadModelDefinition,
+        epoch: int,
+        progress: Callable[[RebuildProgress], None] | None,
+        until: int | None,
+    ) -> int:
+        """Folds."""
+        ...
 
 
 class RebuildProgress(msgspec.Struct, frozen=True):
@@ -54,6 +74,7 @@ async def rebuild(
     resume: bool = True,
     keep: bool = False,
     split: Split | None = None,
+    review: Review | None = None,
     tracing: Tracing = NO_TRACING,
 ) -> int:
     """Folds the whole log into a new table and puts it in the place of the old one; gives the position that it stands
@@ -61,20 +82,34 @@ async def rebuild(
 
     The old rows are read all the time. When it is killed, nothing has changed; the next rebuild goes on where it was
     (or, without `resume`, starts clean). One that is cancelled is cleared away, or (`keep`) kept as if killed. `split`
-    folds most of the log in several processes first. Raises
-    `ProjectionStopped` when another process rebuilds the same read model, and what the fold raises.
+    folds most of the log in several processes first. With a `review`, which begins clean, the rows are compared before
+    the switch; when that is a dry run, they are dropped then. Operators can pause it and end it from elsewhere.
+    Raises `ProjectionStopped` when another process rebuilds the same read model, or an operator ended it, and what the
+    fold raises.
     """
+    # The rows that are read are compared with, so they must not be left behind.
+    until = None if review is None else await review.begin(store, sink, definition)
     await sink.register(definition, definition.name)
-    claimed = await _begun(store, sink, definition, owner, lease, resume)
+    claimed = await _begun(store, sink, definition, owner, lease, resume and review is None)
+    epoch = claimed.epoch
     try:
         faults.at("rebuild.begun")
         if split is not None and claimed.position == 0:
-            claimed = await _split(store, sink, definition, claimed, split, progress, lease)
+            claimed = await _split(store, sink, definition, claimed, split, progress, lease, until)
             faults.at("split.folded")
         # What was left out of a row stays so, as long as its definition is the same.
         gate = await open_gate(sink.records, definition, building(definition.name))
-        folding = Folding(sink, definition, building(definition.name), claimed, gate=gate)
-        building_up = _Building(store, sink, definition, types, folding, claimed.epoch, lease, tracing)
+        folding = Folding(
+            sink, definition, building(definition.name), claimed, gate=gate, seconds_unwritten=_SECONDS_UNWRITTEN
+        )
+        building_up = _Building(store, sink, definition, types, folding, epoch, lease, tracing)
+        if review is not None and until is not None:
+            await building_up.reach(until, progress)
+            await review.look(store, sink, definition, types, building_up)
+            faults.at("review.compared")
+            if review.dry_run:
+                await _clear_away(sink, definition, epoch)
+                return folding.written
         await building_up.catch_up(progress)
         faults.at("rebuild.caught_up")
         await building_up.switch()
@@ -82,11 +117,21 @@ async def rebuild(
         await sink.choose(definition.name, definition.fingerprint, definition.parts)
     except (Exception, asyncio.CancelledError) as problem:  # Ctrl-C too leaves nothing behind
         if keep and isinstance(problem, asyncio.CancelledError):
-            await sink.release(building(definition.name), claimed.epoch)
+            await sink.release(building(definition.name), epoch)
         else:
-            await _clear_away(sink, definition, claimed.epoch)
+            await _clear_away(sink, definition, epoch)
+        if isinstance(problem, RefoldError) and (cancelled := await _cancelled(sink, definition, epoch)):
+            raise ProjectionStopped(cancelled) from problem
         raise
     return folding.written
+
+
+async def _cancelled(sink: Sink, definition: ReadModelDefinition, epoch: int) -> str:
+    """By whom, when what failed did so because an operator took the table away."""
+    try:
+        return await cancelled_in_words(sink, definition, epoch)
+    except RefoldError:
+        return ""  # the store is away: that is what failed
 
 
 class _Building:
@@ -111,39 +156,64 @@ class _Building:
         self._folding = folding
         self._epoch = epoch
         self._lease = lease
+        self._orders = RebuildOrders(sink, definition, epoch, lease)
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._renewed = time.monotonic()
 
-    async def catch_up(self, progress: Callable[[RebuildProgress], None] | None = None) -> None:
-        """Folds up to the head, and writes."""
+    async def reach(self, position: int, progress: Callable[[RebuildProgress], None] | None = None) -> None:
+        """Folds up to a position, and writes."""
+        if position > self._folding.position:
+            await self.catch_up(progress, position)
+
+    async def keep(self) -> None:
+        """Keeps the lease, and obeys operators, while something else than folding is done."""
+        await self._renew()
+        await self._orders.obey(self._settle)
+
+    async def catch_up(
+        self, progress: Callable[[RebuildProgress], None] | None = None, until: int | None = None
+    ) -> None:
+        """Folds up to the head, or to a position before it, and writes."""
         folding = self._folding
         reader = await self._store.open_reader()
-        began = time.monotonic()
-        reading = asyncio.ensure_future(reader.read(folding.position, _PAGE))
+        began, first = time.monotonic(), folding.position
+        give_way = GiveWay()
+
+        def read(after: int) -> asyncio.Future[LogPage]:
+            limit = give_way.page if until is None else min(give_way.page, max(1, until - after))
+            return asyncio.ensure_future(reader.read(after, limit))
+
+        reading = read(folding.position)
         try:
             while True:
                 page = await reading
-                if page.scanned_to < page.head:
+                end = page.head if until is None else min(page.head, until)
+                if page.scanned_to < end:
                     # The next page is fetched while this one is folded.
-                    reading = asyncio.ensure_future(reader.read(page.scanned_to, _PAGE))
-                batch = decoded(folding.position, page.head, page.events, self._types, self._wanted)
+                    reading = read(page.scanned_to)
+                folded = page.scanned_to - folding.position
+                batch = decoded(folding.position, end, page.events, self._types, self._wanted)
                 with self._tracing.fold(self._definition.name, batch.events, self._definition.evolves):
                     await folding.take(batch)
                 if batch.unreadable is not None:
                     raise batch.unreadable
                 if progress is not None:
-                    rate = folding.position / max(time.monotonic() - began, 1e-6)
-                    left = (page.head - folding.position) / max(rate, 1e-6)
-                    progress(RebuildProgress(self._definition.name, folding.position, page.head, rate, left))
-                await self._renew()
-                if page.scanned_to >= page.head:
+                    rate = (folding.position - first) / max(time.monotonic() - began, 1e-6)
+                    left = (end - folding.position) / max(rate, 1e-6)
+                    progress(RebuildProgress(self._definition.name, folding.position, end, rate, left))
+                await self.keep()
+                if page.scanned_to >= end:
                     break
+                await give_way.rest(folded, page.head)
         finally:
             await reader.close()
             # A read that is under way ends with its reader.
             await asyncio.gather(reading, return_exceptions=True)
-        if folding.position > folding.written:
-            await folding.write()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        if self._folding.position > self._folding.written:
+            await self._folding.write()
 
     async def switch(self) -> None:
         """Puts it in the place of the old one. What that has seen meanwhile is folded in the same step."""
@@ -155,6 +225,8 @@ class _Building:
             back = True  # what the old one has seen is not in this log
         if not await self._sink.switch(self._definition, self._epoch, decode=self._types.decode, back=back):
             raise ProjectionStopped(f"read model {name!r} was taken over by another rebuild")
+        # One who paused it in the last moment came too late.
+        await self._sink.records.apply([Resume(building(name))])
 
     async def _renew(self) -> None:
         now = time.monotonic()
@@ -172,11 +244,27 @@ async def _split(
     split: Split,
     progress: Callable[[RebuildProgress], None] | None,
     lease: float,
+    until: int | None,
 ) -> Checkpoint:
     """Lets several processes fold, each its share of the keys; then the table's own checkpoint moves there at once."""
-    keeping = _Kept(sink, building(definition.name), claimed.epoch, lease)
-    async with keeping:
-        position = await split(definition, claimed.epoch, progress)
+    keeping = _Kept(sink, definition, claimed.epoch, lease)
+
+    def told(now: RebuildProgress) -> None:
+        keeping.progress = now
+        if progress is not None:
+            progress(now)
+
+    folding = asyncio.ensure_future(split(definition, claimed.epoch, told, until))
+    keeper = asyncio.ensure_future(keeping.keep())
+    try:
+        await asyncio.wait({folding, keeper}, return_when=asyncio.FIRST_COMPLETED)
+        if not folding.done():
+            keeper.result()  # it ends by an error only
+    finally:
+        for task in (folding, keeper):
+            task.cancel()
+        await asyncio.gather(folding, keeper, return_exceptions=True)
+    position = folding.result()
     page = await store.read_log(after=position - 1, limit=1) if position else None
     append_id = page.events[0].append_id.hex() if page is not None and page.events else ""
     move = Move(0, position, append_id, claimed.epoch)
@@ -186,23 +274,33 @@ async def _split(
 
 
 class _Kept:
-    """Keeps a lease while others work."""
+    """Keeps a lease while others work, and notices when it was taken away."""
 
-    def __init__(self, sink: Sink, table: str, epoch: int, lease: float) -> None:
-        self._sink, self._table, self._epoch, self._lease = sink, table, epoch, lease
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, sink: Sink, definition: ReadModelDefinition, epoch: int, lease: float) -> None:
+        self._sink, self._definition, self._epoch, self._lease = sink, definition, epoch, lease
+        self.progress: RebuildProgress | None = None
 
-    async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._renew())
+    async def keep(self) -> None:
+        """Raises `ProjectionStopped` when the table is another's."""
+        table = building(self._definition.name)
+        renewed = told = time.monotonic()
+        while True:
+            await asyncio.sleep(min(_LOOK, self._lease / 4))
+            checkpoint = await self._sink.checkpoint(table)
+            if checkpoint is None or checkpoint.epoch != self._epoch:
+                raise ProjectionStopped(await why_taken_over(self._sink, self._definition, self._epoch))
+            now = time.monotonic()
+            if now - renewed > self._lease / 4:
+                renewed = now
+                await self._sink.renew(table, self._epoch, self._lease)
+            if now - told > _TOLD_EVERY and self.progress is not None:
+                told = now
+                # Its checkpoint stands at 0 until all have come as far.
+                await self._sink.mark(table, self._epoch, RUNNING, _in_words(self.progress))
 
-    async def _renew(self) -> None:
-        while await self._sink.renew(self._table, self._epoch, self._lease):  # noqa: ASYNC110  # a lease is time
-            await asyncio.sleep(self._lease / 4)
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+def _in_words(now: RebuildProgress) -> str:
+    return f"its processes are at {now.done:,} of {now.total:,} ({now.rate:,.0f}/s, {now.seconds_left:,.0f} s left)"
 
 
 async def _resumed(
@@ -254,5 +352,7 @@ async def _clear_away(sink: Sink, definition: ReadModelDefinition, epoch: int) -
         left = await sink.checkpoint(table)
         if left is not None and left.epoch == epoch:
             await sink.drop(table)
+            # What an operator wanted of it is over with it.
+            await sink.records.apply([Resume(table)])
     except RefoldError:
         return  # the store is away: the lease runs out

@@ -11,7 +11,7 @@ import msgspec
 
 from refold.errors import ConfigurationError, RefoldError
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.projections.checkpoint import Checkpoint, Move
+from refold.projections.checkpoint import REFUSED, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.external import ExternalSink
@@ -78,7 +78,9 @@ class RoutedSink:
         return await self._of(name).checkpoint(name)
 
     async def checkpoints(self) -> list[Checkpoint]:
-        """See `Sink.checkpoints`. Of a store that does not answer soon, what is known of it beside the log."""
+        """See `Sink.checkpoints`. Of a store that does not answer soon, what is known of it beside the log;
+        one that does not let us in is told by its status.
+        """
         return list(await asyncio.gather(*(self._current(each) for each in await self._default.checkpoints())))
 
     async def _current(self, known: Checkpoint) -> Checkpoint:
@@ -88,6 +90,8 @@ class RoutedSink:
         try:
             async with asyncio.timeout(SECONDS_TO_ANSWER):
                 return await sink.current(known)
+        except ConfigurationError as problem:
+            return msgspec.structs.replace(sink.noted(known), status=REFUSED, error=str(problem))
         except (RefoldError, TimeoutError) as problem:
             why = str(problem) or f"{sink.place} does not answer"
             return msgspec.structs.replace(sink.noted(known), error=known.error or why)

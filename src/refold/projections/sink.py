@@ -11,7 +11,7 @@ from refold.errors import ProjectionStopped, StoreCorrupt
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import CHANGED, STOPPED, Checkpoint, Move
-from refold.projections.conditions import Condition, Order
+from refold.projections.conditions import Condition, Order, names_in
 from refold.projections.definitions import KnownDefinition
 from refold.projections.parking.records import ProjectionRecords
 from refold.projections.roster import Roster
@@ -130,6 +130,11 @@ class Query:
         self.order = tuple(order)
         self.limit = limit
         self.offset = offset
+
+    @property
+    def names(self) -> set[str]:
+        """The fields that it names."""
+        return {order.name for order in self.order} | (set() if self.where is None else names_in(self.where))
 
 
 class Loaded(msgspec.Struct, frozen=True):

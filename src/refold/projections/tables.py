@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from refold.folds.read_model import ReadModelDefinition
-from refold.projections.columns import Kind, column_kinds
+from refold.projections.columns import DOCUMENT, Kind, column_kinds
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
 
 __all__ = ["condition_sql", "order_sql", "sqlite_moment", "table_of", "text_of"]
@@ -48,14 +49,19 @@ def table_of(definition: ReadModelDefinition, name: str, dialect: str, constrain
     columns = [
         sa.Column(column, engine[kind], nullable=optional, primary_key=column in definition.key, autoincrement=False)
         for column, (kind, optional) in column_kinds(definition).items()
+        if column in definition.key or not definition.documents
     ]
+    if definition.documents:
+        columns.append(sa.Column(DOCUMENT, engine[Kind.JSON], nullable=False))
     table = sa.Table(name, sa.MetaData(), *columns)
     if constraint:
         table.primary_key.name = constraint
     return table
 
 
-def condition_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], condition: Condition, dialect: str) -> Any:
+def condition_sql(
+    table: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], condition: Condition, dialect: str
+) -> Any:
     """A condition as SQLAlchemy has it."""
     if isinstance(condition, All):
         return sa.and_(*(condition_sql(table, kinds, part, dialect) for part in condition.parts))
@@ -123,7 +129,7 @@ def sqlite_moment(value: datetime.datetime) -> str:
     return value.astimezone(datetime.UTC).isoformat(timespec="microseconds")
 
 
-def order_sql(table: sa.FromClause, kinds: dict[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:
+def order_sql(table: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:
     """A field to sort by, with missing values last."""
     column = _sortable(table.c[order.name], kinds[order.name][0], dialect)
     return (column.desc() if order.descending else column.asc()).nulls_last()

@@ -16,10 +16,12 @@ from starlette.responses import Response
 from refold.app import App, Context
 from refold.errors import ConfigurationError
 from refold.server.api import operations_of
+from refold.server.console.routes import console_routes
 from refold.server.jobs import Jobs
 from refold.server.operation import Operation
 from refold.server.problems import Problem
-from refold.server.routing import problem_response, routes_of
+from refold.server.routing import endpoints_of, problem_response
+from refold.server.samples import Samples
 from refold.server.security.guard import Guard
 from refold.server.security.journal import Journal
 from refold.server.security.pace import OpenStreams
@@ -59,14 +61,16 @@ class Server:
         self._context: Context | None = None
         self._journal: Journal | None = None
         self._tail: Tail | None = None
+        self._samples: Samples | None = None
         self.jobs = Jobs()
         self.streams = OpenStreams(self.bounds.streams, self.bounds.own_streams)
         self.operations: Sequence[Operation] = operations_of(self)
-        self._asgi = Starlette(
-            routes=routes_of(self, self.operations),
+        self._endpoints = endpoints_of(self, self.operations)
+        self._pages = Starlette(
+            routes=console_routes(self),
             exception_handlers={HTTPException: _as_problem},  # type: ignore[dict-item]  # Starlette's own type is too wide
         )
-        self._asgi.router.redirect_slashes = False
+        self._pages.router.redirect_slashes = False
 
     @property
     def journal(self) -> Journal:
@@ -81,6 +85,13 @@ class Server:
         if self._tail is None:
             raise ConfigurationError("the server is not open yet: use `async with server:`")
         return self._tail
+
+    @property
+    def samples(self) -> Samples:
+        """How it went in the last minutes."""
+        if self._samples is None:
+            raise ConfigurationError("the server is not open yet: use `async with server:`")
+        return self._samples
 
     async def context(self) -> Context:
         """The open context; opens it when this is the first call."""
@@ -104,9 +115,11 @@ class Server:
         """Disconnects. Jobs are cancelled, and live streams end. The next request would connect again."""
         self.drain()
         await self.jobs.close()
+        if self._samples is not None:
+            await self._samples.close()
         if self._journal is not None:
             await self._journal.close()
-        self._context = self._journal = self._tail = None
+        self._context = self._journal = self._tail = self._samples = None
         await self._open.aclose()
 
     def drain(self) -> None:
@@ -124,8 +137,12 @@ class Server:
             # Parts of a path are keys, in which a slash may stand: they are told apart before they are decoded.
             raw = scope.get("raw_path")
             path = raw.decode("ascii", "replace") if raw else quote(scope["path"], safe="/~!$&'()*+,;=:@%")
-            scope = {**scope, "path": path}
-        await self._asgi(scope, receive, send)
+            found = self._endpoints.find(path.removeprefix(scope.get("root_path", "")))
+            if found is not None:
+                endpoint, parts = found
+                await endpoint({**scope, "path": path, "path_params": parts}, receive, send)
+                return
+        await self._pages(scope, receive, send)
 
     async def _start(self) -> None:
         if isinstance(self._store, Context):
@@ -134,6 +151,7 @@ class Server:
             self._context = await self._open.enter_async_context(self.app.connect(self._store, **self._options))
         self._journal = Journal(self._context.projections.sink.records)
         self._tail = Tail(self._context.store)
+        self._samples = Samples(self._context)
 
     async def _live(self, receive: Any, send: Any) -> None:
         while True:

@@ -32,7 +32,7 @@ class Call(msgspec.Struct, frozen=True):
 
     def header(self, name: str) -> str | None:
         """The value of a header of the request."""
-        return self.request.headers.get(name)
+        return self.request.headers.get(name.lower())
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -8,24 +8,25 @@ import re
 import typing
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from refold.app import Context
 from refold.errors import RefoldError
 from refold.server.operation import JSON, Answer, Call, Operation, Stream
+from refold.server.paths import Paths
 from refold.server.problems import CONTENT_TYPE, Problem, problem_of
 from refold.server.security.guard import NOBODY, Guard
 from refold.server.security.identity import Identity
 from refold.server.security.journal import Journal
 from refold.server.settings import Bounds
 
-__all__ = ["API_HEADERS", "House", "problem_response", "routes_of"]
+__all__ = ["API_HEADERS", "Endpoint", "House", "endpoints_of", "problem_response"]
 
 _log = logging.getLogger("refold.server")
 
@@ -54,18 +55,19 @@ class House(Protocol):
         ...
 
 
-def routes_of(house: House, operations: Iterable[Operation]) -> list[Route]:
-    """A route for each path, with all of its methods."""
+def endpoints_of(house: House, operations: Iterable[Operation]) -> Paths[Endpoint]:
+    """An endpoint for each path, with all of its methods."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    # The first that fits is taken, so /events/live stands before /events/{position}.
-    ordered = sorted(by_path.items(), key=lambda each: each[0].count("{"))
-    return [Route(path, _Endpoint(house, methods), methods=list(methods), name=path) for path, methods in ordered]
+    paths: Paths[Endpoint] = Paths()
+    for path, methods in by_path.items():
+        paths.add(path, Endpoint(house, methods))
+    return paths
 
 
-class _Endpoint:
-    """One path. An ASGI application, so that Starlette leaves it alone."""
+class Endpoint:
+    """One path, as an ASGI application. The parts of the path are given as they are written (`path_params`)."""
 
     def __init__(self, house: House, methods: Mapping[str, Operation]) -> None:
         self._house = house
@@ -76,8 +78,14 @@ class _Endpoint:
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        operation = self._methods["GET" if request.method == "HEAD" else request.method]
+        """Answers one request, whatever comes."""
+        request = _Request(scope, receive)
+        operation = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            allowed = {"Allow": ", ".join(sorted(self._methods))}
+            problem = Problem("method-not-allowed", f"{request.method} is not done here", headers=allowed)
+            await problem_response(problem, request.url.path)(scope, receive, send)
+            return
         identity = NOBODY
         try:
             try:
@@ -92,7 +100,7 @@ class _Endpoint:
                 raise problem_of(error) from error
             except TimeoutError:
                 raise Problem("timeout", f"it took more than {self._house.bounds.seconds:g} s") from None
-            response = _response(answer)
+            response = _response(answer, with_body=request.method != "HEAD")
         except Problem as problem:
             if problem.status in (401, 403) and problem.kind != "rejected-forbidden":
                 self._house.journal.refused(identity.name, f"{operation.method} {operation.path}", problem.detail)
@@ -115,16 +123,40 @@ class _Endpoint:
     async def _read(self, request: Request) -> bytes:
         limit = self._house.bounds.body
         length = request.headers.get("content-length", "")
-        too_large = Problem("too-large", f"the body is larger than {limit:,} bytes")
         if length.isascii() and length.isdigit() and int(length) > limit:
-            raise too_large
-        pieces, size = [], 0
-        async for piece in request.stream():
+            raise _too_large(limit)
+        pieces, size, more = [], 0, True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece, more = message.get("body", b""), message.get("more_body", False)
             size += len(piece)
             if size > limit:
-                raise too_large
+                raise _too_large(limit)
             pieces.append(piece)
         return b"".join(pieces)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem("too-large", f"the body is larger than {limit:,} bytes")
+
+
+class _Headers(dict[str, str]):
+    """Headers by their names in small letters; of one that came twice, the last."""
+
+    def getlist(self, name: str) -> list[str]:
+        """What Starlette asks for cookies."""
+        return [self[name]] if name in self else []
+
+
+class _Request(Request):
+    """A request that looks through its headers once: ten are asked for, and Starlette goes through all each time."""
+
+    @cached_property
+    def headers(self) -> _Headers:  # type: ignore[override]  # it has what is asked of it
+        """The headers."""
+        return _Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"])
 
 
 def _fields_of(query: Any) -> tuple[tuple[str, bool], ...]:
@@ -190,14 +222,15 @@ def _invalid(problem: msgspec.ValidationError, where: str) -> Problem:
     return Problem("invalid", f"{where}: {problem}", field=found[1] if found else None)
 
 
-def _response(answer: Answer | Stream) -> Response:
+def _response(answer: Answer | Stream, *, with_body: bool) -> Response:
     headers = {**API_HEADERS, **answer.headers}
+    if isinstance(answer, Stream) and not with_body:
+        return Response(None, headers={**headers, "Content-Type": answer.kind})
     if isinstance(answer, Stream):
         return StreamingResponse(_closing(answer.pieces), headers={**headers, "Content-Type": answer.kind})
-    content = answer.content
     if answer.status not in (204, 304):
         headers["Content-Type"] = answer.kind
-    return Response(content, answer.status, headers)
+    return Response(answer.content, answer.status, headers)
 
 
 async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -54,8 +54,7 @@ class Tail:
         """
         self._listeners += 1
         if self._reading is None or self._reading.done():
-            self._last = (await self._store.head()).position
-            self._frames = []
+            # Nothing may be awaited before: who comes at the same moment must find that it is read already.
             self._reading = asyncio.create_task(self._read(), name="refold-tail")
         try:
             yield b"retry: 1000\n: following after %d\n\n" % after
@@ -86,8 +85,13 @@ class Tail:
             self._reading.cancel()
 
     async def _read(self) -> None:
+        begun = False
         while self._listeners:
             try:
+                if not begun:
+                    # What is older than now, whoever wants it reads from the store.
+                    self._last, self._frames, begun = (await self._store.head()).position, [], True
+                    self._tell()
                 page = await self._store.read_log(after=self._last, limit=_PAGE)
             except RefoldError as problem:
                 _log.warning("the tail of the log cannot be read: %s", problem)
@@ -98,11 +102,14 @@ class Tail:
                 self._last = page.events[-1].position
                 if len(self._frames) > 2 * _KEPT:
                     del self._frames[:-_KEPT]
-                moved, self._moved = self._moved, asyncio.Event()
-                moved.set()
+                self._tell()
                 await asyncio.sleep(_PACE)
             else:
                 await self._store.wait_beyond(self._last, 1.0)
+
+    def _tell(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
 
 
 def _fits(stored: StoredEvent, where: EventFilter) -> bool:

@@ -4,69 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from refold.app import Context
 from refold.errors import RefoldError, StaleRead, StoreUnavailable
-from tests.faults.points import points_of
-from tests.projections.stores import Added, Gone, Moved, Noise, Stock, assert_equals_fold, shop, until
+from tests.projections.stores import Stock, assert_equals_fold, until
 from tests.servers import OpenSearchServer
+from tests.sinks.common import assert_survives, connected, fill, points
 
 pytestmark = pytest.mark.opensearch
 
-ROOT = Path(__file__).parents[3]
-LEASE = 0.6
-ELSEWHERE = ("projection.checkpoint_moved", "projection.rows_written", "projection.before_write", "rebuild.switching")
 
-
-@asynccontextmanager
-async def connected(folder: Path, sink: str, *, projections: bool = True) -> AsyncIterator[Context]:
-    async with shop.connect(
-        f"sqlite:///{folder}/log.db", sinks={"stock": sink}, lease=LEASE, projections=projections
-    ) as context:
-        yield context
-
-
-async def fill(context: Context, number: int = 30) -> int:
-    last = 0
-    for item in range(number):
-        await context.append(f"stock-{item % 7}", [Added(count=item), Moved(other=f"{item % 5}", count=1)])
-        last = (await context.append(f"stock-{item % 3}", [Gone() if item % 4 == 3 else Noise()])).last
-    return last
-
-
-def _points() -> list[str]:
-    return [point for point in points_of("projection.", "rebuild.", "external.") if point not in ELSEWHERE]
-
-
-@pytest.mark.parametrize("point", _points())
+@pytest.mark.parametrize("point", points())
 async def test_killed(point: str, tmp_path: Path, opensearch: OpenSearchServer, prefix: str) -> None:
-    """Whoever comes next goes on: nothing is lost, doubled or half written."""
-    sink = opensearch.url(prefix)
-    async with connected(tmp_path, sink, projections=False) as context:
-        await fill(context, 12)
-    command = [sys.executable, "-m", "tests.sinks.worker", f"sqlite:///{tmp_path}/log.db", sink, str(LEASE)]
-    assert await asyncio.to_thread(_ended, [*command, point]) == -signal.SIGKILL
-    async with connected(tmp_path, sink) as context:
-        await assert_equals_fold(context)
-        await fill(context, 12)
-        await context.rebuild(Stock)
-        await assert_equals_fold(context)
-
-
-def _ended(command: list[str]) -> int:
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait(60)
-        finally:
-            process.kill()
+    await assert_survives(point, tmp_path, opensearch.url(prefix))
 
 
 async def test_followed_and_rebuilt_while_events_come(

@@ -16,9 +16,10 @@ from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
 from refold.operations.verify.manner import Pace
 from refold.operations.verify.parts import Part
-from refold.operations.verify.rows import difference_of, row_pages, row_text
+from refold.operations.verify.rows import difference_of, row_text
 from refold.operations.verify.waiting import decoded
 from refold.projections.parking.gate import Gate
+from refold.projections.row_pages import row_pages
 from refold.projections.sink import Sink
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore

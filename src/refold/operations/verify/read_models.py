@@ -107,11 +107,12 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
             def suspected(key: RowKey) -> bool:
                 return key in suspects
 
-            for shard, part in ((shard, part) for shard in shards for part in passes(chosen=suspected)):
-                await self._comparison(definition, gate, again, part).look_at(filter(shard.has, suspects))
-                moved = gate.differing(await open_gate(self.sink.records, definition, definition.name))
-                again.uncompared += len(part.noted_keys() & moved)
-                part.report(check, but=moved)
+            for shard in shards:
+                for part in passes(chosen=suspected):
+                    await self._comparison(definition, gate, again, part).look_at(filter(shard.has, suspects))
+                    moved = gate.differing(await open_gate(self.sink.records, definition, definition.name))
+                    again.uncompared += len(part.noted_keys() & moved)
+                    part.report(check, but=moved)
             check.uncompared += again.uncompared
 
     def _comparison(

@@ -18,9 +18,10 @@ from refold.messages.recorded import StoredEvent
 from refold.operations.progress import Progress
 from refold.operations.verify.findings import Check
 from refold.operations.verify.manner import Pace, Sample, chosen_id, chosen_stream
-from refold.operations.verify.rows import difference_of, row_pages, row_text
+from refold.operations.verify.rows import difference_of, row_text
 from refold.operations.verify.waiting import decoded
 from refold.projections.parking.gate import Gate, open_gate
+from refold.projections.row_pages import row_pages
 from refold.projections.sink import Sink
 from refold.store.event_store import EventStore
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from refold.projections.columns import Kind
-from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order, comparable
+from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order, comparable, names_in
 from refold.projections.sinks.opensearch_documents import LONG, META, Documents, ordered
 
 __all__ = ["EVERY_ROW", "Asked", "asked", "sorted_by"]
@@ -44,7 +44,7 @@ def asked(documents: Documents, where: Condition | None) -> Asked:
     """A condition as a query."""
     if where is None:
         return Asked(_ALL, True)
-    long = {documents.names[name] for name in _names(where) if documents.kinds[name][0] is Kind.TEXT}
+    long = {documents.names[name] for name in names_in(where) if documents.kinds[name][0] is Kind.TEXT}
     query, exact = _query(documents, where)
     return Asked(query, exact, tuple(sorted(long)))
 
@@ -61,17 +61,6 @@ def sorted_by(documents: Documents, orders: Sequence[Order]) -> list[dict[str, A
         }
         for order in orders
     ]
-
-
-def _names(condition: Condition) -> set[str]:
-    match condition:
-        case All(parts=parts) | Any_(parts=parts):
-            return set().union(*(_names(part) for part in parts))
-        case Not(part=part):
-            return _names(part)
-        case Comparison(name=name):
-            return {name}
-    raise TypeError(f"{type(condition).__name__} is not a condition")
 
 
 def _query(documents: Documents, condition: Condition) -> tuple[dict[str, Any], bool]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,23 +23,31 @@ from refold.projections.conditions import Condition
 from refold.projections.ordering import sorted_rows
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import Loaded, Query, read_model_of_table
-from refold.projections.sinks.parquet_files import DataFile, Generation
+from refold.projections.sinks.parquet_files import DataFile, Generation, Snapshot
 from refold.projections.sinks.parquet_folder import ModelFolder
+from refold.projections.sinks.parquet_partitions import refuse_partition
 from refold.projections.sinks.parquet_rows import DELETED, KEY, ParquetRow
 
 __all__ = ["ParquetRows", "open_parquet"]
 
 _LOOKS = 20
-_EXPECTED = "use parquet:///path/of/a/folder"
+_EXPECTED = "use parquet:///path/of/a/folder or parquet:///path/of/a/folder?partition=field"
 _Result = TypeVar("_Result")
 
 
 async def open_parquet(url: str) -> RowStore:
     """The rows in the folder of a URL; it need not be there yet. Raises `ConfigurationError`, `MissingExtra`."""
     parts = urlsplit(url)
-    if parts.netloc or not parts.path.strip("/") or parts.query or parts.fragment:
-        raise ConfigurationError(f"the URL of Parquet files is a path, without host and options; {_EXPECTED}")
-    return ParquetRows(Path(unquote(parts.path)))
+    if parts.netloc or not parts.path.strip("/") or parts.fragment:
+        raise ConfigurationError(f"the URL of Parquet files is a path, without a host; {_EXPECTED}")
+    try:
+        options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+    except ValueError:
+        options = {"": []}
+    partition = options.pop("partition", [""])[-1]
+    if options or (parts.query and not partition):
+        raise ConfigurationError(f"the URL of Parquet files has no option but partition; {_EXPECTED}")
+    return ParquetRows(Path(unquote(parts.path)), partition or None)
 
 
 class ParquetRows:
@@ -47,11 +55,13 @@ class ParquetRows:
 
     kind = "parquet"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, partition: str | None = None) -> None:
+        """`partition`: the field of the key by whose values the files of new tables are in folders."""
         self.name = f"parquet in {folder}"
         self._root = folder
+        self._partition = partition
         self._folders: dict[str, ModelFolder] = {}
-        self._shapes: dict[str, ParquetRow] = {}
+        self._shapes: dict[tuple[type[ReadModel], str], ParquetRow] = {}
 
     def _folder(self, table: str) -> ModelFolder:
         # A folder that is away is not one that was emptied: its rows come back with it.
@@ -59,13 +69,14 @@ class ParquetRows:
             raise StoreUnavailable(f"{self.name} cannot be reached: the folder is not there; is its disk mounted?")
         name = read_model_of_table(table)
         if name not in self._folders:
-            self._folders[name] = ModelFolder(self._root, name)
+            self._folders[name] = ModelFolder(self._root, name, self._partition)
         return self._folders[name]
 
     def _shape(self, definition: ReadModelDefinition) -> ParquetRow:
-        if definition.fingerprint not in self._shapes:
-            self._shapes[definition.fingerprint] = ParquetRow(definition)
-        return self._shapes[definition.fingerprint]
+        key = (definition.cls, definition.fingerprint)
+        if key not in self._shapes:
+            self._shapes[key] = ParquetRow(definition)
+        return self._shapes[key]
 
     async def _run(self, step: Callable[[], _Result]) -> _Result:
         try:
@@ -110,7 +121,7 @@ class ParquetRows:
 
         def step() -> Standing | None:
             generation = self._folder(name).generation(_parts(name)[0])
-            return None if generation is None else generation.standings(generation.files()).get(_parts(name)[1])
+            return None if generation is None else generation.snapshot().standings.get(_parts(name)[1])
 
         return await self._look(step)
 
@@ -124,17 +135,19 @@ class ParquetRows:
                 return None
             with folder.locked():
                 generation = folder.generation(table)
-                stands = None if generation is None else generation.standings(generation.files()).get(shard)
+                stands = None if generation is None else generation.snapshot().standings.get(shard)
                 if generation is None or stands is None or stands.epoch >= epoch:
                     return stands
                 generation.fence(shard, epoch)
-                return generation.standings(generation.files())[shard]
+                return generation.snapshot().standings[shard]
 
         return await self._run(step)
 
     async def create(self, definition: ReadModelDefinition, table: str, standings: Mapping[str, Standing]) -> None:
-        """See `RowStore.create`."""
+        """See `RowStore.create`. Raises `ConfigurationError` for a partition that cannot be one."""
         self._shape(definition)
+        if self._partition is not None:
+            refuse_partition(definition, self._partition)
 
         def step() -> None:
             folder = self._folder(table)
@@ -178,16 +191,15 @@ class ParquetRows:
                 generation = folder.generation(table)
                 if generation is None:
                     return False
-                files = generation.files()
-                standings = generation.standings(files)
-                stands = standings.get(shard)
+                now = generation.snapshot()
+                stands = now.standings.get(shard)
                 if stands is None or stands.position != move.before or stands.epoch != move.epoch:
                     return False
-                standings[shard] = Standing(
+                after = Standing(
                     position=move.after, append_id=move.append_id, fingerprint=stands.fingerprint, epoch=stands.epoch
                 )
-                page = shape.table(rows, deleted, files[-1].last + 1 if files else 1)
-                generation.add(files, page, standings, f"{move.before}-{move.after}")
+                page = shape.table(rows, deleted, now.page + 1)
+                generation.add(now, page, {**now.standings, shard: after}, f"{move.before}-{move.after}")
                 # The page is there, so it is no failure when there was no room to merge; the next page tries again.
                 with suppress(OSError):
                     generation.merge()
@@ -236,13 +248,12 @@ class ParquetRows:
             generation = self._folder(table).generation(table)
             if generation is None:
                 return None, Loaded({}), []
-            files = generation.files()
-            standings = generation.standings(files).values()
-            stands = min(standings, key=lambda each: each.position, default=None)
+            now = generation.snapshot()
+            stands = min(now.standings.values(), key=lambda each: each.position, default=None)
             if stands is None or stands.fingerprint != definition.fingerprint:
                 return stands, Loaded({}), []
-            wanted = self._of_keys(definition, generation, files, keys)
-            found = [] if query is None else self._found(definition, generation, files, query)
+            wanted = self._of_keys(definition, generation, now, keys)
+            found = [] if query is None else self._found(definition, generation, now, query)
             return stands, Loaded({definition.key_of(row): row for row in wanted}), found
 
         return await self._look(step)
@@ -254,7 +265,7 @@ class ParquetRows:
             generation = self._folder(table).generation(table)
             if generation is None:
                 return 0
-            newest = _newest(generation, generation.files())
+            newest = _newest(generation, generation.snapshot())
             if where is None:
                 return sum(each.num_rows for each in newest)
             shape = self._shape(definition)
@@ -263,35 +274,44 @@ class ParquetRows:
         return await self._look(step)
 
     def _of_keys(
-        self, definition: ReadModelDefinition, generation: Generation, files: Sequence[DataFile], keys: Sequence[RowKey]
+        self, definition: ReadModelDefinition, generation: Generation, now: Snapshot, keys: Sequence[RowKey]
     ) -> list[ReadModel]:
         shape = self._shape(definition)
-        left = sorted({shape.key(key) for key in keys})
+        wanted: dict[str, set[str]] = {}
+        for key in keys:
+            wanted.setdefault(generation.part_of(definition, key), set()).add(shape.key(key))
         rows: list[ReadModel] = []
-        for file in reversed(files):
-            if not left:
-                break
-            seen: set[str] = set()
-            for found in generation.groups.rows_of(file.path, left):
-                seen.update(found.column(KEY).to_pylist())
-                rows += shape.rows(found.filter(pc.invert(found.column(DELETED))), definition.name)
-            left = [key for key in left if key not in seen] if seen else left
+        for part, of_part in wanted.items():
+            left = sorted(of_part)
+            for file in reversed(now.parts.get(part, [])):
+                if not left:
+                    break
+                seen: set[str] = set()
+                for found in generation.groups.rows_of(file.path, left):
+                    seen.update(found.column(KEY).to_pylist())
+                    rows += shape.rows(found.filter(pc.invert(found.column(DELETED))), definition.name)
+                left = [key for key in left if key not in seen] if seen else left
         return rows
 
     def _found(
-        self, definition: ReadModelDefinition, generation: Generation, files: Sequence[DataFile], query: Query
+        self, definition: ReadModelDefinition, generation: Generation, now: Snapshot, query: Query
     ) -> list[ReadModel]:
         shape, where = self._shape(definition), query.where
         found: list[ReadModel] = []
-        for table in _newest(generation, files):
+        for table in _newest(generation, now):
             rows = shape.rows(table, definition.name)
             found += rows if where is None else [row for row in rows if where.holds(row)]
         ordered = sorted_rows(found, query.order)[query.offset :]
         return ordered if query.limit is None else ordered[: query.limit]
 
 
-def _newest(generation: Generation, files: Sequence[DataFile]) -> Iterator[pa.Table]:
+def _newest(generation: Generation, now: Snapshot) -> Iterator[pa.Table]:
     """The newest row of each key, piece by piece. Only the keys of the younger files are held in memory."""
+    for files in now.parts.values():
+        yield from _newest_of(generation, files)
+
+
+def _newest_of(generation: Generation, files: Sequence[DataFile]) -> Iterator[pa.Table]:
     seen: list[pa.ChunkedArray] = []
     for file in reversed(files):
         younger = pa.chunked_array([chunk for each in seen for chunk in each.chunks], pa.string())

@@ -16,7 +16,8 @@ import msgspec
 from refold import faults
 from refold.errors import ConfigurationError, StoreCorrupt, StoreUnavailable
 from refold.projections.row_store import Standing
-from refold.projections.sinks.parquet_files import Generation, write_whole
+from refold.projections.sinks.parquet_files import MANIFEST, Generation, write_whole
+from refold.projections.sinks.parquet_partitions import PartitionedGeneration
 from refold.projections.sinks.parquet_rows import DELETED, KEY, PAGE
 
 __all__ = ["ModelFolder"]
@@ -28,7 +29,7 @@ _VIEW_TEXT = """\
 create or replace view {view} as
 select * exclude ({key}, {page}, {deleted}, _refold_newest) from (
     select *, row_number() over (partition by {key} order by {page} desc) as _refold_newest
-    from read_parquet('{files}')
+    from read_parquet({files}, hive_partitioning = false) {whole}
 ) where _refold_newest = 1 and not {deleted};
 """
 
@@ -36,9 +37,10 @@ select * exclude ({key}, {page}, {deleted}, _refold_newest) from (
 class ModelFolder:
     """All tables of one read model."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, partition: str | None = None) -> None:
         self.name = name
         self.folder = root / name
+        self._partition = partition
         self._open: dict[str, Generation] = {}
 
     @contextmanager
@@ -97,13 +99,23 @@ class ModelFolder:
         name = self.tables().get(table)
         if name is None:
             return None
-        generation = self._open.setdefault(name, Generation(self.folder / name))
-        return generation if generation.exists() else None
+        generation = self._open.get(name)
+        if generation is None:
+            # As it was made, whatever is said of those to come.
+            parted = (self.folder / name / MANIFEST).exists()
+            generation = (PartitionedGeneration if parted else Generation)(self.folder / name)
+        if not generation.exists():
+            return None
+        self._open[name] = generation
+        return generation
 
     def make(self, table: str, standings: dict[str, Standing]) -> None:
         """An empty generation for a table. The lock is held."""
         name = secrets.token_hex(6)
-        Generation(self.folder / name).begin(standings)
+        if self._partition is None:
+            Generation(self.folder / name).begin(standings)
+        else:
+            PartitionedGeneration(self.folder / name, self._partition).begin(standings)
         faults.at("parquet.generation_made")
         self.publish({**self.tables(), table: name})
 
@@ -122,7 +134,23 @@ class ModelFolder:
         if generation is None:
             view.unlink(missing_ok=True)
             return
-        files = str(self.folder / generation / "*.parquet").replace("'", "''")
+        manifest = self.folder / generation / MANIFEST
+        parted = manifest.exists()
+        files = (PartitionedGeneration if parted else Generation)(self.folder / generation).files
         quoted = self.name.replace('"', '""')
-        text = _VIEW_TEXT.format(view=f'"{quoted}"', key=KEY, page=PAGE, deleted=DELETED, files=files)
+        text = _VIEW_TEXT.format(
+            view=f'"{quoted}"',
+            key=KEY,
+            page=PAGE,
+            deleted=DELETED,
+            files=_quoted(files),
+            # Files get their names one by one: until the last one has its own, their page does not count.
+            whole=f"where {PAGE} <= (select page from read_json({_quoted(manifest)}, columns = {{page: 'bigint'}}))"
+            if parted
+            else "",
+        )
         write_whole(view, text.encode())
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -52,6 +52,12 @@ class RowGroups:
             for number in range(footer.num_row_groups):
                 yield _read(path, opened, number)
 
+    def whole(self, path: Path) -> pa.Table:
+        """All of a file, read on all cores."""
+        footer = self.footer(path)
+        with pq.ParquetFile(path, metadata=footer) as opened:
+            return _readable(path, lambda: opened.read(use_threads=True))
+
     def rows_of(self, path: Path, keys: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a file, deletions too, that have one of these keys (sorted)."""
         wanted = pa.array(keys, pa.string())

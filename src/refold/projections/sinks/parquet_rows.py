@@ -74,16 +74,23 @@ class ParquetRow:
             keys = list(map(self._plain_key, rows))
         gone = [self.key(key) for key in deleted]
         try:
+            of_keys = pa.array([*keys, *gone], pa.string())
             columns = [
-                pa.array([*keys, *gone], pa.string()),
+                of_keys,
                 pa.repeat(pa.scalar(page, pa.int64()), len(keys) + len(gone)),
                 pa.concat_arrays([pa.repeat(False, len(keys)), pa.repeat(True, len(gone))]),
             ]
             for name, _, kind, convert in self._fields:
+                if self._plain_key is not None and name == self.definition.key[0]:
+                    columns.append(of_keys)
+                    continue
                 values = list(map(attrgetter(name), rows))
+                # Of a deleted row there is the key.
+                at = self.definition.key.index(name) if name in self.definition.key else None
+                values += [None if at is None else key[at] for key in deleted]
                 if convert is not None:
                     values = [None if value is None else convert(value) for value in values]
-                column = pa.array(values + [None] * len(gone), _TYPES.get(kind, pa.string()))
+                column = pa.array(values, _TYPES.get(kind, pa.string()))
                 if _is_doubtful(column, kind):
                     refuse_unkeepable(self.definition, rows)
                 columns.append(column)
@@ -149,7 +156,8 @@ def _is_doubtful(column: Any, kind: Kind) -> bool:
         case Kind.FLOAT:
             return not pc.all(pc.is_finite(column), min_count=0).as_py()
         case Kind.DECIMAL:
-            return bool(pc.any(pc.match_substring_regex(column, "[NI]"), min_count=0).as_py())
+            # NaN and Infinity; two plain searches take a third of the time of one regular expression.
+            return any(pc.any(pc.match_substring(column, sign), min_count=0).as_py() for sign in "NI")
         case Kind.MOMENT:
             ends = pc.min_max(column.cast(pa.int64())).as_py()
             return ends["min"] is not None and (ends["min"] < _FIRST or ends["max"] > _LAST)

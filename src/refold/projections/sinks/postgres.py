@@ -46,7 +46,7 @@ from refold.projections.sinks.postgres_checkpoints import (
     from_row,
     on_connection,
 )
-from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table
+from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table, rows_of
 from refold.projections.tables import condition_sql, order_sql
 
 __all__ = ["PostgresSink"]
@@ -61,7 +61,7 @@ class PostgresSink(PostgresCheckpoints):
 
     def __init__(self, store: PostgresAccess) -> None:
         super().__init__(store)
-        self._known: dict[tuple[str, str], PostgresRows] = {}
+        self._known: dict[tuple[type[ReadModel], str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
 
     def together(self, name: str) -> bool:
@@ -69,9 +69,9 @@ class PostgresSink(PostgresCheckpoints):
         return True
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> PostgresRows:
-        key = (definition.fingerprint, table)
+        key = (definition.cls, definition.fingerprint, table)
         if key not in self._known:
-            self._known[key] = PostgresRows(definition, table, self._checkpoints)
+            self._known[key] = rows_of(definition, table, self._checkpoints)
             self._decoders.setdefault(definition.cls, msgspec.json.Decoder(definition.cls).decode)
         return self._known[key]
 
@@ -196,17 +196,18 @@ class PostgresSink(PostgresCheckpoints):
         deleted: Sequence[RowKey],
         move: Move,
     ) -> bool:
+        new = shape.encoded(rows)
         parameters = (
             move.after,
             move.append_id,
             move.of(table),
             move.before,
             move.epoch,
-            shape.encoded(rows),
+            new,
             shape.keys(deleted),
         )
         faults.at("projection.before_write")
-        answer = await run(shape.write, parameters)
+        answer = await run(shape.writing(new), parameters)
         return bool(answer[0][0])
 
     async def switch(
@@ -316,12 +317,12 @@ class PostgresSink(PostgresCheckpoints):
         return _of_shards(at, keys, found, queried, definition, lowest=query is not None or not keys)
 
     def _select(self, rows: PostgresRows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
-        t = rows.table.alias("t")
-        ordering = [order_sql(t, rows.kinds, order, "postgresql") for order in query.order]
+        t, kinds = rows.asked(query.names)
+        ordering = [order_sql(t, kinds, order, "postgresql") for order in query.order]
         number = sa.func.row_number().over(order_by=ordering)
         statement = sa.select(sa.literal_column(rows.as_json), number).select_from(t)
         if query.where is not None:
-            statement = statement.where(condition_sql(t, rows.kinds, query.where, "postgresql"))
+            statement = statement.where(condition_sql(t, kinds, query.where, "postgresql"))
         statement = statement.order_by(*ordering)
         if query.limit is not None:
             statement = statement.limit(sa.literal_column(str(int(query.limit))))
@@ -333,10 +334,10 @@ class PostgresSink(PostgresCheckpoints):
         """See `Sink.count`."""
         table = table or definition.name
         rows = self._rows(definition, table)
-        t = rows.table.alias("t")
+        t, kinds = rows.asked(Query(where).names)
         statement = sa.select(sa.func.count()).select_from(t)
         if where is not None:
-            statement = statement.where(condition_sql(t, rows.kinds, where, "postgresql"))
+            statement = statement.where(condition_sql(t, kinds, where, "postgresql"))
         text, parameters = _compiled(statement, 2)
         known = f"select 1 from {self._checkpoints} where name = $1 and fingerprint = $2"
         sql = f"select q.* from ({text}) as q where exists ({known})"
@@ -402,15 +403,16 @@ class PostgresSink(PostgresCheckpoints):
         state: dict[RowKey, ReadModel | None] = dict(await self._load(run, rows, list(fold.keys(recorded))))
         touched = fold.fold(state, recorded)
         changed, deleted = fold.changes(state, touched)
+        new = rows.encoded(changed)
         # Here the commit is the append's, and must be flushed.
-        sql = rows.write.replace("set_config('synchronous_commit', 'off', true)", "1")
+        sql = rows.writing(new).replace("set_config('synchronous_commit', 'off', true)", "1")
         parameters = (
             move.after,
             move.append_id,
             rows.table.name,
             move.before,
             move.epoch,
-            rows.encoded(changed),
+            new,
             rows.keys(deleted),
         )
         if not (await run(sql, parameters))[0][0]:

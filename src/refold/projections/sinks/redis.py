@@ -5,7 +5,7 @@ moment, whatever the server loses.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import Move
 from refold.projections.columns import refuse_unkeepable
 from refold.projections.conditions import Condition
-from refold.projections.ordering import sorted_rows
+from refold.projections.ordering import found_among
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import Loaded, Query, read_model_of_table
 from refold.projections.sinks.redis_rows import RedisRow
@@ -47,12 +47,13 @@ class RedisRows:
     def __init__(self, server: RedisServer) -> None:
         self.name = server.name
         self._server = server
-        self._shapes: dict[str, RedisRow] = {}
+        self._shapes: dict[tuple[type[ReadModel], str], RedisRow] = {}
 
     def _shape(self, definition: ReadModelDefinition) -> RedisRow:
-        if definition.fingerprint not in self._shapes:
-            self._shapes[definition.fingerprint] = RedisRow(definition)
-        return self._shapes[definition.fingerprint]
+        key = (definition.cls, definition.fingerprint)
+        if key not in self._shapes:
+            self._shapes[key] = RedisRow(definition)
+        return self._shapes[key]
 
     async def _step(self, table: str, what: str, *arguments: Any) -> Any:
         return await self._server.step(read_model_of_table(table), what, *arguments)
@@ -150,7 +151,7 @@ class RedisRows:
             return None, Loaded({}), []
         stands, rows = answer
         wanted = {key: rows[key] for key in keys if key in rows}
-        return stands, Loaded(wanted), _found(rows.values(), query)
+        return stands, Loaded(wanted), [] if query is None else found_among(rows.values(), query)
 
     async def count(self, definition: ReadModelDefinition, table: str, where: Condition | None) -> int:
         """See `RowStore.count`."""
@@ -222,11 +223,3 @@ def _standing(answer: Sequence[bytes] | None) -> Standing | None:
     return Standing(
         position=int(position), append_id=append_id.decode(), fingerprint=fingerprint.decode(), epoch=int(epoch)
     )
-
-
-def _found(rows: Any, query: Query | None) -> list[ReadModel]:
-    if query is None:
-        return []
-    holds: Callable[[ReadModel], bool] = query.where.holds if query.where is not None else lambda _: True
-    ordered = sorted_rows([row for row in rows if holds(row)], query.order)[query.offset :]
-    return ordered if query.limit is None else ordered[: query.limit]

@@ -69,6 +69,8 @@ class RedisRow:
             for index in range(0, len(flat), 2):
                 name = flat[index].decode()
                 text = flat[index + 1]
+                if name not in self._fields:
+                    continue  # a field that only the definition has that wrote the row
                 found[name] = text.decode() if name in self._plain else msgspec.json.decode(text)
             # Keys of dictionaries were written as text.
             row: ReadModel = msgspec.convert(found, self.definition.cls, str_keys=True)

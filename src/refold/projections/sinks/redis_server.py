@@ -37,9 +37,12 @@ class RedisServer:
         try:
             port = parts.port or 6379
             options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
-            database = int(parts.path.strip("/") or 0)
         except ValueError as problem:
             raise ConfigurationError(f"the URL of Redis cannot be read: {problem}; {_EXPECTED}") from None
+        path = parts.path.strip("/") or "0"
+        if not (path.isascii() and path.isdigit()):
+            raise ConfigurationError(f"the URL of Redis names database {path!r}, which is no number; {_EXPECTED}")
+        database = int(path)
         unknown = sorted(set(options) - {"prefix"})
         if unknown or not parts.hostname:
             raise ConfigurationError(

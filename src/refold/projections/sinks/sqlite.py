@@ -4,6 +4,7 @@ connection.
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import sqlite3
 import time
@@ -24,6 +25,7 @@ from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.columns import refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition, known_definition
+from refold.projections.documents import MOMENT_FUNCTION
 from refold.projections.parking.sqlite import SqliteRecords, apply_changes, forget_table, rename_table
 from refold.projections.roster import Roster
 from refold.projections.sink import (
@@ -38,8 +40,8 @@ from refold.projections.sink import (
     refuse_inline,
     refuse_other,
 )
-from refold.projections.sinks.sqlite_rows import SqliteRows
-from refold.projections.tables import condition_sql, order_sql
+from refold.projections.sinks.sqlite_rows import SqliteRows, rows_of
+from refold.projections.tables import condition_sql, order_sql, sqlite_moment
 from refold.store.event_store import EventFilter, LogPage, StoreTransaction
 
 __all__ = ["SqliteSink"]
@@ -104,6 +106,16 @@ def _compare(left: str, right: str) -> int:
     return (a > b) - (a < b)
 
 
+def _moment(text: str | None) -> str | None:
+    return None if text is None else sqlite_moment(datetime.datetime.fromisoformat(text))
+
+
+def _teach(connection: sqlite3.Connection) -> None:
+    """What conditions need beyond SQLite's own."""
+    connection.create_collation("refold_decimal", _compare)
+    connection.create_function(MOMENT_FUNCTION, 1, _moment, deterministic=True)
+
+
 class SqliteSink:
     """See `Sink`."""
 
@@ -111,7 +123,7 @@ class SqliteSink:
 
     def __init__(self, store: SqliteAccess) -> None:
         self._store = store
-        self._known: dict[tuple[str, str], SqliteRows] = {}
+        self._known: dict[tuple[type[ReadModel], str, str], SqliteRows] = {}
         self._epoch = 0
         self.roster: Roster | None = None
         self.records = SqliteRecords(store)
@@ -121,9 +133,9 @@ class SqliteSink:
         return True
 
     def _rows(self, definition: ReadModelDefinition, table: str) -> SqliteRows:
-        key = (definition.fingerprint, table)
+        key = (definition.cls, definition.fingerprint, table)
         if key not in self._known:
-            self._known[key] = SqliteRows(definition, table)
+            self._known[key] = rows_of(definition, table)
         return self._known[key]
 
     def divides(self, name: str) -> bool:
@@ -437,7 +449,7 @@ class SqliteSink:
         text, parameters = self._select(rows, query) if query is not None else ("", ())
 
         def run(connection: sqlite3.Connection) -> Answer:
-            connection.create_collation("refold_decimal", _compare)
+            _teach(connection)
             own = not connection.in_transaction
             if own:
                 connection.execute("begin")
@@ -456,23 +468,25 @@ class SqliteSink:
         """See `Sink.count`."""
         table = table or definition.name
         rows = self._rows(definition, table)
-        statement = sa.select(sa.func.count()).select_from(rows.table)
+        t, kinds = rows.asked(Query(where).names)
+        statement = sa.select(sa.func.count()).select_from(t)
         if where is not None:
-            statement = statement.where(condition_sql(rows.table, rows.kinds, where, "sqlite"))
+            statement = statement.where(condition_sql(t, kinds, where, "sqlite"))
         text, parameters = _compiled(statement)
 
         def run(connection: sqlite3.Connection) -> int:
             _checked(connection, definition, table)
-            connection.create_collation("refold_decimal", _compare)
+            _teach(connection)
             return int(connection.execute(text, parameters).fetchone()[0])
 
         return await self._store.query(run)
 
     def _select(self, rows: SqliteRows, query: Query) -> tuple[str, tuple[Any, ...]]:
-        statement = sa.select(*rows.table.columns)
+        t, kinds = rows.asked(query.names)
+        statement = sa.select(*(t.c[column] for column in rows.shown))
         if query.where is not None:
-            statement = statement.where(condition_sql(rows.table, rows.kinds, query.where, "sqlite"))
-        statement = statement.order_by(*(order_sql(rows.table, rows.kinds, order, "sqlite") for order in query.order))
+            statement = statement.where(condition_sql(t, kinds, query.where, "sqlite"))
+        statement = statement.order_by(*(order_sql(t, kinds, order, "sqlite") for order in query.order))
         if query.limit is not None or query.offset:
             statement = statement.limit(-1 if query.limit is None else query.limit).offset(query.offset)
         return _compiled(statement)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.projections.columns import Kind, column_kinds
+from refold.projections.columns import DOCUMENT, Kind, column_kinds
+from refold.projections.documents import document_columns
 from refold.projections.sink import unreadable
 from refold.projections.tables import sqlite_moment, table_of
 
-__all__ = ["SqliteRows", "to_sql"]
+__all__ = ["SqliteRows", "rows_of", "to_sql"]
 
 
 class SqliteRows:
-    """How the rows of one read model are written and read."""
+    """How the rows of one read model are written and read: each field in a column of its own."""
 
     def __init__(self, definition: ReadModelDefinition, table: str) -> None:
         self.definition = definition
@@ -27,17 +30,22 @@ class SqliteRows:
         self._read_as = [
             (field.encode_name, self.kinds[field.name][0]) for field in msgspec.structs.fields(definition.cls)
         ]
-        columns = ", ".join(f'"{column}"' for column in self.kinds)
-        others = [column for column in self.kinds if column not in definition.key]
+        columns = ", ".join(f'"{column.name}"' for column in self.table.columns)
+        others = [column.name for column in self.table.columns if not column.primary_key]
         update = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
         self.keys = ", ".join(f'"{column}"' for column in definition.key)
+        self.shown = [column.name for column in self.table.columns]
         self.select = f"select {columns} from {self.name}"
         self.upsert = (
-            f"insert into {self.name} ({columns}) values ({', '.join('?' * len(self.kinds))}) "
+            f"insert into {self.name} ({columns}) values ({', '.join('?' * len(self.table.columns))}) "
             f"on conflict ({self.keys}) " + (f"do update set {update}" if others else "do nothing")
         )
         matches = " and ".join(f'"{column}" = ?' for column in definition.key)
         self.delete = f"delete from {self.name} where {matches}"
+
+    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
+        """What to select from, with at least the columns that a query names, and the kinds of its columns."""
+        return self.table, self.kinds
 
     def values(self, row: ReadModel) -> tuple[Any, ...]:
         """A row's values for the database."""
@@ -57,6 +65,36 @@ class SqliteRows:
             return msgspec.convert(plain, self.definition.cls, strict=False)
         except msgspec.DecodeError as problem:
             raise unreadable(self.definition, self.table.name, problem) from problem
+
+
+class SqliteDocuments(SqliteRows):
+    """Each row is one document in a column of its own, beside the columns of its key."""
+
+    def __init__(self, definition: ReadModelDefinition, table: str) -> None:
+        super().__init__(definition, table)
+        self.shown = [DOCUMENT]
+        self.select = f'select "{DOCUMENT}" from {self.name}'
+        self._decode = msgspec.json.Decoder(definition.cls).decode
+
+    def asked(self, names: AbstractSet[str]) -> tuple[sa.FromClause, Mapping[str, tuple[Kind, bool]]]:
+        """See `SqliteRows.asked`."""
+        return document_columns(self.definition, self.table, names, "sqlite")
+
+    def values(self, row: ReadModel) -> tuple[Any, ...]:
+        """A row's values for the database."""
+        return (*self.key_values(self.definition.key_of(row)), msgspec.json.encode(row).decode())
+
+    def row(self, values: Sequence[Any]) -> ReadModel:
+        """A row as the database gave it. Raises `StoreCorrupt`."""
+        try:
+            return self._decode(values[0])
+        except msgspec.DecodeError as problem:
+            raise unreadable(self.definition, self.table.name, problem) from problem
+
+
+def rows_of(definition: ReadModelDefinition, table: str) -> SqliteRows:
+    """How the rows of a read model are kept in a table."""
+    return (SqliteDocuments if definition.documents else SqliteRows)(definition, table)
 
 
 def to_sql(value: Any, kind: Kind) -> Any:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from refold.server.api.aggregates import aggregates_of
+from refold.server.api.catalogue import catalogue_of
 from refold.server.api.commands import commands_of
 from refold.server.api.events import events_of
+from refold.server.api.exporting import exporting_of
 from refold.server.api.live import live_of
+from refold.server.api.overview import overview_of
 from refold.server.api.read_models import read_models_of
+from refold.server.api.snapshots import snapshots_of
 from refold.server.api.streams import streams_of
 from refold.server.api.system import system_of
 from refold.server.api.tending import tending_of
@@ -30,6 +34,10 @@ def operations_of(server: Server) -> Sequence[Operation]:
         *streams_of(),
         *events_of(server.app),
         *live_of(server),
+        *exporting_of(),
+        *catalogue_of(server.app),
+        *overview_of(server),
         *tending_of(server),
+        *snapshots_of(),
         *system_of(server),
     )

@@ -12,6 +12,7 @@ import msgspec
 from refold.folds.read_model import ReadModel, ReadModelDefinition
 from refold.projections.columns import column_kinds
 from refold.projections.conditions import All, Any_, Comparison, Condition, Order, comparable
+from refold.projections.paths import value_at
 from refold.server.problems import Problem
 
 __all__ = ["behind", "cursor_of"]
@@ -28,7 +29,7 @@ _decoder = msgspec.json.Decoder(_Cursor)
 
 def cursor_of(row: ReadModel, orders: Sequence[Order]) -> str:
     """A token for the place behind a row in that order."""
-    cursor = _Cursor([_named(order) for order in orders], [comparable(getattr(row, each.name)) for each in orders])
+    cursor = _Cursor([_named(order) for order in orders], [comparable(value_at(row, each.name)) for each in orders])
     return base64.urlsafe_b64encode(_encoder.encode(cursor)).decode().rstrip("=")
 
 
@@ -46,6 +47,7 @@ def behind(definition: ReadModelDefinition, token: str, orders: Sequence[Order])
     if cursor.order != [_named(order) for order in orders] or len(cursor.values) != len(orders):
         raise problem
     optional = {name for name, (_, missing) in column_kinds(definition).items() if missing}
+    optional |= {order.name for order in orders if "." in order.name}
     if any(value is None and order.name not in optional for value, order in zip(cursor.values, orders, strict=True)):
         raise problem
     choices: list[Condition] = []

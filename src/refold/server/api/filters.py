@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from refold.folds.read_model import ReadModelDefinition
 from refold.projections.columns import Kind, column_kinds
 from refold.projections.conditions import Comparison, Condition, Operator
+from refold.projections.paths import compared_names, path_of
 
 __all__ = ["conditions_of", "query_of"]
 
@@ -24,30 +25,31 @@ _TEXT = ("starts_with", "contains")
 
 def query_of(definition: ReadModelDefinition, *, paging: bool) -> Any:
     """The struct of the parameters: for each field that can be compared the comparisons that it has, and with `paging`
-    `order_by`, `limit`, `cursor` and `fresh`. A field with one of these names is asked for as `where.NAME`.
+    `order_by`, `limit`, `cursor` and `fresh`. A field with one of these names, or inside of another (`address.city`),
+    is asked for as `where.NAME`.
     """
     kinds = column_kinds(definition)
     fields: list[tuple[str, Any, Any]] = []
     names: dict[str, str] = {}
+    filters: dict[str, tuple[str, str]] = {}
 
     def add(column: str, suffix: str, annotation: Any) -> None:
         inner = f"f{len(names)}"
         shown = f"where.{column}" if column in _OWN or "." in column else column
         names[inner] = f"{shown}.{suffix}" if suffix else shown
+        filters[inner] = (column, suffix)
         fields.append((inner, typing.Union[annotation, UnsetType], UNSET))  # noqa: UP007  # made at run time
 
-    for each in msgspec.structs.fields(definition.cls):
-        kind, optional = kinds[each.name]
-        if kind in (Kind.JSON, Kind.BYTES):
-            continue
-        wanted = _not_none(each.type)
-        for suffix in _UNORDERED if kind is Kind.BOOLEAN else _ORDERED:
-            add(each.name, suffix, list[wanted] if suffix == "in" else wanted)  # type: ignore[valid-type]  # at run time
-        if kind is Kind.TEXT and wanted is str:
+    for name in compared_names(definition):
+        path = path_of(definition, name)
+        wanted = _not_none(path.type)
+        for suffix in _UNORDERED if path.kind is Kind.BOOLEAN else _ORDERED:
+            add(name, suffix, list[wanted] if suffix == "in" else wanted)  # type: ignore[valid-type]  # at run time
+        if path.kind is Kind.TEXT and wanted is str:
             for suffix in _TEXT:
-                add(each.name, suffix, str)
-        if optional:
-            add(each.name, "is_none", bool)
+                add(name, suffix, str)
+        if name not in kinds or kinds[name][1]:
+            add(name, "is_none", bool)
     if paging:
         limit = typing.Annotated[int, msgspec.Meta(ge=1, le=1_000)]
         fields += [("order_by", list[str], []), ("limit", limit, 50), ("cursor", str, ""), ("fresh", bool, False)]
@@ -56,7 +58,7 @@ def query_of(definition: ReadModelDefinition, *, paging: bool) -> Any:
         f"{definition.cls.__name__}Query",
         fields,
         rename=lambda name: rename.get(name, name),
-        namespace={"__refold_filters__": names},
+        namespace={"__refold_filters__": filters},
         frozen=True,
     )
 
@@ -64,11 +66,10 @@ def query_of(definition: ReadModelDefinition, *, paging: bool) -> Any:
 def conditions_of(query: Any) -> list[Condition]:
     """The conditions that the parameters say."""
     found: list[Condition] = []
-    for inner, name in type(query).__refold_filters__.items():
+    for inner, (column, suffix) in type(query).__refold_filters__.items():
         value = getattr(query, inner)
         if value is UNSET:
             continue
-        column, suffix = _parts(name)
         if suffix == "is_none":
             found.append(Comparison(column, "is_none", value))
         elif suffix == "in":
@@ -78,11 +79,6 @@ def conditions_of(query: Any) -> list[Condition]:
         else:
             found.append(Comparison(column, _COMPARED[suffix], value))
     return found
-
-
-def _parts(name: str) -> tuple[str, str]:
-    column, dot, suffix = name.removeprefix("where.").rpartition(".")
-    return (column, suffix) if dot else (suffix, "")
 
 
 def _not_none(annotation: Any) -> Any:

@@ -12,10 +12,10 @@ import msgspec
 from refold.app import App
 from refold.errors import StaleRead
 from refold.folds.read_model import ReadModelDefinition
-from refold.messages.recorded import to_microseconds
+from refold.messages.recorded import category_of, to_microseconds
 from refold.operations.rows import events_behind, row_at
-from refold.projections.columns import Kind, column_kinds
 from refold.projections.conditions import orders_of
+from refold.projections.paths import compared_names
 from refold.server.api.cursors import behind, cursor_of
 from refold.server.api.documents import EventDocument, documents_of
 from refold.server.api.filters import conditions_of, query_of
@@ -29,6 +29,8 @@ __all__ = ["ReadModelInfo", "ReadModelList", "read_models_of"]
 
 _GROUP = "Read models"
 _ETAG = {"ETag": "Names what is answered; give it as If-None-Match, and 304 says that nothing has changed."}
+_SECONDS = 0.15
+"""How long the log is searched for the events behind a row, before what was found is given."""
 _PROBLEMS = ("stale", "ahead", "stopped", "invalid")
 
 
@@ -71,7 +73,9 @@ class HistoryQuery(msgspec.Struct, frozen=True):
 
 
 class Behind(msgspec.Struct, frozen=True):
-    """The events behind a row. `next` is the position to go on after; None: these were the last."""
+    """The events behind a row. `next` is the position to go on after; None: these were the last. They are looked for
+    in the whole log, a short time only, so a page may be short, or empty, though there are more.
+    """
 
     events: list[EventDocument]
     next: int | None
@@ -109,11 +113,10 @@ def read_models_of(app: App, bounds: Bounds) -> Sequence[Operation]:
 
 def _info(definition: ReadModelDefinition) -> ReadModelInfo:
     described = (definition.cls.__doc__ or "").strip()
-    kinds = column_kinds(definition)
     return ReadModelInfo(
         name=definition.name,
         key=list(definition.key),
-        compared=[name for name, (kind, _) in kinds.items() if kind not in (Kind.JSON, Kind.BYTES)],
+        compared=compared_names(definition),
         inline=definition.inline,
         description=described,
         schema=msgspec.json.schema(definition.cls),
@@ -197,8 +200,14 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
     async def explain_row(call: Call) -> Answer:
         query: HistoryQuery = call.query
         events, following = await events_behind(
-            call.context, definition, key_of(call), after=query.after, limit=query.limit
+            call.context, definition, key_of(call), after=query.after, limit=query.limit, seconds=_SECONDS
         )
+        scopes = call.identity.scopes(Role.READER)
+        hidden = {category_of(each.stream) for each in events if scopes is not None} - (scopes or set())
+        if hidden:
+            raise Problem(
+                "forbidden", f"{call.identity.name} may read {name}, but not the streams of {', '.join(sorted(hidden))}"
+            )
         return Answer(Behind(documents_of(events), following))
 
     common: dict[str, Any] = {"group": _GROUP, "access": access, "method": "GET"}

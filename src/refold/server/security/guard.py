@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import ipaddress
 import os
@@ -16,7 +17,7 @@ from refold.server.security.pace import Pace
 from refold.server.security.tokens import TokenReader
 from refold.server.settings import Authentication, Bounds
 
-__all__ = ["COOKIE", "NOBODY", "Guard", "is_loopback"]
+__all__ = ["COOKIE", "NOBODY", "Guard", "is_loopback", "refuse_other_site"]
 
 COOKIE = "refold_key"
 """Where a browser keeps what it was given at the console's door: an API key or a token."""
@@ -26,6 +27,7 @@ _LONGEST = 8_192
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
+@functools.lru_cache(maxsize=1_000)
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address is this machine, and no other can be meant."""
     name = host.strip("[]").partition("%")[0].lower()
@@ -94,7 +96,7 @@ class Guard:
         else:
             credential = request.cookies.get(COOKIE, "")
             if credential:
-                _refuse_other_site(request)
+                refuse_other_site(request)
         identity = await self.believed(credential)
         if identity is None:
             self.refuse_repeated(request.client.host if request.client is not None else "")
@@ -119,11 +121,11 @@ class Guard:
             raise Problem(
                 "forbidden", "no authentication is configured, so nobody is let in through a proxy (see `refold keys`)"
             )
-        _refuse_other_site(request)
+        refuse_other_site(request)
         return self._me
 
 
-def _refuse_other_site(request: Request) -> None:
+def refuse_other_site(request: Request) -> None:
     """A browser says which page sends a request: only our own may change anything with what the browser adds itself."""
     if request.method in _SAFE:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ _log = logging.getLogger("refold.server")
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signed with a private key only: a token that is signed with a shared secret, or not at all, is never believed."""
 _LEEWAY = 30.0
+_KEPT_SECONDS = 300.0
+_AGAIN_SECONDS = 10.0
 
 
 class OpenIdConnect(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,15 +58,19 @@ class TokenReader:
             raise ConfigurationError(
                 f"the keys of {settings.issuer} must come over https, not from {settings.keys_url!r}"
             )
-        self._keys = jwt.PyJWKClient(settings.keys_url, cache_keys=True, lifespan=300, timeout=5)
+        self._client = jwt.PyJWKClient(settings.keys_url, cache_keys=False, cache_jwk_set=False, timeout=5)
+        self._keys: Mapping[str | None, jwt.PyJWK] = {}
+        self._fetched = -_KEPT_SECONDS
+        self._fetching = asyncio.Lock()
         for text in settings.roles.values():
             parsed_grants([text])
 
     async def identity(self, token: str) -> Identity | None:
         """Who a token belongs to; None when it is not to be believed."""
         try:
-            # The keys are fetched now and then, by a blocking client.
-            key = await asyncio.to_thread(self._keys.get_signing_key_from_jwt, token)
+            key = await self._key(self._jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                return None
             claims = self._claims(token, key)
         except self._jwt.PyJWTError as problem:
             _log.debug("a token was not believed: %s", problem)
@@ -72,6 +79,22 @@ class TokenReader:
         if not isinstance(name, str) or not name:
             return None
         return Identity(name, self._grants(claims), "token")
+
+    async def _key(self, name: str | None) -> jwt.PyJWK | None:
+        """The issuer's key of that name. They are fetched anew every few minutes, and for a name that nobody knows: an
+        issuer changes its keys. But seldom: whoever makes names up must not have us call the issuer each time.
+        """
+        async with self._fetching:
+            age = time.monotonic() - self._fetched
+            if age > _KEPT_SECONDS or (name not in self._keys and age > _AGAIN_SECONDS):
+                self._fetched = time.monotonic()
+                try:
+                    found = await asyncio.to_thread(self._client.get_signing_keys)
+                except self._jwt.PyJWTError as problem:
+                    _log.warning("the keys of %s cannot be fetched: %s", self._settings.issuer, problem)
+                else:
+                    self._keys = {each.key_id: each for each in found}
+        return self._keys.get(name)
 
     def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         return self._jwt.decode(

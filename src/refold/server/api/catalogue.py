@@ -1,0 +1,52 @@
+"""What the app has: the categories of its streams, and the types of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from refold.app import App
+from refold.server.operation import Answer, Call, Operation, Said
+from refold.server.security.identity import Access
+
+__all__ = ["catalogue_of"]
+
+
+class EventTypeInfo(msgspec.Struct, frozen=True):
+    """A type of event: its name in the log, and what its class says about it."""
+
+    name: str
+    description: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """Categories and event types, in the order of their names. Others may be in the log, from other apps or times."""
+
+    categories: list[str]
+    events: list[EventTypeInfo]
+
+
+def catalogue_of(app: App) -> Sequence[Operation]:
+    """The operation that lists them."""
+
+    async def catalogue(call: Call) -> Answer:
+        events = [EventTypeInfo(each.__message_name__, (each.__doc__ or "").strip()) for each in app.types]
+        return Answer(
+            Catalogue(
+                sorted(each.category for each in app.aggregates.values()), sorted(events, key=lambda each: each.name)
+            )
+        )
+
+    return (
+        Operation(
+            method="GET",
+            path="/catalogue",
+            name="catalogue",
+            summary="The categories of streams and the types of events that the app has.",
+            group="Events",
+            access=Access(None),
+            run=catalogue,
+            answers={200: Said("What there is.", Catalogue)},
+        ),
+    )

@@ -1,0 +1,34 @@
+// Searching a log that is too long for one answer: step by step, saying how far one is, until it is enough.
+
+import { get } from "./api.js";
+import { fill, h } from "./dom.js";
+import { number } from "./numbers.js";
+
+const STEPS = 25;
+
+/** Searches until `limit` events are found, the log ends, or it has taken a while. `told(position, found)` says how far it is.
+ *  Gives `{ events, next, head, enough }`; `enough` is false when it stopped for want of patience. */
+export async function search(filters, { after = 0, limit = 100, backward = true, signal, told = () => {}, stop = { asked: false } }) {
+  const events = [];
+  let next = after;
+  let head = 0;
+  for (let step = 0; step < STEPS; step += 1) {
+    const page = await get(["events"], { ...filters, backward: backward || null, after: next || null, limit: limit - events.length }, { signal });
+    events.push(...page.events);
+    head = page.head;
+    next = page.next;
+    if (next === null || events.length >= limit) return { events, next, head, enough: true };
+    told(next, events.length);
+    if (stop.asked) break;
+  }
+  return { events, next, head, enough: false };
+}
+
+/** A line that says how far a search is, with a button to stop it. */
+export function progressLine() {
+  const stop = { asked: false };
+  const line = h("div", { class: "searching", role: "status" });
+  const button = h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
+  const told = (position, found) => fill(line, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched back to ${number(position)}, ${number(found)} found so far `, button);
+  return { line, stop, told };
+}

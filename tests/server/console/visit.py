@@ -1,0 +1,29 @@
+"""A window of a browser on a server's console."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, Page, expect
+
+
+class Visit:
+    """What somebody does there. `complaints` are what must not happen in a browser."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        page.set_default_timeout(15_000)
+
+    def to(self, path: str = "") -> Page:
+        """Goes to a page of the console, and waits for its heading."""
+        self.page.goto(f"{self.url}/console/{path}")
+        expect(self.page.locator("main h1")).to_be_visible()
+        return self.page
+
+    def button(self, name: str, *, within: Locator | None = None) -> Locator:
+        """The button of that name."""
+        return (within or self.page).get_by_role("button", name=name, exact=True)
+
+    def link(self, name: str) -> Locator:
+        """The first link of that name in the page."""
+        return self.page.locator("main").get_by_role("link", name=name, exact=True).first
