@@ -206,6 +206,8 @@ async def test_a_receipt_waits_for_the_shard_of_its_row_alone(database: str) -> 
                     await each.get(_model(each), "item3", after=after, timeout=0.5)
                 with pytest.raises(StaleRead):
                     await each.find(_model(each), after=after, timeout=0.5)
+                with pytest.raises(StaleRead):
+                    await each.count(_model(each), after=after, timeout=0.5)
             now = {
                 each.name: each for each in (await status_of(idle.store, idle.projections.sink, idle.app)).projections
             }
