@@ -225,9 +225,11 @@ MUTATIONS = [
     Mutation(
         "A failing event is skipped",
         "src/refold/projections/folding.py",
-        "                self._touched |= self._fold.fold(self._rows, events, only=self._only, seen=self._seen, passes=passes)\n",
+        "                self._touched |= self._fold.fold("
+        "self._rows, events, only=self._only, seen=self._seen, passes=passes)\n",
         "                try:\n"
-        "                    self._touched |= self._fold.fold(self._rows, events, only=self._only, seen=self._seen, passes=passes)\n"
+        "                    self._touched |= self._fold.fold("
+        "self._rows, events, only=self._only, seen=self._seen, passes=passes)\n"
         "                except Exception:\n                    pass\n",
         (f"{FOLLOWING}::test_an_event_that_cannot_be_folded",),
     ),
