@@ -55,9 +55,10 @@ async def search_log(
     backward: bool = False,
     first: int = 1,
     last: int | None = None,
+    seconds: float = _SECONDS,
 ) -> FoundEvents:
     """Events of the log after a position (backward: before it, 0 from the end), from the position `first` to `last`
-    (both included; None: the end): so many at most, or those that are found in a moment. Raises `InvalidQuery`.
+    (both included; None: the end): so many at most, or those that are found in `seconds`. Raises `InvalidQuery`.
     """
     validate_page(after, limit)
     head = (await store.head()).position
@@ -66,7 +67,7 @@ async def search_log(
     if (after <= first if backward else after >= end) or end < first:
         return FoundEvents([], None, head)
     test = _Test(wanted)
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + seconds
     found: list[StoredEvent] = []
     while True:
         size = limit - len(found) if wanted.everything else _PAGE

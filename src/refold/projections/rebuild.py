@@ -226,7 +226,8 @@ class _Building:
         """Puts it in the place of the old one. What that has seen meanwhile is folded in the same step."""
         name, back = self._definition.name, False
         try:
-            await check_history(self._store, await self._sink.checkpoint(name) or Checkpoint(name=name))
+            for each in await self._sink.shards(name):
+                await check_history(self._store, each)
         except LogRegression:
             back = True  # what the old one has seen is not in this log
         if not await self._sink.switch(self._definition, self._epoch, decode=self._types.decode, back=back):

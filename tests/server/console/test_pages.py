@@ -130,6 +130,7 @@ def test_a_stream_is_shown_at_every_version_and_says_why(visit: Visit) -> None:
     page.reload()
     expect(changed.first).to_contain_text("100 → 70")
     page.get_by_role("button", name="State at version 1", exact=True).click()
+    expect(changed).to_have_count(1)
     expect(changed).to_contain_text("none → alice")
     page.get_by_role("button", name="Why is balance so?").click()
     why = page.get_by_role("dialog")
@@ -381,6 +382,7 @@ def test_the_keyboard_leads_everywhere(visit: Visit) -> None:
     page.keyboard.press("g")
     page.keyboard.press("l")
     expect(page.get_by_role("heading", name="Log")).to_be_focused()
+    expect(page.locator("main [data-row]")).to_have_count(100)
     page.keyboard.press("j")
     page.keyboard.press("j")
     expect(page.locator("main [data-row]").nth(1)).to_be_focused()
@@ -428,3 +430,10 @@ def test_a_server_that_went_away_is_said_and_come_back_to(
     receipt = done(api, "DepositMoney", {"account_id": "busy", "amount": "55.55"})
     expect(page.locator("main tbody tr").first).to_contain_text("55.55")
     expect(page.locator("main tbody tr", has_text=f"{receipt['position']:,}")).to_have_count(1)
+
+
+def test_what_a_rebuild_would_change_is_seen_before_it_is_done(visit: Visit) -> None:
+    page = visit.to("projections/daily_balance")
+    visit.button("Compare").click()
+    visit.button("Compare", within=page.get_by_role("dialog")).click()
+    expect(page.get_by_role("region", name="Jobs")).to_contain_text("No row would change")

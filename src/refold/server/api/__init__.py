@@ -13,6 +13,7 @@ from refold.server.api.exporting import exporting_of
 from refold.server.api.live import live_of
 from refold.server.api.overview import overview_of
 from refold.server.api.read_models import read_models_of
+from refold.server.api.rebuilding import rebuilding_of
 from refold.server.api.snapshots import snapshots_of
 from refold.server.api.streams import streams_of
 from refold.server.api.system import system_of
@@ -38,6 +39,7 @@ def operations_of(server: Server) -> Sequence[Operation]:
         *catalogue_of(server.app),
         *overview_of(server),
         *tending_of(server),
+        *rebuilding_of(server),
         *snapshots_of(),
         *system_of(server),
     )

@@ -24,6 +24,8 @@ __all__ = ["Position", "events_of", "filter_of", "readable"]
 _GROUP = "Events"
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _RELATED = 200
+_EACH_WAY = 0.08
+"""Seconds for which related events are looked for before an event, and again behind it."""
 
 
 class LogQuery(msgspec.Struct, frozen=True):
@@ -140,8 +142,10 @@ def events_of(app: App) -> Sequence[Operation]:
         where = filter_of((), (), readable(call.identity, ()))
         wanted = Wanted(correlation_id=conversation)
         store = call.context.store
-        before = await search_log(store, where, wanted, after=stored.position, limit=_RELATED, backward=True)
-        behind = await search_log(store, where, wanted, after=stored.position, limit=_RELATED)
+        before = await search_log(
+            store, where, wanted, after=stored.position, limit=_RELATED, backward=True, seconds=_EACH_WAY
+        )
+        behind = await search_log(store, where, wanted, after=stored.position, limit=_RELATED, seconds=_EACH_WAY)
         events = [*reversed(before.events if stored.position > 1 else []), stored, *behind.events]
         complete = (before.next is None or stored.position == 1) and behind.next is None
         return Answer(Related(documents_of(events), complete))

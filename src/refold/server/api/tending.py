@@ -28,10 +28,19 @@ from refold.server.security.identity import Access, Role
 if TYPE_CHECKING:
     from refold.server.asgi import Server
 
-__all__ = ["tending_of"]
+__all__ = [
+    "LOCATION",
+    "OPERATOR",
+    "Changed",
+    "Reason",
+    "SnapshotDocument",
+    "begun_job",
+    "definition_named",
+    "tending_of",
+]
 
 _GROUP = "Operations"
-_OPERATOR = Access(Role.OPERATOR)
+OPERATOR = Access(Role.OPERATOR)
 _ASKED_SECONDS = 10.0
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
 
@@ -177,7 +186,8 @@ def tending_of(server: Server) -> Sequence[Operation]:
     return (*_looking(server), *_projections(server), *_parked(), *_jobs(server), *_snapshots())
 
 
-def _definition(server: Server, call: Call) -> ReadModelDefinition:
+def definition_named(server: Server, call: Call) -> ReadModelDefinition:
+    """The read model that is named in the path. Raises `Problem`."""
     try:
         return read_model_of(server.app.read_model_named(call.path["name"]))
     except ConfigurationError as problem:
@@ -223,7 +233,7 @@ def _looking(server: Server) -> Iterable[Operation]:
         name="list_operations",
         summary="What operators did and what was refused, the newest first.",
         group=_GROUP,
-        access=_OPERATOR,
+        access=OPERATOR,
         query=OperationsQuery,
         run=operations,
         answers={200: Said("A page of the log of operations.", OperationList)},
@@ -232,21 +242,21 @@ def _looking(server: Server) -> Iterable[Operation]:
 
 def _projections(server: Server) -> Iterable[Operation]:
     async def pause(call: Call) -> Answer:
-        definition = _definition(server, call)
+        definition = definition_named(server, call)
         changed = await call.context.projections.operator.pause(
             definition, actor=call.identity.name, reason=call.body.reason
         )
         return Answer(Changed(changed))
 
     async def resume(call: Call) -> Answer:
-        definition = _definition(server, call)
+        definition = definition_named(server, call)
         changed = await call.context.projections.operator.resume(
             definition, actor=call.identity.name, reason=call.body.reason
         )
         return Answer(Changed(changed))
 
     async def rebuild(call: Call) -> Answer:
-        definition, order, actor = _definition(server, call), call.body, call.identity.name
+        definition, order, actor = definition_named(server, call), call.body, call.identity.name
         context = call.context
 
         async def work(job: Job) -> Any:
@@ -259,16 +269,16 @@ def _projections(server: Server) -> Iterable[Operation]:
             await _record(context, "rebuild", definition.name, actor, {"position": position})
             return {"position": position}
 
-        return _begun(server, "rebuild", definition.name, actor, work)
+        return begun_job(server, "rebuild", definition.name, actor, work)
 
     async def rollback(call: Call) -> Answer:
-        definition = _definition(server, call)
+        definition = definition_named(server, call)
         position = await call.context.rollback(definition.cls)
         await _record(call.context, "rollback", definition.name, call.identity.name, {"position": position})
         return Answer(PositionReached(position))
 
     async def refold(call: Call) -> Answer:
-        definition = _definition(server, call)
+        definition = definition_named(server, call)
         try:
             key = definition.as_key(tuple(call.body.key))
         except (DefinitionError, msgspec.ValidationError) as problem:
@@ -287,7 +297,7 @@ def _projections(server: Server) -> Iterable[Operation]:
             name=f"{word}_projection",
             summary=summary,
             group=_GROUP,
-            access=_OPERATOR,
+            access=OPERATOR,
             run=run,
             body=body,
             records=True,
@@ -307,7 +317,7 @@ def _projections(server: Server) -> Iterable[Operation]:
         rebuild,
         RebuildOrder,
         202,
-        Said("It has begun: the job.", JobDocument, _LOCATION),
+        Said("It has begun: the job.", JobDocument, LOCATION),
     )
     yield deed(
         "rollback",
@@ -320,10 +330,11 @@ def _projections(server: Server) -> Iterable[Operation]:
     yield deed("refold", "Fold one row anew, in its place.", refold, KeyOrder, 200, Said("The row.", dict[str, Any]))
 
 
-_LOCATION = {"Location": "Where to look how far it is."}
+LOCATION = {"Location": "Where to look how far it is."}
 
 
-def _begun(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
+def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
+    """Begins a job, and says which. Raises `Refused`."""
     job = server.jobs.begin(kind, target, actor, work)
     return Answer(job.document(), 202, {"Location": f"/operations/jobs/{job.id}"})
 
@@ -371,7 +382,7 @@ def _parked() -> Iterable[Operation]:
             name=f"{kind}_parked",
             summary=summary,
             group=_GROUP,
-            access=_OPERATOR,
+            access=OPERATOR,
             run=run,
             body=Reason,
             records=True,
@@ -385,7 +396,7 @@ def _parked() -> Iterable[Operation]:
         name="list_parked",
         summary="The parked keys of one read model, or of all.",
         group=_GROUP,
-        access=_OPERATOR,
+        access=OPERATOR,
         query=ParkedQuery,
         run=list_parked,
         answers={200: Said("The parked keys.", ParkedList)},
@@ -396,7 +407,7 @@ def _parked() -> Iterable[Operation]:
         name="show_parked",
         summary="A parked key, and the events that wait behind it.",
         group=_GROUP,
-        access=_OPERATOR,
+        access=OPERATOR,
         query=WaitingQuery,
         run=show,
         answers={200: Said("What waits.", WaitingDocument)},
@@ -438,7 +449,7 @@ def _jobs(server: Server) -> Iterable[Operation]:
             await _record(context, "verify", report.store, actor, {"ok": report.ok})
             return {"ok": report.ok, **_report(report)}
 
-        return _begun(server, "verify", "everything" if order.sample is None else f"{order.sample:g} %", actor, work)
+        return begun_job(server, "verify", "everything" if order.sample is None else f"{order.sample:g} %", actor, work)
 
     async def list_jobs(call: Call) -> Answer:
         return Answer(JobList([job.document() for job in server.jobs.all()]))
@@ -459,7 +470,7 @@ def _jobs(server: Server) -> Iterable[Operation]:
             await _record(call.context, f"{job.kind}: cancel", job.target, call.identity.name, {})
         return Answer(job.document(), 202)
 
-    common: dict[str, Any] = {"group": _GROUP, "access": _OPERATOR}
+    common: dict[str, Any] = {"group": _GROUP, "access": OPERATOR}
     yield Operation(
         method="POST",
         path="/operations/verify",
@@ -468,7 +479,7 @@ def _jobs(server: Server) -> Iterable[Operation]:
         body=VerifyOrder,
         run=begin_verify,
         records=True,
-        answers={202: Said("It has begun: the job.", JobDocument, _LOCATION)},
+        answers={202: Said("It has begun: the job.", JobDocument, LOCATION)},
         problems=("refused",),
         **common,
     )
@@ -533,7 +544,7 @@ def _snapshots() -> Iterable[Operation]:
         name="list_snapshots",
         summary="The snapshots, in order of their streams' ids.",
         group=_GROUP,
-        access=_OPERATOR,
+        access=OPERATOR,
         query=SnapshotsQuery,
         run=list_snapshots,
         answers={200: Said("A page of snapshots.", SnapshotList)},
@@ -544,7 +555,7 @@ def _snapshots() -> Iterable[Operation]:
         name="drop_snapshot",
         summary="Forget a stream's snapshot; the next load folds its events.",
         group=_GROUP,
-        access=_OPERATOR,
+        access=OPERATOR,
         run=drop_snapshot,
         records=True,
         answers={204: Said("It is forgotten.")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -45,8 +46,13 @@ class Sessions:
         """Answers one request at the door."""
         request = Request(scope, receive)  # type: ignore[arg-type]  # ASGI's own types are wider than Starlette's
         work = {"POST": self._sign_in, "DELETE": self._sign_out}.get(request.method, self._show)
+        seconds = self._house.bounds.seconds
         try:
-            response = await work(request)
+            try:
+                async with asyncio.timeout(seconds):
+                    response = await work(request)
+            except TimeoutError:
+                raise Problem("timeout", f"it took more than {seconds:g} s") from None
         except Problem as problem:
             if problem.status in (401, 403):
                 self._house.journal.refused("", f"{request.method} /console/session", problem.detail)

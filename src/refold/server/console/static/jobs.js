@@ -4,6 +4,7 @@ import { remove } from "./api.js";
 import { badge } from "./badges.js";
 import { h } from "./dom.js";
 import { number } from "./numbers.js";
+import { rebuildDiff } from "./rebuild-diff.js";
 import { meter } from "./spark.js";
 import { lasting, timeOf } from "./time.js";
 import { toast } from "./toast.js";
@@ -14,6 +15,7 @@ export function jobList(jobs) {
     h("p", {}, h("strong", {}, `${job.kind} of ${job.target}`), " ", badge(job.state), " ", h("span", { class: "faint" }, "by "), job.actor, ", ", timeOf(job.begun_at, { relative: true })),
     job.state === "running" ? running(job) : null,
     job.problem ? h("p", { class: "problem-text" }, job.problem) : null,
+    job.kind === "compare" && job.result ? rebuildDiff(job.result) : null,
     job.state === "done" && job.ended_at ? h("p", { class: "faint small" }, `took ${lasting((new Date(job.ended_at) - new Date(job.begun_at)) / 1000)}`, job.result?.position !== undefined ? `, up to position ${number(job.result.position)}` : "") : null)));
 }
 

@@ -32,6 +32,8 @@ export default async function page({ parts, signal, titled }) {
     lead: [badge(each.state), " ", h("span", { class: "faint" }, meaning(each.state))],
     actions: [model ? link(["read-models", name], "Browse its rows", { class: "button" }) : null, ...deeds(name, each, model, look)].filter(Boolean),
   }));
+  const beside = h("section", { class: "block", "aria-label": "Rebuild", "aria-live": "polite" });
+  const drawBuilt = redrawing(beside, (each) => (each ? builtBeside(name, each, look) : []));
   const drawState = redrawing(state, stateOf);
   const drawParked = redrawing(parked, (list) => parkedOf(list, look));
   const drawJobs = redrawing(jobs, (list) => (list.length ? [h("h2", {}, "Jobs"), jobList(list)] : []));
@@ -45,6 +47,8 @@ export default async function page({ parts, signal, titled }) {
       return false;
     }
     // Which second it is must not draw it anew.
+    const built = status.projections.find((each) => each.name === `${name}__building`);
+    drawBuilt(built ? { state: built.state, position: built.position, error: built.error, head: status.head } : null);
     drawHead({ state: mine.state, previous: status.projections.some((each) => each.name === `${name}__previous`) });
     drawState({ ...mine, lag_seconds: Math.round(mine.lag_seconds), head: status.head });
     if (may("operator")) {
@@ -59,7 +63,7 @@ export default async function page({ parts, signal, titled }) {
   }
 
   if (await look()) everySo(1500, () => look().catch(() => {}), signal);
-  return [head, state, parked, jobs];
+  return [head, state, beside, parked, jobs];
 }
 
 function stateOf(each) {
@@ -100,9 +104,39 @@ function deeds(name, each, model, look) {
       fields: [h("label", { class: "check" }, anew, " From the start, even if a rebuild that was killed could go on")],
       body: () => ({ from_start: anew.checked }), done: `The rebuild of ${name} has begun.`,
     }),
+    deed("compare", "Compare", {
+      title: `Compare ${name}?`, reasoned: false, body: () => ({}),
+      says: "The rows are folded anew beside those that are read, compared with them, and dropped: it says which rows a rebuild would change, and why. Nothing is switched.",
+      done: `The comparison of ${name} has begun; its job shows what comes of it.`,
+    }),
     each.previous
       ? deed("rollback", "Roll back", { title: `Roll ${name} back?`, reasoned: false, danger: true, body: () => ({}), says: "The rows from before the last rebuild are read again. They catch up with the log by themselves.", done: `${name} is read as it was before its last rebuild.` })
       : null,
+  ];
+}
+
+const ORDERS = {
+  pause: ["Pause", "What is folded is kept; it stands still until it is resumed, also when it is begun again."],
+  resume: ["Resume", "It goes on from where it stands."],
+  cancel: ["End it", "Nothing of it is left; the rows that are read stay as they are."],
+};
+
+/** A rebuild that is under way, or was left, in whatever process. */
+function builtBeside(name, each, look) {
+  const words = each.state === "paused" ? ["resume", "cancel"] : each.state === "rebuilding" ? ["pause", "cancel"] : ["cancel"];
+  const order = (word) => h("button", {
+    type: "button", class: "small",
+    onclick: async () => {
+      const [label, says] = ORDERS[word];
+      const done = await confirmed(`${label}: the rebuild of ${name}?`, { says, button: label, danger: word === "cancel", reason: "asked" }, (why) => post(["operations", "projections", name, "rebuild", word], { reason: why }));
+      if (done) look();
+    },
+  }, ORDERS[word][0]);
+  return [
+    h("h2", {}, "A rebuild beside it"),
+    h("div", { class: "job" }, h("p", {}, badge(each.state), " ", h("span", { class: "faint" }, `at position ${number(each.position)} of ${number(each.head)}`)),
+      each.error ? h("p", { class: "faint small" }, each.error) : null,
+      h("div", { class: "job-line" }, meter(each.position, each.head, `Rebuild of ${name}`), may("operator") ? words.map(order) : null)),
   ];
 }
 
