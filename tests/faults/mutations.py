@@ -52,6 +52,7 @@ POSTGRES = "src/refold/store/postgres/migrations/0002_append.sql"
 CONTRACT = "tests/contract/test_stores.py"
 EIGHT = "tests/faults/test_nemesis.py::test_eight_that_begin_together_on_an_empty_database"
 SHARDS = "tests/projections/test_shards.py"
+FOLDING = "self._touched |= self._fold.fold(self._rows, events, only=self._only, seen=self._seen, passes=passes)"
 FOLLOWING = "tests/projections/test_following.py"
 BEFORE_APPENDING = (
     "-- Appending. One call takes a batch of appends, decides each of them, and answers for each of them.\n"
@@ -225,9 +226,8 @@ MUTATIONS = [
     Mutation(
         "A failing event is skipped",
         "src/refold/projections/folding.py",
-        "                self._touched |= self._fold.fold(self._rows, events, only=self._only, seen=self._seen, passes=passes)\n",
-        "                try:\n"
-        "                    self._touched |= self._fold.fold(self._rows, events, only=self._only, seen=self._seen, passes=passes)\n"
+        f"                {FOLDING}\n",
+        f"                try:\n                    {FOLDING}\n"
         "                except Exception:\n                    pass\n",
         (f"{FOLLOWING}::test_an_event_that_cannot_be_folded",),
     ),
