@@ -51,6 +51,7 @@ class Mutation(msgspec.Struct, frozen=True):
 POSTGRES = "src/refold/store/postgres/migrations/0002_append.sql"
 CONTRACT = "tests/contract/test_stores.py"
 EIGHT = "tests/faults/test_nemesis.py::test_eight_that_begin_together_on_an_empty_database"
+SHARDS = "tests/projections/test_shards.py"
 FOLLOWING = "tests/projections/test_following.py"
 BEFORE_APPENDING = (
     "-- Appending. One call takes a batch of appends, decides each of them, and answers for each of them.\n"
@@ -224,9 +225,11 @@ MUTATIONS = [
     Mutation(
         "A failing event is skipped",
         "src/refold/projections/folding.py",
-        "                self._touched |= self._fold.fold(self._rows, events, seen=self._seen, passes=passes)\n",
+        "                self._touched |= self._fold.fold("
+        "self._rows, events, only=self._only, seen=self._seen, passes=passes)\n",
         "                try:\n"
-        "                    self._touched |= self._fold.fold(self._rows, events, seen=self._seen, passes=passes)\n"
+        "                    self._touched |= self._fold.fold("
+        "self._rows, events, only=self._only, seen=self._seen, passes=passes)\n"
         "                except Exception:\n                    pass\n",
         (f"{FOLLOWING}::test_an_event_that_cannot_be_folded",),
     ),
@@ -314,6 +317,34 @@ MUTATIONS = [
         "        after = _last_seen(call)",
         "        after = None if _last_seen(call) else None",
         ("tests/server/test_client.py",),
+    ),
+    Mutation(
+        "Postgres: leases go by the clock of the process",
+        "src/refold/projections/sinks/postgres_checkpoints.py",
+        "set lease_until = {NOW} + $2 from free",
+        "set lease_until = {__import__('time').time_ns() // 1000} + $2 from free",
+        (f"{SHARDS}::test_a_clock_that_is_a_day_off",),
+    ),
+    Mutation(
+        "A shard writes rows of the others",
+        "src/refold/projections/folding.py",
+        "self._only = shard.has if shard != WHOLE else None",
+        "self._only = None",
+        (f"{SHARDS}::test_each_way_of_reading",),
+    ),
+    Mutation(
+        "Shards come together that have seen different positions",
+        "src/refold/projections/resharding.py",
+        "                await self._bring_up(group)",
+        "                pass",
+        (f"{SHARDS}::test_killed_while_it_is_divided_anew",),
+    ),
+    Mutation(
+        "A receipt waits for all shards",
+        "src/refold/projections/reads.py",
+        "if key is None or shard.has(key):",
+        "if True:",
+        (f"{SHARDS}::test_a_receipt_waits_for_the_shard_of_its_row_alone",),
     ),
 ]
 

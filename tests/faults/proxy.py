@@ -16,6 +16,8 @@ class CuttingProxy:
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._swallowing = False
+        self._open = asyncio.Event()
+        self._open.set()
         self.cuts = 0
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
@@ -40,6 +42,14 @@ class CuttingProxy:
         asked.
         """
         self._swallowing = True
+
+    def halt(self) -> None:
+        """From now on nothing gets through in either direction, and nobody is told: a line that hangs."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def go_on(self) -> None:
+        """Lets through what has gathered, and all that follows."""
+        self._loop.call_soon_threadsafe(self._open.set)
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
@@ -72,6 +82,7 @@ class CuttingProxy:
                 if answers and self._swallowing:
                     self._cut()
                     return
+                await self._open.wait()
                 writer.write(data)
                 await writer.drain()
         except (ConnectionError, OSError):

@@ -34,13 +34,13 @@ async def test_nobody_appends(rests: list[float]) -> None:
 
 
 async def test_others_append(rests: list[float]) -> None:
-    """As long a rest as it worked, after each small page; and none as soon as they are done."""
+    """Three times as long a rest as it worked, after each small page; and none as soon as they are done."""
     give_way = GiveWay()
     await give_way.rest(5_000, head=100_000)
     await give_way.rest(5_000, head=100_001)
     assert give_way.page == 1_000
     await give_way.rest(1_000, head=100_002)
-    assert rests == [0.25, 0.25]
+    assert rests == [0.75, 0.75]
     await give_way.rest(1_000, head=100_002)
     assert (len(rests), give_way.page) == (2, 5_000)
 

@@ -189,7 +189,8 @@ async def test_rows_that_another_changed(idle: Context) -> None:
 
 async def test_while_appends_go_on(context: Context) -> None:
     """Rows that move while they are compared are compared at the same position: none is told to differ."""
-    await bulk(context, 6_000, name="Added", payload=b'{"count":1}')
+    last = await bulk(context, 6_000, name="Added", payload=b'{"count":1}')
+    await context.find(Stock, after=last, timeout=20)
     done = False
 
     async def append(item: str) -> None:

@@ -306,7 +306,22 @@ async def test_a_changed_inline_one_is_switched_between_two_appends(
 
         appending = asyncio.create_task(append())
         async with later.connect(shared, lease=LEASE, projections=False) as new:
+            sink, switch = new.projections.sink, new.projections.sink.switch
+            stands: list[int] = []
+
+            async def after_one_more(*arguments: Any, **options: Any) -> bool:
+                nonlocal appended
+                await old.append("stock-a", [Added(count=1)])
+                appended += 1
+                done = await switch(*arguments, **options)
+                checkpoint = await sink.checkpoint("inline")
+                assert checkpoint is not None
+                stands.append(checkpoint.position)
+                return done
+
+            sink.switch = after_one_more  # type: ignore[method-assign]
             await new.rebuild(SecondInline)
+            assert stands == [(await new.store.head()).position]
             with pytest.raises(ProjectionStopped, match="another definition"):
                 await asyncio.wait_for(appending, 20)
             row = await new.get(SecondInline, "a")

@@ -173,7 +173,7 @@ def test_shared_out_evenly() -> None:
 async def test_without_news_it_is_nobody_elses_turn() -> None:
     """A process that hears nothing from the store goes on with what it has: leases decide."""
     roster = MemoryRoster()
-    await roster.tell(Worker(owner="a", serves={"model": "x"}))
+    await roster.tell(Worker(owner="a", serves={"model": "x"}), 0.2)
     shift = Shift(roster, Worker(owner="b", serves={"model": "x"}), 0.2)
     await shift.begin()
     assert shift.is_anothers("model")

@@ -14,8 +14,9 @@ from refold.store.append import ANY, Append, StreamAppend
 from refold.store.event_store import EventStore
 
 REBUILD = """
-import asyncio, sys
+import asyncio, os, sys
 from benchmarks.contenders.refold.bank import AccountBalance, app
+os.nice(10)  # as the command does
 async def main():
     async with app.connect(sys.argv[1], projections=False) as bank:
         print("ready", flush=True)

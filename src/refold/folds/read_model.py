@@ -7,7 +7,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, dataclass_transform
+from uuid import UUID
 
 import msgspec
 
@@ -55,6 +57,10 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
     parts: Mapping[str, str]
     """The parts of which the fingerprint is made, each with a hash of its own."""
     parks: bool = False
+    shards: int = 1
+    """Into how many parts its projection is divided, where its rows are in a store that can: see
+    `refold.projections.shards`. No part of the fingerprint: the rows are the same.
+    """
     documents: bool = False
 
     def new_row(self, key: RowKey) -> ReadModel:
@@ -88,6 +94,7 @@ class _ReadModelMeta(msgspec.StructMeta):
         inline: bool = False,
         fold_version: int = 1,
         on_error: str = "stop",
+        shards: int = 1,
         documents: bool = False,
         **options: Any,
     ) -> type:
@@ -95,7 +102,7 @@ class _ReadModelMeta(msgspec.StructMeta):
         cls = cast("type[ReadModel]", super().__new__(mcls, cls_name, bases, namespace, **options))
         cls.__own_handlers__ = collect(cls, sys._getframe(1).f_locals)
         if bases != (msgspec.Struct,):
-            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, documents)
+            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, shards, documents)
         return cls
 
 
@@ -108,6 +115,7 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     for AccountSummary), `inline=True` changes it in the appending transaction, `fold_version` is a number to raise when
     the fold's meaning changed in code that its methods only call. `on_error` says what becomes of an event that cannot
     be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park").
+    `shards` is the number of parts that several workers may share, each with the rows of its keys (1 to 64).
     `documents=True` keeps each row as one JSON document beside its key, where conditions may name what is nested
     (`field("address.city")`); otherwise each field has a column of its own type.
     Raises `DefinitionError` at definition time, naming class and method.
@@ -126,6 +134,7 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
             inline: bool = False,
             fold_version: int = 1,
             on_error: Literal["stop", "park"] = "stop",
+            shards: int = 1,
             documents: bool = False,
             **options: Any,
         ) -> None: ...
@@ -148,6 +157,7 @@ def _define(
     inline: bool,
     fold_version: int,
     on_error: str,
+    shards: int,
     documents: bool,
 ) -> ReadModelDefinition:
     where = f"{cls.__module__}.{cls.__qualname__}"
@@ -186,6 +196,7 @@ def _define(
             raise DefinitionError(
                 f"{where}: with a key of several fields, each evolve method needs a key function; {unrouted} have none"
             )
+    _refuse_shards(where, shards, inline, dict(zip(keys, key_types, strict=True)))
     try:
         schema = schema_of(cls)
     except (TypeError, NameError) as problem:
@@ -206,6 +217,7 @@ def _define(
         routes={event: _route(handler, key_types, where) for event, handler in handlers.evolves.items()},
         inline=inline,
         parks=on_error == "park",
+        shards=shards,
         documents=documents,
         fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *layout, *routing], functions),
         parts={
@@ -216,6 +228,28 @@ def _define(
             **dict.fromkeys(layout, "True"),
         },
     )
+
+
+_DIVISIBLE = (str, int, bool, UUID, date)
+"""Types of which equal values are always written alike, so that a row has one shard: 1.0 and 1.00 are one Decimal."""
+_MOST_SHARDS = 64
+
+
+def _refuse_shards(where: str, shards: int, inline: bool, keys: Mapping[str, Any]) -> None:
+    if type(shards) is not int or not 1 <= shards <= _MOST_SHARDS:
+        raise DefinitionError(f"{where}: shards={shards!r} must be a whole number from 1 to {_MOST_SHARDS}")
+    if shards == 1:
+        return
+    if inline:
+        raise DefinitionError(
+            f"{where}: an inline read model has no shards: it changes in the appending transaction; leave shards out"
+        )
+    for name, wanted in keys.items():
+        if wanted not in _DIVISIBLE and not (isinstance(wanted, type) and issubclass(wanted, enum.Enum)):
+            raise DefinitionError(
+                f"{where}: shards={shards} divides the rows by their key, which must be text, a whole number, a date, "
+                f"a UUID or an enum, and {name} is {wanted!r}; leave shards out"
+            )
 
 
 def _route(handler: EvolveHandler, key_types: tuple[Any, ...], where: str) -> Callable[[Recorded[Any]], list[RowKey]]:

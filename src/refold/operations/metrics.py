@@ -72,7 +72,10 @@ class _Collector:
         yield from self._work()
         status = self._seen.status if self._seen.fresh else None
         yield from self._log(status)
-        each = [] if status is None else [p for p in status.projections if not p.name.endswith(previous(""))]
+        each = [] if status is None else [p for p in status.projections if not _is_kept(p.name)]
+        # One that has shards is told of by these alone.
+        divided = {p.name.partition(":")[0] for p in each if ":" in p.name}
+        each = [p for p in each if p.name not in divided]
         suffix = building("")
         yield from self._projections([p for p in each if not p.name.partition(":")[0].endswith(suffix)])
         yield from self._rebuilds([p for p in each if p.name.partition(":")[0].endswith(suffix)], status)
@@ -176,6 +179,10 @@ class _Collector:
             head = 0 if status is None else status.head
             progress.add_metric(labels, min(1.0, each.position / head) if head else 0.0)
         yield from (position, progress)
+
+
+def _is_kept(checkpoint: str) -> bool:
+    return checkpoint.partition(":")[0].endswith(previous(""))
 
 
 def _labels(checkpoint: str) -> list[str]:

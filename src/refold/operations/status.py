@@ -17,6 +17,7 @@ from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
 from refold.projections.rebuild_orders import paused_rebuild_in_words
+from refold.projections.shards import WHOLE, shard_of
 from refold.projections.sink import (
     Sink,
     building,
@@ -58,9 +59,10 @@ _MINUTE = 60_000_000
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True):
-    """One projection. `lag_seconds` is the age of the first event that it has not seen; `rate` is positions a second,
-    where that was measured. `parked` is the number of rows of it that wait. `seconds_left` is how long a rebuild will
-    take, at its rate. Times are microseconds since 1970.
+    """One projection, or one shard of it. `lag_seconds` is the age of the first event that it has not seen; `rate` is
+    positions a second, where that was measured. `parked` is the number of rows of it that wait. A read model that has
+    shards is there once for all of them, and each of them by itself. `seconds_left` is how long a rebuild will take, at
+    its rate. Times are microseconds since 1970.
     """
 
     name: str
@@ -125,6 +127,7 @@ async def status_of(
             if definition.name not in there:
                 waiting = Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
                 projections.append(await _projection(store, waiting, app, head.position, now, None, trouble, patience))
+    projections = _with_their_shards(projections)
     return Status(
         store=store.name,
         head=head.position,
@@ -132,6 +135,38 @@ async def status_of(
         rate=max(0, head.position - minute_ago) / 60,
         projections=sorted(projections, key=lambda each: each.name),
         at=now,
+    )
+
+
+_WORST_FIRST: tuple[State, ...] = ("stopped", "other log", "definition changed", "stalled", "failing", "no worker")
+_FEW = 3
+
+
+def _with_their_shards(projections: list[ProjectionStatus]) -> list[ProjectionStatus]:
+    """Each read model that is divided stands for its shards: as far behind as the last of them, and in the state of the
+    worst.
+    """
+    parts: dict[str, list[ProjectionStatus]] = {}
+    for each in projections:
+        if shard_of(each.name) != WHOLE:
+            parts.setdefault(each.name.partition(":")[0], []).append(each)
+    return [_as_one(each, parts[each.name]) if each.name in parts else each for each in projections]
+
+
+def _as_one(whole: ProjectionStatus, parts: list[ProjectionStatus]) -> ProjectionStatus:
+    worst = next((each for state in _WORST_FIRST for each in parts if each.state == state), parts[0])
+    owners = sorted({each.owner for each in parts if each.owner})
+    rates = [each.rate for each in parts if each.rate is not None]
+    return msgspec.structs.replace(
+        whole,
+        state=worst.state,
+        position=min(each.position for each in parts),
+        lag=max(each.lag for each in parts),
+        lag_seconds=max(each.lag_seconds for each in parts),
+        rate=min(rates) if rates else None,
+        owner=owners[0] if len(owners) == 1 else f"{len(owners)} processes" if owners else "",
+        error=f"{worst.name.partition(':')[2]}: {worst.error}" if worst.error else "",
+        moved_at=min(each.moved_at for each in parts),
     )
 
 
@@ -162,7 +197,7 @@ async def _projection(
     trouble: _Trouble,
     patience: float,
 ) -> ProjectionStatus:
-    kept = checkpoint.name.endswith(previous(""))  # it stands still, and is not behind in anything
+    kept = checkpoint.name.partition(":")[0].endswith(previous(""))  # it stands still, and is not behind in anything
     lag = 0 if kept else max(0, head - checkpoint.position)
     lag_seconds = 0.0
     if lag:
@@ -209,13 +244,15 @@ def _held_up(checkpoint: Checkpoint, now: int, trouble: _Trouble, state: State, 
 def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> tuple[State, str]:
     name = checkpoint.name
     definitions = {} if app is None else {each.name: each for each in app.read_models.values()}
-    if name.endswith(building("")):
+    table = name.partition(":")[0]
+    if table.endswith(building("")):
         if owned:
             return "rebuilding", checkpoint.error
         whose = name.removesuffix(building(""))
         return "abandoned", f"its rebuild was killed, and {whose} is as it was; run `refold rebuild {whose}` again"
-    if name.endswith(previous("")):
+    if table.endswith(previous("")):
         return "previous", ""
+    name = table
     definition = definitions.get(name)
     if checkpoint.position > head:
         return "other log", f"it is ahead of the log; run `refold verify`, and then `refold rebuild {name}`"

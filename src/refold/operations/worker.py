@@ -28,10 +28,11 @@ def stopped_in(context: Context) -> list[Stopped]:
     """The projections of this process that stand still until somebody does something about it."""
     found = []
     for definition in context.projections.definitions:
-        local = context.projections.local(definition.name)
-        builds = local is not None and local.status == CHANGED and not local.stands
-        if local is not None and local.status != RUNNING and not builds:
-            found.append(Stopped(definition.name, local.error))
+        for local in context.projections.here(definition.name):
+            builds = local.status == CHANGED and not local.stands
+            if local.status != RUNNING and not builds:
+                found.append(Stopped(definition.name, local.error))
+                break
     return found
 
 
@@ -57,11 +58,12 @@ async def catch_up(context: Context) -> list[Stopped]:
         waiting = {name for name in waiting - stopped.keys() if _position(context, checkpoints, name) < head}
         if not waiting:
             return list(stopped.values())
-        local = context.projections.local(next(iter(waiting)))
-        if local is None:
-            await asyncio.sleep(_LOOK)
+        local = context.projections.here(next(iter(waiting)))
+        if local:
+            last = min(local, key=lambda each: each.applied.position)
+            await last.applied.wait_beyond(last.applied.position, _LOOK)
         else:
-            await local.applied.wait_beyond(local.applied.position, _LOOK)
+            await asyncio.sleep(_LOOK)
 
 
 def _position(context: Context, checkpoints: Mapping[str, Checkpoint], name: str) -> int:

@@ -74,6 +74,10 @@ class ExternalSink:
         """See `Sink.together`."""
         return False
 
+    def divides(self, name: str) -> bool:
+        """See `Sink.divides`."""
+        return False
+
     @property
     def place(self) -> str:
         """Where the rows are, without secrets."""
@@ -124,6 +128,15 @@ class ExternalSink:
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`."""
         return [await self.current(lease) for lease in await self._leases.checkpoints()]
+
+    async def shards(self, table: str) -> list[Checkpoint]:
+        """See `Sink.shards`."""
+        found = await self.checkpoint(table)
+        return [] if found is None else [found]
+
+    async def reshard(self, table: str, of: int, epochs: Mapping[str, int]) -> bool:
+        """See `Sink.reshard`: not divided here."""
+        return False
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""

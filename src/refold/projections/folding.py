@@ -18,6 +18,7 @@ from refold.projections.counts import FoldCounts
 from refold.projections.feed import Batch
 from refold.projections.parking.gate import Gate
 from refold.projections.parking.records import Change
+from refold.projections.shards import WHOLE, Shard
 from refold.projections.sink import Sink
 
 __all__ = ["EVENTS_UNWRITTEN", "Folding", "LostOwnership"]
@@ -39,8 +40,8 @@ class Folding:
 
     Rows in memory are only right while nobody else writes the table: each write names the owner's epoch, and when it
     does not hold, the whole object is to be thrown away. `between` is called now and then inside of a page, so that a
-    slow fold can show that its owner lives. `gate` keeps back events of rows that are parked. What is folded is written
-    after `seconds_unwritten` at the latest.
+    slow fold can show that its owner lives. `gate` keeps back events of rows that are parked. Of a `shard`, only its
+    rows are touched, and its checkpoint moves. What is folded is written after so many seconds or events at the latest.
     """
 
     def __init__(
@@ -52,9 +53,14 @@ class Folding:
         between: Callable[[], Awaitable[None]] | None = None,
         gate: Gate | None = None,
         counts: FoldCounts | None = None,
+        shard: Shard = WHOLE,
         seconds_unwritten: float = _SECONDS_UNWRITTEN,
+        events_unwritten: int = EVENTS_UNWRITTEN,
     ) -> None:
-        self._seconds_unwritten = seconds_unwritten
+        self.shard = shard
+        self._only = shard.has if shard != WHOLE else None
+        self._name = shard.checkpoint(table)
+        self._seconds_unwritten, self._most_unwritten = seconds_unwritten, events_unwritten
         self._counts = counts or FoldCounts()
         self._between = between
         self._sink = sink
@@ -84,7 +90,7 @@ class Folding:
                 if start and self._between is not None:
                     await self._between()
                 events = batch.events[start : start + _EVENTS_AT_ONCE]
-                self._touched |= self._fold.fold(self._rows, events, seen=self._seen, passes=passes)
+                self._touched |= self._fold.fold(self._rows, events, only=self._only, seen=self._seen, passes=passes)
                 self._counts.done(sum(type(recorded.event) in self._definition.evolves for recorded in events))
             faults.at("projection.folded")
         if batch.last is not None:
@@ -113,8 +119,12 @@ class Folding:
         return changed, deleted
 
     def keys(self, recorded: Recorded[Any]) -> list[RowKey]:
-        """The rows that an event changes, but for those that wait. Raises what a key function raises."""
-        return [key for key in self._fold.keys([recorded]) if self.gate.passes(key, recorded.position)]
+        """The rows that an event changes here, but for those that wait. Raises what a key function raises."""
+        return [key for key in self._keys([recorded]) if self.gate.passes(key, recorded.position)]
+
+    def _keys(self, events: Sequence[Recorded[Any]]) -> list[RowKey]:
+        keys = list(self._fold.keys(events))
+        return keys if self._only is None else [key for key in keys if self._only(key)]
 
     async def load_row(self, key: RowKey) -> ReadModel | None:
         """A row as it is written."""
@@ -127,15 +137,14 @@ class Folding:
         rows: Sequence[ReadModel],
         deleted: Sequence[RowKey],
         changes: Sequence[Change],
-        name: str = "",
     ) -> None:
         """Writes these rows, and makes these changes, up to a position that may be where it stands. Nothing else may be
         unwritten. Raises `LostOwnership`.
         """
         append_id = self._append_id if last is None else last.append_id.hex()
-        move = Move(self.written, upto, append_id, self._epoch, name, tuple(changes))
+        move = Move(self.written, upto, append_id, self._epoch, self._name, tuple(changes))
         if not await self._sink.write(self._definition, self._table, rows, deleted, move):
-            raise LostOwnership(f"{self._table}: another process has taken it over")
+            raise LostOwnership(f"{self._name}: another process has taken it over")
         faults.at("parking.settled")
         # What a failed fold left in memory is void.
         self._rows.clear()
@@ -149,9 +158,9 @@ class Folding:
         `DefinitionError`.
         """
         rows, deleted = self._fold.changes(self._rows, self._touched)
-        move = Move(self.written, self.position, self._append_id, self._epoch)
+        move = Move(self.written, self.position, self._append_id, self._epoch, self._name)
         if not await self._sink.write(self._definition, self._table, rows, deleted, move):
-            raise LostOwnership(f"{self._table}: another process has taken it over")
+            raise LostOwnership(f"{self._name}: another process has taken it over")
         faults.at("projection.committed")
         self.written = self.position
         self._touched.clear()
@@ -162,7 +171,7 @@ class Folding:
 
     async def _load_missing(self, batch: Batch) -> None:
         missing: list[RowKey] = []
-        for key in self._fold.keys(batch.events):
+        for key in self._keys(batch.events):
             if key in self._rows:
                 self._rows.move_to_end(key)
             else:
@@ -176,7 +185,7 @@ class Folding:
     def _enough(self) -> bool:
         return (
             len(self._touched) >= _ROWS_UNWRITTEN
-            or self._events_unwritten >= EVENTS_UNWRITTEN
+            or self._events_unwritten >= self._most_unwritten
             or time.monotonic() - self._unwritten_since >= self._seconds_unwritten
         )
 

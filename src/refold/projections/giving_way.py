@@ -1,4 +1,4 @@
-"""Giving way: a rebuild takes about half of what it could while others append, so that they hardly notice it."""
+"""Giving way: a rebuild takes about a quarter of what it could while others append, so that they hardly notice it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ __all__ = ["GiveWay"]
 _PAGE = 5_000
 _SMALL_PAGE = 1_000
 _LONGEST_REST = 1.0
-_HOPELESS = 4
+_REST = 3.0
+"""So many times as long as it worked. The server works longer on a page than this process does, in part while it rests.
+"""
+_HOPELESS = 10
 """The log may grow by one event for so many that are folded. Where it grows faster, a rest only puts the end off."""
 
 
 class GiveWay:
-    """Notices by the log's head that others append, and then leaves as much time to them as was worked, in small steps.
+    """Notices by the log's head that others append, and then leaves most of the time to them, in small steps.
 
     `page` is the number of events to read at once.
     """
@@ -32,5 +35,5 @@ class GiveWay:
         give_way = grown > 0 and grown * _HOPELESS <= folded
         self.page = _SMALL_PAGE if give_way else _PAGE
         if give_way:
-            await asyncio.sleep(min(time.monotonic() - self._resumed, _LONGEST_REST))
+            await asyncio.sleep(min(_REST * (time.monotonic() - self._resumed), _LONGEST_REST))
         self._resumed = time.monotonic()

@@ -24,6 +24,7 @@ from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint, Move
 from refold.projections.counts import FoldCounts
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import LostOwnership
+from refold.projections.leases import Leases
 from refold.projections.parking.records import Desk
 from refold.projections.projection import check_history
 from refold.projections.roster import Shift
@@ -111,7 +112,9 @@ class HandWrittenProjection:
         shift: Shift,
         desk: Desk,
         counts: FoldCounts | None = None,
+        leases: Leases | None = None,
     ) -> None:
+        self._leases = leases or Leases(sink, lease)
         self._desk = desk
         self.counts = counts or FoldCounts()
         self.owns = False
@@ -127,7 +130,6 @@ class HandWrittenProjection:
         self._lease = lease
         self._shift = shift
         self._failures = 0
-        self._renewed = 0.0
         self._looked = 0.0
         self._stopping = asyncio.Event()
 
@@ -145,6 +147,7 @@ class HandWrittenProjection:
                 if checkpoint is None:
                     await self._wait(self._lease / 4)
                     continue
+                self._leases.hold(name, checkpoint.epoch)
                 await check_history(self._store, checkpoint)
                 self.owns = True
                 await self._follow(checkpoint)
@@ -161,6 +164,8 @@ class HandWrittenProjection:
             finally:
                 self.owns = False
                 self.counts.rest()
+                if checkpoint is not None:
+                    self._leases.let_go(name, checkpoint.epoch)
 
     async def stop(self) -> None:
         """Ends it after the page at hand, and lets another process take over at once."""
@@ -214,10 +219,7 @@ class HandWrittenProjection:
     async def _is_to_stand_back(self, checkpoint: Checkpoint) -> bool:
         """Keeps the lease; says whether it is another's turn, or an operator has paused it."""
         name, now = self.declared.name, time.monotonic()
-        if now - self._renewed > self._lease / 4:
-            self._renewed = now
-            if not await self._sink.renew(name, checkpoint.epoch, self._lease):
-                raise LostOwnership(name)
+        await self._leases.check(name, checkpoint.epoch)
         if now - self._looked > _LOOK:
             self._looked = now
             if name in (await self._desk.orders()).paused:

@@ -28,11 +28,14 @@ from refold.projections.counts import FoldCounts
 from refold.projections.definitions import changes_between, retired
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import Folding, LostOwnership
+from refold.projections.leases import Leases
 from refold.projections.parking.care import ATTEMPTS, Care, WorkerKilled, said_of
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import Desk, Pause
 from refold.projections.parking.requests import Requests
 from refold.projections.roster import Shift
+from refold.projections.routed import log_of
+from refold.projections.shards import WHOLE, Shard
 from refold.projections.sink import Sink, lives_elsewhere, previous
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventStore
@@ -59,16 +62,17 @@ async def check_history(store: EventStore, checkpoint: Checkpoint) -> None:
     """Raises `LogRegression` unless the log holds the event at which the checkpoint stands."""
     if checkpoint.position == 0:
         return
+    name = checkpoint.name.partition(":")[0]
     page = await store.read_log(after=checkpoint.position - 1, limit=1)
     if not page.events:
         raise LogRegression(
-            f"read model {checkpoint.name!r} is at position {checkpoint.position}, the log ends at {page.head}: it "
-            f"was restored from an older backup; run `refold rebuild {checkpoint.name}`"
+            f"read model {name!r} is at position {checkpoint.position}, the log ends at {page.head}: it "
+            f"was restored from an older backup; run `refold rebuild {name}`"
         )
     if page.events[0].append_id.hex() != checkpoint.append_id:
         raise LogRegression(
-            f"read model {checkpoint.name!r} was folded from another history: the log has another event at position "
-            f"{checkpoint.position}; run `refold rebuild {checkpoint.name}`"
+            f"read model {name!r} was folded from another history: the log has another event at position "
+            f"{checkpoint.position}; run `refold rebuild {name}`"
         )
 
 
@@ -80,11 +84,11 @@ def paused_in_words(pause: Pause) -> str:
 
 
 class Projection:
-    """Keeps one read model current, in this process, as long as this process owns it.
+    """Keeps one read model, or one shard of it, current, in this process, as long as this process owns it.
 
     `applied` rings with each position that is written, and with none when it stops or another takes over. `status` and
     `error` say what became of it here, `epoch` is that of its last term of ownership; `stands`: its definition changed,
-    and it is not built anew by itself.
+    and it is not built anew by itself. `regroup` is called when the read model has another number of shards by now.
     """
 
     def __init__(
@@ -100,7 +104,14 @@ class Projection:
         desk: Desk | None = None,
         counts: FoldCounts | None = None,
         tracing: Tracing = NO_TRACING,
+        leases: Leases | None = None,
+        shard: Shard = WHOLE,
+        regroup: Callable[[], None] = lambda: None,
     ) -> None:
+        self._leases = leases or Leases(log_of(sink), lease)
+        self.shard = shard
+        self.name = shard.checkpoint(definition.name)
+        self._regroup = regroup
         self._desk = desk or Desk(sink.records, ORDERS_EVERY)
         self._shift = shift
         self._build = build
@@ -120,7 +131,6 @@ class Projection:
         self._owner = owner
         self._lease = lease
         self.epoch = 0
-        self._renewed = 0.0
         self._looked = 0.0
         self._absences = 0
         self._written = 0
@@ -138,7 +148,7 @@ class Projection:
                 await self._own_and_follow()
                 self._care.failures = 0
             except LostOwnership:
-                _log.info("read model %s goes on elsewhere", self.definition.name)
+                _log.info("read model %s goes on elsewhere", self.name)
             except (StoreUnavailable, StoreFull, StoreReadOnly, ConfigurationError) as problem:
                 # Nothing is wrong with the read model: it goes on as soon as the store does, lets it in, or is set up.
                 await self._wait_for_the_store(problem)
@@ -170,20 +180,26 @@ class Projection:
         if (await self._orders())[0]:
             await self._stand_paused()
             return
-        left = await self._version()
+        left, of = await self._version()
+        if of not in (0, self.shard.of):
+            self._regroup()
+            await self._wait(self._lease / 4)
+            return
         if left is not None and left.fingerprint != self.definition.fingerprint:
             await self._stand_changed(left)
             return
         if self._is_anothers():
             await self._wait(self._lease / 8)
             return
-        checkpoint = await self._sink.claim(self._table, self._owner, self._lease)
+        mine = self.shard.checkpoint(self._table)
+        checkpoint = await self._sink.claim(mine, self._owner, self._lease)
         if checkpoint is None:
             # Whoever dropped the table wants it made anew.
             await self._sink.register(self.definition, name)
             await self._wait(self._lease / 4)
             return
         self.epoch = checkpoint.epoch
+        self._leases.hold(mine, self.epoch)
         if self.status in (STOPPED, CHANGED):
             self.status, self.error = RUNNING, ""  # it was rebuilt
         try:
@@ -199,38 +215,40 @@ class Projection:
             self.counts.rest()
             # Who waits here must look elsewhere now.
             self.applied.ring_anyway()
-        await self._sink.release(self._table, self.epoch)
+            self._leases.let_go(mine, self.epoch)
+        await self._sink.release(mine, self.epoch)
 
     def _is_anothers(self) -> bool:
         """Whether another process is to have it, so that all have their share."""
-        return self._shift is not None and self._shift.is_anothers(self.definition.name)
+        return self._shift is not None and self._shift.is_anothers(self.name)
 
-    async def _version(self) -> Checkpoint | None:
-        """The checkpoint of the rows that are this definition's: those that are read; or the previous ones, when
-        another release, whose rows took their place, runs beside.
+    async def _version(self) -> tuple[Checkpoint | None, int]:
+        """The checkpoint of the rows that are this definition's, and how many shards they have (0: there are none):
+        those that are read; or the previous ones, when another release, whose rows took their place, runs beside.
         """
         name = self.definition.name
-        self._table = name
-        read = await self._sink.checkpoint(name)
-        if read is not None and read.fingerprint != self.definition.fingerprint:
-            kept = await self._sink.checkpoint(previous(name))
-            if kept is not None and kept.fingerprint == self.definition.fingerprint:
-                self._table = kept.name
-                return kept
-        return read
+        self._table, parts = name, await self._sink.shards(name)
+        if parts and parts[0].fingerprint != self.definition.fingerprint:
+            kept = await self._sink.shards(previous(name))
+            if kept and kept[0].fingerprint == self.definition.fingerprint:
+                self._table, parts = previous(name), kept
+        mine = self.shard.checkpoint(self._table)
+        return next((each for each in parts if each.name == mine), None), len(parts)
 
     async def _choose(self) -> None:
         """Keeps that this definition serves, when it does."""
         name, fingerprint = self.definition.name, self.definition.fingerprint
-        if self._table != name:
+        if self._table != name or self.shard.number > 1:
             return
         known = await self._sink.definitions(name)
         if not any(each.fingerprint == fingerprint and not each.retired_at for each in known):
             await self._sink.choose(name, fingerprint, self.definition.parts)
 
     async def _follow(self, checkpoint: Checkpoint) -> None:
-        gate = await open_gate(self._sink.records, self.definition, checkpoint.name)
-        folding = Folding(self._sink, self.definition, self._table, checkpoint, self._renew, gate, self.counts)
+        gate = await open_gate(self._sink.records, self.definition, self._table)
+        folding = Folding(
+            self._sink, self.definition, self._table, checkpoint, self._renew, gate, self.counts, self.shard
+        )
         self._written = folding.written
         if folding.written < self.applied.position:
             # It went back: the server lost its last moments, or the log is another. A bell only goes forward.
@@ -240,14 +258,13 @@ class Projection:
         self.status, self.error = RUNNING, ""
         self._absences = 0
         pace = Pace()
-        self._renewed = time.monotonic()
         self._looked = 0.0
         while not self._stopping.is_set():
             self.counts.begin()
             if await self._paused_after_orders(folding):
                 return
             if self._is_anothers():
-                _log.info("read model %s is handed over", self.definition.name)
+                _log.info("read model %s is handed over", self.name)
                 if folding.position > folding.written:
                     await folding.write()
                 return
@@ -272,12 +289,8 @@ class Projection:
                 await self._store.wait_beyond(folding.position, pace.pause())
 
     async def _renew(self) -> None:
-        """Keeps the lease when a quarter of it is over. Raises `LostOwnership` when another has it."""
-        now = time.monotonic()
-        if now - self._renewed > self._lease / 4:
-            self._renewed = now
-            if not await self._sink.renew(self._table, self.epoch, self._lease):
-                raise LostOwnership(self._table)
+        """Raises `LostOwnership` when another has the lease."""
+        await self._leases.check(self.shard.checkpoint(self._table), self.epoch)
 
     async def _take(self, folding: Folding, batch: Batch) -> bool:
         """Folds a batch; in small steps if one failed in it, or killed the last owner. Says whether it did so."""
@@ -363,7 +376,7 @@ class Projection:
                 f"`refold rebuild {name}` to go back",
                 stands=True,
             )
-        elif self._build is None:
+        elif self._build is None or self.shard.number > 1:
             self._say_changed(
                 f"its definition changed since its rows were written; run `refold rebuild {name}`", stands=True
             )
@@ -406,7 +419,7 @@ class Projection:
             if self._stopping.is_set():
                 return
             await self._wait(seconds)
-            found = await self._version()
+            found, _ = await self._version()
             if found is None or found.fingerprint == self.definition.fingerprint:
                 return
 
@@ -416,18 +429,19 @@ class Projection:
         self.error = said_of(problem)
         if self._beside is not None:
             self.error = f"its new version cannot be built: {self.error}"
-        _log.error("read model %s stopped: %s", self.definition.name, self.error, exc_info=problem)
+        _log.error("read model %s stopped: %s", self.name, self.error, exc_info=problem)
         if self._beside is not None:
             await self._stand_unbuilt(self._beside)
             return
-        epoch = self.epoch
+        epoch, mine = self.epoch, self.shard.checkpoint(self._table)
         await self._care.note_failure(problem, self._written, 0.0)
         self.applied.ring_anyway()
         while not self._stopping.is_set():
             try:
-                await self._sink.mark(self._table, epoch, STOPPED, self.error)
-                await self._sink.renew(self._table, epoch, self._lease)
-                checkpoint = await self._sink.checkpoint(self._table)
+                await self._sink.mark(mine, epoch, STOPPED, self.error)
+                await self._sink.renew(mine, epoch, self._lease)
+                parts = await self._sink.shards(self._table)
+                checkpoint = next((each for each in parts if each.name == mine), None)
                 if checkpoint is None or checkpoint.epoch != epoch or any(await self._orders()):
                     self._care.failures = 0
                     return
@@ -435,7 +449,7 @@ class Projection:
                 _log.debug("read model %s: its error is not kept yet: %s", self.definition.name, away)
             await self._wait(self._lease / 4)
         with contextlib.suppress(RefoldError):  # then the lease runs out by itself
-            await self._sink.release(self._table, epoch)
+            await self._sink.release(mine, epoch)
 
     async def _stand_unbuilt(self, epoch: int) -> None:
         """The rows that are read, of that epoch, are another definition's: they are neither marked nor held. Goes on
@@ -444,7 +458,8 @@ class Projection:
         self.applied.ring_anyway()
         while not self._stopping.is_set():
             with contextlib.suppress(RefoldError):
-                read = await self._sink.checkpoint(self.definition.name)
+                parts = await self._sink.shards(self.definition.name)
+                read = next((each for each in parts if each.name == self.name), None)
                 if read is None or read.epoch != epoch or (await self._orders())[0]:
                     break
             await self._wait(self._lease / 4)
@@ -452,7 +467,7 @@ class Projection:
 
     async def _wait_for_the_store(self, problem: RefoldError) -> None:
         if self._absences == 0:
-            _log.warning("read model %s waits for the store: %s", self.definition.name, problem)
+            _log.warning("read model %s waits for the store: %s", self.name, problem)
         self.error = f"it waits for the store: {problem}"
         seconds = min(_FIRST_PAUSE * 2**self._absences, _LONGEST_ABSENCE)
         self._absences = min(self._absences + 1, 10)
@@ -462,7 +477,7 @@ class Projection:
         failures = self._care.failures
         seconds = min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE)
         self.error = f"attempt {failures} of {ATTEMPTS} failed: {problem!r}"
-        _log.warning("read model %s pauses for %.1f s: %s", self.definition.name, seconds, self.error)
+        _log.warning("read model %s pauses for %.1f s: %s", self.name, seconds, self.error)
         await self._care.note_failure(problem, self._written, seconds)
         await self._wait(seconds)
 

@@ -18,8 +18,10 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.counts import FoldCounts
+from refold.projections.crews import Crew
 from refold.projections.feed import Feed
 from refold.projections.handwritten import HAND_WRITTEN, HandWritten, HandWrittenProjection
+from refold.projections.leases import Leases
 from refold.projections.parking.operator import Operator, Waiting
 from refold.projections.parking.records import Desk, Operation, ParkedKey
 from refold.projections.projection import ORDERS_EVERY, Projection, check_history
@@ -27,10 +29,12 @@ from refold.projections.reads import Reads
 from refold.projections.rebuild import RebuildProgress, Split, rebuild
 from refold.projections.rebuild_orders import cancel_rebuild, pause_rebuild, resume_rebuild
 from refold.projections.refolding import refold_row
+from refold.projections.resharding import Resharding
 from refold.projections.review.reviewing import Review
 from refold.projections.roster import Shift, Worker
-from refold.projections.routed import SECONDS_TO_ANSWER, RoutedSink
-from refold.projections.sink import InlineRows, LogSink, Sink, previous
+from refold.projections.routed import SECONDS_TO_ANSWER, RoutedSink, log_of
+from refold.projections.shards import Shard, shards_of
+from refold.projections.sink import InlineRows, Sink, previous
 from refold.projections.watchdog import PATIENCE_SECONDS, Stalled, Watchdog, Watched
 from refold.store.event_store import EventStore
 from refold.tracing import NO_TRACING, Tracing
@@ -39,6 +43,8 @@ __all__ = ["Projections"]
 
 _log = logging.getLogger("refold.projections")
 
+_GIVEN_UP_LEASES = 20
+"""For so many leases, what hangs here is left to other processes."""
 _FIRST_LOOK = 0.002
 _LONGEST_LOOK = 0.1
 
@@ -66,15 +72,17 @@ class Projections:
         self.counts: dict[str, FoldCounts] = {}
         self.watchdog = Watchdog(store, sink, self.running, patience)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        self._running: dict[str, Projection] = {}
+        self._crews: dict[str, Crew] = {}
         self.declared = tuple(declared)
         self._hand_written: dict[str, HandWrittenProjection] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._feed: Feed | None = None
         self._shift: Shift | None = None
+        self._desk = Desk(sink.records, ORDERS_EVERY)
+        self._leases = Leases(log_of(sink), lease, self._give_up_what_hangs)
         self._following: Sequence[ReadModelDefinition] = ()
         self.operator = Operator(store, sink, types, self._standing_by)
-        self.reads = Reads(store, sink, types, lambda definition: self._running.get(definition.name))
+        self.reads = Reads(store, sink, types, self._crews.get)
 
     async def prepare(self) -> None:
         """Creates the tables that are missing, catches inline read models up, and makes the store change them from now
@@ -127,14 +135,20 @@ class Projections:
                 await projection.applied.wait_beyond(projection.applied.position, 0.1)
 
     @asynccontextmanager
-    async def _standing_by(self, definition: ReadModelDefinition) -> AsyncIterator[Projection]:
-        """The projection of this process, or, for the time of the block, one that takes over when nobody owns it."""
-        local = self.local(definition.name)
-        if local is not None:
-            yield local
-            return
+    async def _standing_by(
+        self, definition: ReadModelDefinition, key: RowKey | None = None
+    ) -> AsyncIterator[Projection]:
+        """The projection of this process that has a key (or: any), or, for the time of the block, one that takes over
+        when nobody owns it.
+        """
+        for local in self.here(definition.name):
+            if key is None or local.shard.has(key):
+                yield local
+                return
+        parts = shards_of(max(1, len(await self.sink.shards(definition.name))))
+        shard = next(each for each in parts if key is None or each.has(key))
         feed = Feed(self._store, self._types, definition.evolves)
-        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease)
+        projection = Projection(self._store, self.sink, feed, definition, self.owner, self._lease, shard=shard)
         task = asyncio.create_task(self._watched(projection))
         try:
             yield projection
@@ -159,47 +173,77 @@ class Projections:
         for each in declared:
             wanted |= {event for event in self._types if not each.events or event.__message_name__ in each.events}
         self._feed = Feed(self._store, self._types, wanted)
-        serves = {definition.name: definition.fingerprint for definition in self._following}
-        serves |= {each.name: HAND_WRITTEN for each in declared}
-        self._shift = Shift(self.sink.roster, Worker(owner=self.owner, serves=serves), self._lease)
-        await self._shift.begin()
-        desk = Desk(self.sink.records, ORDERS_EVERY)
+        self._shift = Shift(self.sink.roster, Worker(owner=self.owner, serves={}), self._lease)
+        self._shift.serve({each.name: HAND_WRITTEN for each in declared})
         for definition in self._following:
-            projection = Projection(
-                self._store,
-                self.sink,
-                self._feed,
-                definition,
-                self.owner,
-                self._lease,
-                self._rebuilt,
-                self._shift,
-                desk,
-                self.counts.setdefault(definition.name, FoldCounts()),
-                self._tracing,
-            )
-            self._running[definition.name] = projection
-            self._tasks.append(
-                asyncio.create_task(self._watched(projection), name=f"refold-{definition.name}", context=Context())
-            )
+            resharding = Resharding(self._store, self.sink, definition, self._types, self.owner, self._lease)
+            crew = Crew(self.sink, definition, self._shift, self._projection, self._watched, resharding, self._lease)
+            self._crews[definition.name] = crew
+            await crew.start()
+        await self._shift.begin()
+        self._leases.start()
         self.watchdog.start()
-
-        log = self.sink.log if isinstance(self.sink, RoutedSink) else cast("LogSink", self.sink)
         for each in declared:
-            one = HandWrittenProjection(
-                self._store,
-                log,
-                self._feed,
-                self._types,
-                each,
-                self.owner,
-                self._lease,
-                self._shift,
-                desk,
-                self.counts.setdefault(each.name, FoldCounts()),
-            )
-            self._hand_written[each.name] = one
-            self._tasks.append(asyncio.create_task(self._watched(one), name=f"refold-{each.name}", context=Context()))
+            self._write_by_hand(each)
+
+    def _projection(self, definition: ReadModelDefinition, shard: Shard, regroup: Callable[[], None]) -> Projection:
+        assert self._feed is not None
+        return Projection(
+            self._store,
+            self.sink,
+            self._feed,
+            definition,
+            self.owner,
+            self._lease,
+            self._rebuilt,
+            self._shift,
+            self._desk,
+            self.counts.setdefault(shard.checkpoint(definition.name), FoldCounts()),
+            self._tracing,
+            self._leases,
+            shard,
+            regroup,
+        )
+
+    def _write_by_hand(self, declared: HandWritten) -> None:
+        assert self._feed is not None
+        assert self._shift is not None
+        one = HandWrittenProjection(
+            self._store,
+            log_of(self.sink),
+            self._feed,
+            self._types,
+            declared,
+            self.owner,
+            self._lease,
+            self._shift,
+            self._desk,
+            self.counts.setdefault(declared.name, FoldCounts()),
+            self._leases,
+        )
+        self._hand_written[declared.name] = one
+        name = f"refold-{declared.name}"
+        self._tasks[declared.name] = asyncio.create_task(self._watched(one), name=name, context=Context())
+
+    def _give_up_what_hangs(self) -> None:
+        """Lets what makes no progress here go to another process: its lease is not kept, and it is not its turn here.
+        Without another, it begins anew here.
+        """
+        running = self.running()
+        for stalled in self.watchdog.stalled():
+            projection = running.get(stalled.name)
+            # One that fails is tried again, and stops by itself.
+            if projection is None or not projection.owns or projection.error or self._shift is None:
+                continue
+            _log.error("read model %s is given up by this process: %s", stalled.name, stalled.why)
+            self._shift.give_up(stalled.name, _GIVEN_UP_LEASES * self._lease)
+            self._leases.forget(stalled.name)
+            self.watchdog.forget(stalled.name)
+            if stalled.name in self._hand_written:
+                self._tasks[stalled.name].cancel()
+                self._write_by_hand(self._hand_written[stalled.name].declared)
+            else:
+                next(crew for crew in self._crews.values() if stalled.name in crew.projections).give_up(stalled.name)
 
     async def _rebuilt(self, definition: ReadModelDefinition) -> int:
         return await self.rebuild(definition, keep=True)
@@ -220,21 +264,27 @@ class Projections:
         await self.watchdog.stop()
         if self._shift is not None:
             await self._shift.end()
-        running: list[Projection | HandWrittenProjection] = [*self._running.values(), *self._hand_written.values()]
-        for projection in running:
+        for projection in self._hand_written.values():
             await projection.stop()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(
+            *(crew.stop() for crew in self._crews.values()), *self._tasks.values(), return_exceptions=True
+        )
+        await self._leases.stop()
         self._tasks.clear()
-        self._running.clear()
+        self._crews.clear()
         self._hand_written.clear()
         if self._feed is not None:
             await self._feed.close()
             self._feed = None
 
     def local(self, name: str) -> Projection | None:
-        """The projection of that name, if this process runs it."""
-        return self._running.get(name)
+        """The projection of that checkpoint's name, if this process runs it."""
+        return next((each for each in self.here(name.partition(":")[0]) if each.name == name), None)
+
+    def here(self, name: str) -> list[Projection]:
+        """The projections of a read model that this process runs: one for each of its shards; none if it runs none."""
+        crew = self._crews.get(name)
+        return [] if crew is None else list(crew.projections.values())
 
     async def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints that the store knows, those of other apps included."""
@@ -287,8 +337,7 @@ class Projections:
         return await cancel_rebuild(self.sink, read_model_of(read_model), actor=actor, reason=reason)
 
     async def _look_again(self, definition: ReadModelDefinition) -> None:
-        local = self.local(definition.name)
-        if local is not None:
+        for local in self.here(definition.name):
             local.look()
         if definition.inline and hasattr(self.sink, "install"):
             await self._catch_up(definition)
@@ -406,12 +455,11 @@ class Projections:
 
     def running(self) -> dict[str, Watched]:
         """Those of this process, by the names of their checkpoints."""
-        return {**self._running, **self._hand_written}
+        found: dict[str, Watched] = dict(self._hand_written)
+        for crew in list(self._crews.values()):
+            found |= crew.projections
+        return found
 
     def stalled(self) -> list[Stalled]:
         """Those that this process should move and that make no progress, whatever their state says."""
         return self.watchdog.stalled()
-
-    def stopped(self) -> list[Projection]:
-        """The projections of this process that stand still."""
-        return [each for each in self._running.values() if each.status == STOPPED]

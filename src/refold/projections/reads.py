@@ -17,11 +17,13 @@ from refold.messages.recorded import Recorded
 from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint
 from refold.projections.columns import refuse_value
 from refold.projections.conditions import Condition, checked, orders_of
+from refold.projections.crews import Crew
 from refold.projections.ordering import sorted_rows
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import as_text
 from refold.projections.projection import Projection, check_history, paused_in_words
 from refold.projections.routed import RoutedSink
+from refold.projections.shards import Shard, shard_of, shards_of
 from refold.projections.sink import Answer, Query, Sink, previous, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -38,8 +40,8 @@ _LONGEST_LOOK = 0.1
 
 
 class Reads:
-    """Queries on the read models of one context. `running` gives the projection of a read model, if this process runs
-    it.
+    """Queries on the read models of one context. `running` gives the projections of a read model, if this process runs
+    them.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Reads:
         store: EventStore,
         sink: Sink,
         types: EventTypes,
-        running: Callable[[ReadModelDefinition], Projection | None],
+        running: Callable[[str], Crew | None],
     ) -> None:
         self._store = store
         self._sink = sink
@@ -103,7 +105,7 @@ class Reads:
         touched = list(fold.keys(unseen))
         enough = None if query.limit is None else query.limit + query.offset + len(touched)
         answer = await self._answer(definition, touched, Query(where, query.order, enough))
-        # The checkpoint may have moved since the events were read; then the rows have seen some of them.
+        # The checkpoints may have moved since the events were read; then the rows have seen some of them.
         state: dict[RowKey, ReadModel | None] = dict(answer.rows)
         new = [event for event in unseen if event.position > answer.position]
         fold.fold(state, new, seen=answer.seen, passes=await self._passes(definition))
@@ -173,7 +175,9 @@ class Reads:
         look_here = True
         while True:
             if after:
-                await self._wait(definition, after, timeout - (time.monotonic() - began), look_here)
+                # Of one row, its own shard is enough.
+                key = keys[0] if query is None and len(keys) == 1 else None
+                await self._wait(definition, after, timeout - (time.monotonic() - began), look_here, key)
             answer = await self._answer(definition, keys, query)
             if not after or answer.position >= after:
                 return answer
@@ -258,23 +262,73 @@ class Reads:
         assert checkpoint is not None
         return checkpoint
 
-    async def _checkpoint_soon(self, definition: ReadModelDefinition, running: Projection | None) -> Checkpoint | None:
-        """The checkpoint; None while this process may build the rows of a definition that changed."""
+    async def _parts(self, definition: ReadModelDefinition) -> list[Checkpoint]:
+        """The checkpoints that move the rows of this definition: one, or those of the shards."""
+        parts = await self._sink.shards(definition.name)
+        if parts and parts[0].fingerprint != definition.fingerprint and await self._kept(definition):
+            parts = await self._sink.shards(previous(definition.name))
+        refuse_other(definition, parts[0] if parts else None)
+        return parts
+
+    async def _part_soon(
+        self, definition: ReadModelDefinition, shard: Shard, running: Projection | None
+    ) -> Checkpoint | None:
+        """The checkpoint of a shard; None while this process may build the rows of a definition that changed. Raises
+        `_Divided`.
+        """
         try:
-            return await self._checkpoint(definition)
+            parts = await self._parts(definition)
         except ProjectionStopped:
             if running is None or running.stands or running.status == STOPPED:
                 raise
             return None
+        found = next((each for each in parts if shard_of(each.name) == shard), None)
+        if found is None:
+            raise _Divided
+        return found
 
-    async def _wait(self, definition: ReadModelDefinition, wanted: int, timeout: float, look_here: bool = True) -> None:
-        """Returns when the read model has reached a position: as the projection of this process says, or (`look_here`
-        is false) as the checkpoint does. Raises `StaleRead` at the time-out, or when it stands still.
+    async def _wait(
+        self,
+        definition: ReadModelDefinition,
+        wanted: int,
+        timeout: float,
+        look_here: bool = True,
+        key: RowKey | None = None,
+    ) -> None:
+        """Returns when the shard of a key, or all shards, have reached a position: as the projections of this process
+        say, or (`look_here` is false) as the checkpoints do. Raises `StaleRead` at the time-out, or when one of them
+        stands still.
         """
         began = time.monotonic()
+        crew = self._running(definition.name)
+        of = crew.of if crew is not None else 0
+        while True:
+            try:
+                if not of:
+                    of = len(await self._parts(definition)) if self._sink.divides(definition.name) else 1
+                for shard in shards_of(of):
+                    if key is None or shard.has(key):
+                        await self._wait_for(definition, shard, wanted, timeout, began, look_here)
+            except _Divided:
+                of = 0
+                await asyncio.sleep(_FIRST_LOOK)
+            else:
+                return
+
+    async def _wait_for(
+        self,
+        definition: ReadModelDefinition,
+        shard: Shard,
+        wanted: int,
+        timeout: float,
+        began: float,
+        look_here: bool,
+    ) -> None:
+        """Returns when one shard has reached a position. Raises `StaleRead`, `_Divided`."""
         pause = _FIRST_LOOK
         while True:
-            running = self._running(definition)
+            crew = self._running(definition.name)
+            running = None if crew is None else crew.projections.get(shard.checkpoint(definition.name))
             left = timeout - (time.monotonic() - began)
             stopped = False
             if look_here and running is not None and running.owns:
@@ -285,7 +339,7 @@ class Reads:
                     # Rung too when it stops, or when another process takes over; then the checkpoint tells.
                     await running.applied.wait_beyond(wanted - 1, left)
                     continue
-            elif (checkpoint := await self._checkpoint_soon(definition, running)) is None:
+            elif (checkpoint := await self._part_soon(definition, shard, running)) is None:
                 reached, why = 0, running.error if running is not None else ""
                 await asyncio.sleep(min(_LONGEST_LOOK, max(left, 0)))
             else:
@@ -308,6 +362,10 @@ class Reads:
                     pause = min(2 * pause, _LONGEST_LOOK)
             if stopped or left <= 0:
                 raise StaleRead(definition.name, wanted, reached, time.monotonic() - began, why)
+
+
+class _Divided(Exception):
+    """The read model has another number of shards by now."""
 
 
 def _key(definition: ReadModelDefinition, given: object) -> RowKey:

@@ -28,9 +28,10 @@ from refold.tracing import NO_TRACING, Tracing
 
 __all__ = ["RebuildProgress", "Split", "rebuild"]
 
-_SECONDS_UNWRITTEN = 5.0
-"""A killed rebuild folds so much again. Each write costs the database as much as the rows that it touches, again and
-again, and whoever appends beside waits for the disk behind it.
+_SECONDS_UNWRITTEN = 10.0
+_EVENTS_UNWRITTEN = 2_000_000
+"""A killed rebuild folds so much again. Each write costs the database all rows that were touched, again and again, and
+whoever appends beside waits for the disk behind it.
 """
 _LOOK = 0.4
 _TOLD_EVERY = 1.0
@@ -100,7 +101,13 @@ async def rebuild(
         # What was left out of a row stays so, as long as its definition is the same.
         gate = await open_gate(sink.records, definition, building(definition.name))
         folding = Folding(
-            sink, definition, building(definition.name), claimed, gate=gate, seconds_unwritten=_SECONDS_UNWRITTEN
+            sink,
+            definition,
+            building(definition.name),
+            claimed,
+            gate=gate,
+            seconds_unwritten=_SECONDS_UNWRITTEN,
+            events_unwritten=_EVENTS_UNWRITTEN,
         )
         building_up = _Building(store, sink, definition, types, folding, epoch, lease, tracing)
         if review is not None and until is not None:
@@ -219,7 +226,8 @@ class _Building:
         """Puts it in the place of the old one. What that has seen meanwhile is folded in the same step."""
         name, back = self._definition.name, False
         try:
-            await check_history(self._store, await self._sink.checkpoint(name) or Checkpoint(name=name))
+            for each in await self._sink.shards(name):
+                await check_history(self._store, each)
         except LogRegression:
             back = True  # what the old one has seen is not in this log
         if not await self._sink.switch(self._definition, self._epoch, decode=self._types.decode, back=back):

@@ -13,10 +13,11 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
-from refold.projections.checkpoint import Move
+from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.parking.records import Unpark, as_text
 from refold.projections.projection import check_history
+from refold.projections.shards import shard_of
 from refold.projections.sink import Sink, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -38,13 +39,16 @@ async def refold_row(
     `LogRegression`, and what the fold raises: then nothing has changed.
     """
     name = definition.name
-    known = await sink.checkpoint(name)
+    known = await _part(sink, name, key)
     # Most of it before the projection is held up.
     gate = await open_gate(sink.records, definition, name)
     state, at = await _folded(store, definition, types, key, gate, 0, 0 if known is None else known.position)
     owner = f"refold:{secrets.token_hex(4)}"
     for _ in range(10):
-        claimed = await sink.claim(name, owner, lease, force=True)
+        now = await _part(sink, name, key)  # it may be divided anew meanwhile
+        claimed = None if now is None else await sink.claim(now.name, owner, lease, force=True)
+        if now is not None and claimed is None:
+            continue
         if claimed is None:
             raise ProjectionStopped(f"read model {name!r} has no rows yet; start a worker (`refold worker`)")
         try:
@@ -58,14 +62,21 @@ async def refold_row(
             deleted = [key] if state is None else []
             parked = [each for each in await sink.records.parked(name) if each.key == as_text(key)]
             changes = tuple(Unpark(each.name, each.key, each.request_id) for each in parked)
-            move = Move(claimed.position, claimed.position, claimed.append_id, claimed.epoch, changes=changes)
+            move = Move(
+                claimed.position, claimed.position, claimed.append_id, claimed.epoch, claimed.name, changes=changes
+            )
             if await sink.write(definition, name, rows, deleted, move):
                 faults.at("refolding.written")
                 return state
         finally:
-            await sink.release(name, claimed.epoch)
+            await sink.release(claimed.name, claimed.epoch)
         await asyncio.sleep(0)
     raise ProjectionStopped(f"read model {name!r} was taken over again and again; pause its projection first")
+
+
+async def _part(sink: Sink, name: str, key: RowKey) -> Checkpoint | None:
+    """The checkpoint that moves the row of a key."""
+    return next((each for each in await sink.shards(name) if shard_of(each.name).has(key)), None)
 
 
 async def _folded(

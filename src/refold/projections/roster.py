@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -27,16 +27,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 class Roster(Protocol):
     """Who is there. Kept in the log's database; told by each process itself, and forgotten when it falls silent."""
 
-    async def tell(self, worker: Worker) -> None:
-        """Keeps that this process is there now."""
+    async def tell(self, worker: Worker, seconds: float) -> list[Worker]:
+        """Keeps that this process is there now; gives those that were heard of in the last `seconds`, itself too."""
         ...
 
     async def leave(self, owner: str) -> None:
         """Takes a process off."""
-        ...
-
-    async def there(self, seconds: float) -> list[Worker]:
-        """Those that were heard of in the last `seconds`."""
         ...
 
 
@@ -58,10 +54,13 @@ class Shift:
 
     def __init__(self, roster: Roster | None, worker: Worker, lease: float) -> None:
         self._roster = roster
-        self._worker = worker
+        self._owner = worker.owner
+        self._serves = dict(worker.serves)
+        self._given_up: dict[str, float] = {}
         self._lease = lease
         self._there: Sequence[Worker] = ()
         self._heard_at = 0.0
+        self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -74,13 +73,33 @@ class Shift:
 
     async def _tell(self) -> None:
         assert self._roster is not None
-        await self._roster.tell(self._worker)
-        self._there = await self._roster.there(self._lease)
-        self._heard_at = time.monotonic()
+        now = time.monotonic()
+        self._there = await self._roster.tell(self._worker(), self._lease)
+        self._heard_at = now
+
+    def _worker(self) -> Worker:
+        now = time.monotonic()
+        serves = {name: each for name, each in self._serves.items() if self._given_up.get(name, 0.0) < now}
+        return Worker(owner=self._owner, serves=serves)
+
+    def serve(self, serves: Mapping[str, str], instead_of: Iterable[str] = ()) -> None:
+        """From now on it has these, in the place of others: all are told soon."""
+        for name in instead_of:
+            self._serves.pop(name, None)
+        self._serves.update(serves)
+        self._news.set()
+
+    def give_up(self, name: str, seconds: float) -> None:
+        """Leaves one to the others for so long. When there is none that can, it is its own still."""
+        self._given_up[name] = time.monotonic() + seconds
+        self._news.set()
 
     async def _go_on(self) -> None:
         while True:
-            await asyncio.sleep(self._lease / 5)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lease / 3):
+                    await self._news.wait()
+            self._news.clear()
             with contextlib.suppress(RefoldError):
                 await self._tell()
 
@@ -91,14 +110,15 @@ class Shift:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         with contextlib.suppress(RefoldError):
-            await self._roster.leave(self._worker.owner)
+            await self._roster.leave(self._owner)
 
     def is_anothers(self, name: str) -> bool:
         """Whether a read model is another living process's turn. Without fresh news it is nobody else's."""
         if len(self._there) < 2 or time.monotonic() - self._heard_at > self._lease:
             return False
-        whose = shared_out(self._there, name, self._worker.serves.get(name, ""))
-        return whose not in ("", self._worker.owner)
+        there = [self._worker() if each.owner == self._owner else each for each in self._there]
+        whose = shared_out(there, name, self._serves.get(name, ""))
+        return whose not in ("", self._owner)
 
 
 class MemoryRoster:
@@ -107,18 +127,15 @@ class MemoryRoster:
     def __init__(self) -> None:
         self._heard: dict[str, tuple[float, Worker]] = {}
 
-    async def tell(self, worker: Worker) -> None:
+    async def tell(self, worker: Worker, seconds: float) -> list[Worker]:
         """See `Roster.tell`."""
         self._heard[worker.owner] = (time.monotonic(), worker)
+        since = time.monotonic() - seconds
+        return [worker for heard, worker in self._heard.values() if heard >= since]
 
     async def leave(self, owner: str) -> None:
         """See `Roster.leave`."""
         self._heard.pop(owner, None)
-
-    async def there(self, seconds: float) -> list[Worker]:
-        """See `Roster.there`."""
-        since = time.monotonic() - seconds
-        return [worker for heard, worker in self._heard.values() if heard >= since]
 
 
 class PostgresRoster:
@@ -138,27 +155,23 @@ class PostgresRoster:
         self._run = run
         self._workers = f"{schema}.workers"
 
-    async def tell(self, worker: Worker) -> None:
-        """See `Roster.tell`. Forgets those that have been silent for an hour."""
-        await self._run(
-            f"""with old as (delete from {self._workers} where told_at < clock_timestamp() - interval '1 hour')
-            insert into {self._workers} values ($1, $2, clock_timestamp())
-            on conflict (owner) do update set serves = excluded.serves, told_at = excluded.told_at""",
-            (worker.owner, msgspec.json.encode(worker.serves).decode()),
+    async def tell(self, worker: Worker, seconds: float) -> list[Worker]:
+        """See `Roster.tell`. One statement; forgets those that have been silent for an hour."""
+        rows = await self._run(
+            f"""with old as (delete from {self._workers} where told_at < clock_timestamp() - interval '1 hour'),
+            told as (
+                insert into {self._workers} values ($1, $2, clock_timestamp())
+                on conflict (owner) do update set serves = excluded.serves, told_at = excluded.told_at
+            )
+            select owner, serves from {self._workers}
+            where owner <> $1 and told_at > clock_timestamp() - $3::bigint * interval '1 millisecond'""",
+            (worker.owner, msgspec.json.encode(worker.serves).decode(), int(seconds * 1000)),
         )
+        return [worker, *(Worker(owner=owner, serves=_serves(serves)) for owner, serves in rows)]
 
     async def leave(self, owner: str) -> None:
         """See `Roster.leave`."""
         await self._run(f"delete from {self._workers} where owner = $1", (owner,))
-
-    async def there(self, seconds: float) -> list[Worker]:
-        """See `Roster.there`."""
-        rows = await self._run(
-            f"select owner, serves from {self._workers} "
-            "where told_at > clock_timestamp() - $1::bigint * interval '1 millisecond'",
-            (int(seconds * 1000),),
-        )
-        return [Worker(owner=owner, serves=_serves(serves)) for owner, serves in rows]
 
 
 def _serves(text: str) -> dict[str, str]:

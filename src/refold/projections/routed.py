@@ -19,7 +19,7 @@ from refold.projections.parking.records import ProjectionRecords
 from refold.projections.roster import Roster
 from refold.projections.sink import Answer, Decode, InlineRows, Loaded, LogSink, Query, Sink, read_model_of_table
 
-__all__ = ["SECONDS_TO_ANSWER", "RoutedSink"]
+__all__ = ["SECONDS_TO_ANSWER", "RoutedSink", "log_of"]
 
 _log = logging.getLogger("refold.projections")
 
@@ -50,6 +50,10 @@ class RoutedSink:
     def together(self, name: str) -> bool:
         """See `Sink.together`."""
         return self._of(name).together(name)
+
+    def divides(self, name: str) -> bool:
+        """See `Sink.divides`."""
+        return self._of(name).divides(name)
 
     def external(self, name: str) -> ExternalSink | None:
         """The sink of a read model that lives elsewhere."""
@@ -91,6 +95,14 @@ class RoutedSink:
         except (RefoldError, TimeoutError) as problem:
             why = str(problem) or f"{sink.place} does not answer"
             return msgspec.structs.replace(sink.noted(known), error=known.error or why)
+
+    async def shards(self, table: str) -> list[Checkpoint]:
+        """See `Sink.shards`."""
+        return await self._of(table).shards(table)
+
+    async def reshard(self, table: str, of: int, epochs: Mapping[str, int]) -> bool:
+        """See `Sink.reshard`."""
+        return await self._of(table).reshard(table, of, epochs)
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
@@ -180,3 +192,8 @@ class RoutedSink:
                     f"{sink.place}; leave one of the two out"
                 )
         cast("InlineRows", self._default).install(definitions, decode)
+
+
+def log_of(sink: Sink) -> LogSink:
+    """The sink in the log's own database, of a sink that may lead elsewhere too."""
+    return sink.log if isinstance(sink, RoutedSink) else cast("LogSink", sink)

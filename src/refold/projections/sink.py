@@ -21,6 +21,7 @@ __all__ = [
     "Answer",
     "Decode",
     "InlineRows",
+    "Kept",
     "Loaded",
     "LogSink",
     "Query",
@@ -138,7 +139,7 @@ class Query:
 
 class Loaded(msgspec.Struct, frozen=True):
     """Rows by key. `seen`: where a row, or its absence, has seen more of the log than the checkpoint says, up to which
-    position. Only a store without transactions has such.
+    position. Only a store without transactions has such, and a read model of which one shard is ahead of another.
     """
 
     rows: dict[RowKey, ReadModel]
@@ -154,6 +155,15 @@ class Answer(msgspec.Struct, frozen=True):
     rows: dict[RowKey, ReadModel]
     found: list[ReadModel]
     seen: Mapping[RowKey, int] = {}
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What became of a lease that was to be kept: the epoch of its checkpoint now, and whether it was renewed. It is
+    not when the checkpoint is another's by now, or was being moved at that moment.
+    """
+
+    epoch: int
+    renewed: bool
 
 
 class Sink(Protocol):
@@ -174,16 +184,33 @@ class Sink(Protocol):
         """
         ...
 
+    def divides(self, name: str) -> bool:
+        """Whether the read model of that name may be divided into shards here; where not, `shards` gives one at most,
+        and `reshard` is never called.
+        """
+        ...
+
     async def prepare(self) -> None:
         """Creates what the sink itself needs; safe when several processes do it at once."""
         ...
 
     async def checkpoint(self, name: str) -> Checkpoint | None:
-        """One checkpoint."""
+        """One checkpoint. That of a table with shards says what they are together: see `refold.projections.shards`."""
         ...
 
     async def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints; none where no read model was ever kept."""
+        ...
+
+    async def shards(self, table: str) -> list[Checkpoint]:
+        """The checkpoints that move a table's rows: those of its shards, or its own. Empty: there is no such table."""
+        ...
+
+    async def reshard(self, table: str, of: int, epochs: Mapping[str, int]) -> bool:
+        """Puts `of` shards in the place of those that are there, in one transaction; whoever owned one of them cannot
+        write any more. False: their epochs are not these (by checkpoint), or rows that come together have seen
+        different positions.
+        """
         ...
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
@@ -310,6 +337,12 @@ class LogSink(Sink, Protocol):
     async def move(self, transaction: StoreTransaction | None, name: str, move: Move) -> bool:
         """Moves the checkpoint of what is kept elsewhere: in a transaction of the user's, or alone. False: the move
         does not hold.
+        """
+        ...
+
+    async def renew_all(self, held: Mapping[str, int], seconds: float) -> Mapping[str, Kept]:
+        """Keeps the leases of these checkpoints (with the epoch of each), in one statement that waits for nobody's
+        transaction. A checkpoint that is not there any more is not in the answer.
         """
         ...
 

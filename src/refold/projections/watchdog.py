@@ -105,6 +105,11 @@ class Watchdog:
         """Those that make no progress now, by name."""
         return sorted(self._stalled.values(), key=lambda each: each.name)
 
+    def forget(self, name: str) -> None:
+        """What was found of one is over: it begins anew."""
+        self._stands.pop(name, None)
+        self._stalled = {each: found for each, found in self._stalled.items() if each != name}
+
     async def _ask(self) -> None:
         """Keeps asking the store how far the log and the checkpoints are."""
         while True:

@@ -11,8 +11,8 @@ __all__ = ["check_checkpoints", "is_read"]
 
 
 def is_read(checkpoint: Checkpoint) -> bool:
-    """Whether it is the checkpoint of rows that are read: not of a version being built or kept, not of a shard."""
-    return read_model_of_table(checkpoint.name) == checkpoint.name
+    """Whether it is the checkpoint of rows that are read, or of a shard of them: not of those being built or kept."""
+    return read_model_of_table(checkpoint.name) == checkpoint.name.partition(":")[0]
 
 
 async def check_checkpoints(store: EventStore, checkpoints: list[Checkpoint]) -> Check:

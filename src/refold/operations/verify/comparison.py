@@ -78,7 +78,7 @@ class Comparison:
         async with aclosing(row_pages(self._sink, self._definition, self._pace)) as pages:
             async for answer in pages:
                 rows: dict[RowKey, ReadModel | None] = {self._definition.key_of(row): row for row in answer.found}
-                ahead |= {key for key in rows if key in answer.seen}
+                ahead |= {key for key in rows if key in answer.seen and self._part.has(key)}
                 await self._compare(answer.position, {key: row for key, row in rows.items() if key not in answer.seen})
                 unseen -= rows.keys()
         # What was not met: rows that are missing, and, while the projection runs, rows that came behind our back.

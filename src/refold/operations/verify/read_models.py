@@ -17,6 +17,7 @@ from refold.operations.verify.parts import Part, passes
 from refold.operations.verify.sampled_rows import SampledRows, follows_streams
 from refold.projections.checkpoint import Checkpoint
 from refold.projections.parking.gate import Gate, open_gate
+from refold.projections.shards import shards_of
 from refold.projections.sink import Sink, lives_elsewhere, rows_elsewhere
 from refold.store.event_store import EventStore
 
@@ -68,13 +69,6 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
 
     async def _reason_to_skip(self, definition: ReadModelDefinition, checkpoint: Checkpoint | None) -> str | None:
         if checkpoint is None:
-            shards = [
-                each.name
-                for each in await self.sink.checkpoints()
-                if each.name.partition(":")[0] == definition.name and ":" in each.name
-            ]
-            if shards:
-                return f"it has no checkpoint of its own, only those of shards: {', '.join(sorted(shards))}"
             return "it has not been filled yet; a worker does that"
         if lives_elsewhere(checkpoint):
             return rows_elsewhere(checkpoint)
@@ -99,9 +93,12 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
             return
         suspects: set[RowKey] = set()
         part: Part[RowKey, ReadModel | None]
-        for part in passes():
-            await self._comparison(definition, gate, check, part).run(position)
-            suspects.update(part.noted_keys())
+        # Shards are at different positions, so each is compared by itself.
+        shards = shards_of(max(1, len(await self.sink.shards(definition.name))))
+        for shard in shards:
+            for part in passes(chosen=shard.has) if len(shards) > 1 else passes():
+                await self._comparison(definition, gate, check, part).run(position)
+                suspects.update(part.noted_keys())
         if suspects:
             # Looked at once more, from the beginning: a row may have been parked or let go at the wrong moment.
             again = _new_check(definition)
@@ -110,11 +107,12 @@ class ReadModelVerification(msgspec.Struct, frozen=True):
             def suspected(key: RowKey) -> bool:
                 return key in suspects
 
-            for part in passes(chosen=suspected):
-                await self._comparison(definition, gate, again, part).look_at(suspects)
-                moved = gate.differing(await open_gate(self.sink.records, definition, definition.name))
-                again.uncompared += len(part.noted_keys() & moved)
-                part.report(check, but=moved)
+            for shard in shards:
+                for part in passes(chosen=suspected):
+                    await self._comparison(definition, gate, again, part).look_at(filter(shard.has, suspects))
+                    moved = gate.differing(await open_gate(self.sink.records, definition, definition.name))
+                    again.uncompared += len(part.noted_keys() & moved)
+                    part.report(check, but=moved)
             check.uncompared += again.uncompared
 
     def _comparison(

@@ -85,7 +85,6 @@ class Care:
         """Begins a term of ownership of one checkpoint. `died`: its last owner did not end in order."""
         self._name = checkpoint.name
         self._epoch = checkpoint.epoch
-        self._name = checkpoint.name
         attempt = await self._records.attempt(self._name)
         self._attempt = attempt if attempt is not None and attempt.first > checkpoint.position else None
         self._singly_to = self._slowly_to = 0
@@ -227,7 +226,11 @@ class Care:
         if not handlers or handlers[0].key is not None:
             return False
         route = self._definition.routes[handlers[0].event]
-        keys = [key for key in route(Recorded(None, stored)) if folding.gate.passes(key, stored.position)]
+        keys = [
+            key
+            for key in route(Recorded(None, stored))
+            if folding.shard.has(key) and folding.gate.passes(key, stored.position)
+        ]
         await self._park(folding, stored, dict.fromkeys(keys, problem), [], [], 1)
         return True
 
@@ -247,7 +250,7 @@ class Care:
             )
         parked = {
             key: ParkedKey(
-                name=self._name,
+                name=self._name.partition(":")[0],  # a row's, whichever shard it is in
                 key=as_text(key),
                 position=stored.position,
                 stream=stored.stream,

@@ -32,6 +32,7 @@ from refold.projections.parking.records import (
 )
 from refold.projections.parking.waiting import events_of_key
 from refold.projections.projection import Projection, paused_in_words
+from refold.projections.shards import shard_of
 from refold.projections.sink import Sink, read_model_of_table, refuse_other
 from refold.store.event_store import EventStore
 
@@ -56,7 +57,7 @@ class Operator:
         store: EventStore,
         sink: Sink,
         types: EventTypes,
-        standing_by: Callable[[ReadModelDefinition], AbstractAsyncContextManager[Projection]],
+        standing_by: Callable[[ReadModelDefinition, RowKey], AbstractAsyncContextManager[Projection]],
     ) -> None:
         self._store = store
         self._sink = sink
@@ -74,8 +75,8 @@ class Operator:
     async def waiting(self, definition: ReadModelDefinition, key: object, limit: int) -> Waiting:
         """What waits behind a parked key. Raises `InvalidQuery` when it is not parked."""
         row_key, parked = await self._found(definition, key)
-        checkpoint = await self._sink.checkpoint(parked.name)
-        upto = 0 if checkpoint is None else checkpoint.position
+        parts = await self._sink.shards(parked.name)
+        upto = next((each.position for each in parts if shard_of(each.name).has(row_key)), 0)
         found: list[StoredEvent] = []
         pages = events_of_key(self._store, self._types, definition, row_key, parked.position - 1, upto)
         async with aclosing(pages) as each_page:
@@ -108,7 +109,7 @@ class Operator:
         await self._refuse_paused(definition.name)
         request_id = await self._asked(parked, as_text(row_key), kind, actor, reason)
         deadline = time.monotonic() + timeout
-        async with self._standing_by(definition) as projection:
+        async with self._standing_by(definition, row_key) as projection:
             projection.look()
             while True:
                 for operation in await self._records.operations(request=request_id):
@@ -181,19 +182,24 @@ class Operator:
         """
         name = definition.name
         done = Logged(Operation(actor=actor, operation="resume", target=name, reason=reason))
-        checkpoint, attempt = await self._sink.checkpoint(name), await self._records.attempt(name)
-        resumed = await self._records.apply([Resume(name), Forget(name), done])
+        parts = await self._sink.shards(name)
+        attempts = {each.name: each for each in await self._records.attempts()}
+        forgotten = [Forget(each.name) for each in parts] or [Forget(name)]
+        resumed = await self._records.apply([Resume(name), *forgotten, done])
         # Whoever has just taken it over has not marked it as stopped again.
-        deadly = attempt is not None and checkpoint is not None and attempt.first > checkpoint.position
-        if checkpoint is None or (checkpoint.status != STOPPED and not deadly):
-            return resumed
-        if not resumed:
-            await self._records.apply([Forget(name), done])
-        # Whoever stands still there sees that it is his no more, and begins anew.
-        taken = await self._sink.claim(name, f"resume:{actor}", 0.0, force=True)
-        if taken is not None:
-            await self._sink.release(name, taken.epoch)
-        return True
+        stopped = [
+            each
+            for each in parts
+            if each.status == STOPPED or (each.name in attempts and attempts[each.name].first > each.position)
+        ]
+        if stopped and not resumed:
+            await self._records.apply([*forgotten, done])
+        for each in stopped:
+            # Whoever stands still there sees that it is his no more, and begins anew.
+            taken = await self._sink.claim(each.name, f"resume:{actor}", 0.0, force=True)
+            if taken is not None:
+                await self._sink.release(each.name, taken.epoch)
+        return resumed or bool(stopped)
 
     async def operations(self, *, before: int = 0, limit: int = 100) -> list[Operation]:
         """The log of operations, newest first; those with a number below `before` (0: from the end)."""

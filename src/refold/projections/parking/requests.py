@@ -66,7 +66,7 @@ class Requests:
         if folding.position > folding.written:
             await folding.write()
         for parked in await self._records.parked(name):
-            if parked.request:
+            if parked.request and folding.shard.has(from_text(self._definition, parked.key)):
                 await self._answer(folding, parked, between)
 
     async def _answer(self, folding: Folding, parked: ParkedKey, between: Callable[[], Awaitable[None]]) -> None:

@@ -69,12 +69,17 @@ OPERATIONS = (
     f"select {_OPERATION_FIELDS} from {{operations}} where ($1 = 0 or number < $1) and $3 in ('', request) "
     "order by number desc limit $2"
 )
+_SHARDS_OF_1 = "substr(name, 1, length(cast($1 as text)) + 1) = cast($1 as text) || ':'"
 _RENAMED: Sequence[str] = (
     "delete from {parked} where name = $2 and name <> $1",
     "update {parked} set name = $2, request = '', request_id = '' where name = $1",
     "delete from {attempts} where name in ($1, $2)",
+    f"delete from {{attempts}} where {_SHARDS_OF_1} or {_SHARDS_OF_1.replace('$1', '$2')}",
 )
-_DROPPED: Sequence[str] = ("delete from {parked} where name = $1", "delete from {attempts} where name = $1")
+_DROPPED: Sequence[str] = (
+    "delete from {parked} where name = $1",
+    f"delete from {{attempts}} where name = $1 or {_SHARDS_OF_1}",
+)
 
 _PARK = (
     f"insert into {{parked}} ({_KEY_FIELDS}) values ($1, $2, $3, $4, $5, $6, $7, "

@@ -24,6 +24,7 @@ from refold.projections.roster import MemoryRoster, Roster
 from refold.projections.sink import (
     Answer,
     Decode,
+    Kept,
     Loaded,
     Query,
     building,
@@ -67,6 +68,10 @@ class MemorySink:
         """See `Sink.together`."""
         return True
 
+    def divides(self, name: str) -> bool:
+        """See `Sink.divides`. One process has all rows."""
+        return False
+
     async def prepare(self) -> None:
         """See `Sink.prepare`."""
 
@@ -77,6 +82,14 @@ class MemorySink:
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`."""
         return [self._checkpoints[name] for name in sorted(self._checkpoints)]
+
+    async def shards(self, table: str) -> list[Checkpoint]:
+        """See `Sink.shards`."""
+        return [self._checkpoints[table]] if table in self._checkpoints else []
+
+    async def reshard(self, table: str, of: int, epochs: Mapping[str, int]) -> bool:
+        """See `Sink.reshard`: not divided here."""
+        return False
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
@@ -168,6 +181,13 @@ class MemorySink:
             return False
         self._change(name, lease_until=_now() + int(seconds * 1_000_000))
         return True
+
+    async def renew_all(self, held: Mapping[str, int], seconds: float) -> Mapping[str, Kept]:
+        """See `LogSink.renew_all`."""
+        there = [name for name in held if name in self._checkpoints]
+        return {
+            name: Kept(self._checkpoints[name].epoch, await self.renew(name, held[name], seconds)) for name in there
+        }
 
     async def release(self, name: str, epoch: int) -> None:
         """See `Sink.release`."""

@@ -8,26 +8,23 @@ value.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import psycopg
 import sqlalchemy as sa
-from psycopg import AsyncRawCursor
 
 from refold import faults
-from refold.errors import ConfigurationError, ProjectionStopped, RefoldError, StoreCorrupt
+from refold.errors import ConfigurationError, ProjectionStopped, RefoldError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
-from refold.projections.definitions import KnownDefinition, known_definition
-from refold.projections.parking.postgres import DoesNotHold, PostgresRecords
-from refold.projections.parking.records import Dropped, Renamed
-from refold.projections.roster import PostgresRoster, Roster
+from refold.projections.parking.postgres import DoesNotHold
+from refold.projections.parking.records import Renamed
+from refold.projections.shards import SHARDED, WHOLE, Shard, divided, shard_of
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -39,85 +36,33 @@ from refold.projections.sink import (
     refuse_other,
     unreadable,
 )
+from refold.projections.sinks.postgres_checkpoints import (
+    FIELDS,
+    SCHEMA_LOCK,
+    SHARDS_OF,
+    PostgresAccess,
+    PostgresCheckpoints,
+    Run,
+    from_row,
+    on_connection,
+)
 from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table, rows_of
 from refold.projections.tables import condition_sql, order_sql
-from refold.store.event_store import LogPage, StoreTransaction
 
 __all__ = ["PostgresSink"]
 
-Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
-
-_FIELDS = ", ".join(Checkpoint.__struct_fields__)
-_SCHEMA_LOCK = 0x5265666F_6C642031
 _HEAL_PAGE = 5_000
-_PREPARE = """
-do $do$ begin
-    perform pg_advisory_xact_lock({lock});
-    if to_regclass('{schema}.checkpoints') is null then
-        create table {schema}.checkpoints (
-            name        text collate "C" primary key,
-            position    bigint not null,
-            append_id   text not null,
-            fingerprint text not null,
-            owner       text not null,
-            epoch       bigint not null,
-            lease_until bigint not null,
-            status      text not null,
-            error       text not null,
-            updated_at  bigint not null
-        ) with (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
-        comment on table {schema}.checkpoints is 'How far each read model has scanned the log, and who moves it.';
-    end if;
-    if to_regclass('{schema}.read_model_definitions') is null then
-        create table {schema}.read_model_definitions (
-            name        text collate "C" not null,
-            fingerprint text collate "C" not null,
-            parts       text not null,
-            seen_at     bigint not null,
-            retired_at  bigint not null,
-            primary key (name, fingerprint)
-        );
-        comment on table {schema}.read_model_definitions is 'Which definitions of a read model have served, and when.';
-    end if;{workers}
-end $do$"""
 
 
-class PostgresAccess(Protocol):
-    """What the sink needs of its store."""
-
-    inline: Any
-
-    @property
-    def schema(self) -> str:
-        """The schema of the log, quoted."""
-        ...
-
-    async def run(self, sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
-        """Runs one statement on its own and gives its rows."""
-        ...
-
-    async def read_log(self, *, after: int = 0, limit: int = 1000) -> LogPage:
-        """Reads the log."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A transaction, on its `connection`."""
-        ...
-
-
-class PostgresSink:
+class PostgresSink(PostgresCheckpoints):
     """See `Sink`."""
 
     dialect = "postgresql"
 
     def __init__(self, store: PostgresAccess) -> None:
-        self._store = store
-        self._checkpoints = f"{store.schema}.checkpoints"
-        self._definitions = f"{store.schema}.read_model_definitions"
+        super().__init__(store)
         self._known: dict[tuple[type[ReadModel], str, str], PostgresRows] = {}
         self._decoders: dict[type[ReadModel], Callable[[bytes | str], ReadModel]] = {}
-        self.records = PostgresRecords(store)
-        self.roster: Roster | None = PostgresRoster(store.run, store.schema)
 
     def together(self, name: str) -> bool:
         """See `Sink.together`."""
@@ -130,41 +75,12 @@ class PostgresSink:
             self._decoders.setdefault(definition.cls, msgspec.json.Decoder(definition.cls).decode)
         return self._known[key]
 
-    async def prepare(self) -> None:
-        """See `Sink.prepare`."""
-        schema = self._store.schema
-        workers = PostgresRoster.TABLE.format(schema=schema)
-        await self._store.run(_PREPARE.format(lock=_SCHEMA_LOCK, schema=schema, workers=workers))
-
-    async def checkpoint(self, name: str) -> Checkpoint | None:
-        """See `Sink.checkpoint`."""
-        try:
-            return await self._checkpoint(self._store.run, name)
-        except StoreCorrupt:
-            # Whoever only looks does not prepare.
-            if await self._store.run("select 1 where to_regclass($1) is null", (self._checkpoints,)):
-                return None
-            raise
-
-    async def _checkpoint(self, run: Run, name: str, lock: str = "") -> Checkpoint | None:
-        rows = await run(f"select {_FIELDS} from {self._checkpoints} where name = $1 {lock}", (name,))
-        return _from_row(rows[0]) if rows else None
-
-    async def checkpoints(self) -> list[Checkpoint]:
-        """See `Sink.checkpoints`."""
-        # Whoever only looks does not prepare.
-        if await self._store.run("select 1 where to_regclass($1) is null", (self._checkpoints,)):
-            return []
-        return [
-            _from_row(row) for row in await self._store.run(f"select {_FIELDS} from {self._checkpoints} order by 1")
-        ]
-
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
         create = create_table(definition, table)
         await self._store.run(
             f"""do $do$ begin
-                perform pg_advisory_xact_lock({_SCHEMA_LOCK});
+                perform pg_advisory_xact_lock({SCHEMA_LOCK});
                 if to_regclass('"{table}"') is null and not exists (
                     select from {self._checkpoints} where name = '{table}' and fingerprint like '%:%'
                 ) then
@@ -173,6 +89,8 @@ class PostgresSink:
                     values ('{table}', 0, '', '{definition.fingerprint}', '', 0, 0, '{RUNNING}', '', {NOW})
                     on conflict (name) do update set position = 0, append_id = '', fingerprint = excluded.fingerprint,
                         owner = '', epoch = checkpoints.epoch + 1;
+                    update {self._checkpoints} set position = 0, append_id = '', owner = '', epoch = epoch + 1,
+                        fingerprint = '{definition.fingerprint}' where {SHARDS_OF.replace("$1::text", f"'{table}'")};
                     {self.records.forgetting(table)};
                 end if;
             end $do$"""
@@ -193,15 +111,15 @@ class PostgresSink:
             "owner = excluded.owner, epoch = greatest(c.epoch + 1, excluded.epoch), "
             "lease_until = excluded.lease_until, status = excluded.status, error = '', "
             "updated_at = excluded.updated_at "
-            f"where c.owner in ('', excluded.owner) or c.lease_until < {NOW} returning {_FIELDS}",
+            f"where c.owner in ('', excluded.owner) or c.lease_until < {NOW} returning {FIELDS}",
             (table, definition.fingerprint, owner, int(seconds * 1_000_000)),
         )
         if not rows:
             return None
-        begun = _from_row(rows[0])
+        begun = from_row(rows[0])
         await self._store.run(
             f"""do $do$ begin
-                perform pg_advisory_xact_lock({_SCHEMA_LOCK});
+                perform pg_advisory_xact_lock({SCHEMA_LOCK});
                 if to_regclass('"{table}"') is not null then
                     lock table "{table}" in access exclusive mode;
                 end if;
@@ -219,100 +137,13 @@ class PostgresSink:
         """See `Sink.drop`."""
         await self._store.run(
             f"""do $do$ begin
-                perform pg_advisory_xact_lock({_SCHEMA_LOCK});
+                perform pg_advisory_xact_lock({SCHEMA_LOCK});
                 drop table if exists "{table}";
-                delete from {self._checkpoints} where name = '{table}';
+                delete from {self._checkpoints}
+                    where name = '{table}' or ({SHARDS_OF.replace("$1::text", f"'{table}'")});
                 {self.records.forgetting(table)};
             end $do$"""
         )
-
-    async def enroll(self, name: str, fingerprint: str) -> None:
-        """See `LogSink.enroll`."""
-        await self._store.run(
-            f"insert into {self._checkpoints} as c values ($1, 0, '', $2, '', 0, 0, '{RUNNING}', '', {NOW}) "
-            "on conflict (name) do update set fingerprint = excluded.fingerprint "
-            "where c.fingerprint <> excluded.fingerprint",
-            (name, fingerprint),
-        )
-
-    async def withdraw(self, name: str) -> None:
-        """See `LogSink.withdraw`."""
-        await self._store.run(f"delete from {self._checkpoints} where name = $1", (name,))
-        await self.records.apply([Dropped(name)])
-
-    async def move(self, transaction: StoreTransaction | None, name: str, move: Move) -> bool:
-        """See `LogSink.move`."""
-        sql = (
-            f"update {self._checkpoints} set position = $1, append_id = $2, status = 'running', error = '', "
-            f"updated_at = {NOW} where name = $3 and position = $4 and epoch = $5 returning 1"
-        )
-        parameters = (move.after, move.append_id, name, move.before, move.epoch)
-        if transaction is None:
-            return bool(await self._store.run(sql, parameters))
-        return bool(await transaction.execute(re.sub(r"\$\d", "%s", sql.replace("%", "%%")), parameters))
-
-    async def note(self, name: str, epoch: int, position: int, append_id: str) -> None:
-        """See `LogSink.note`."""
-        await self._changes(
-            f"position = $3, append_id = $4, updated_at = {NOW} where name = $1 and epoch = $2",
-            (name, epoch, position, append_id),
-        )
-
-    async def choose(self, name: str, fingerprint: str, parts: Mapping[str, str]) -> None:
-        """See `Sink.choose`."""
-        await self._store.run(
-            f"""with kept as (
-                insert into {self._definitions}
-                select $1, fingerprint, '{{}}', {NOW}, {NOW} from {self._checkpoints}
-                where name = $4 and fingerprint <> $2 on conflict do nothing
-            ), others as (
-                update {self._definitions} set retired_at = {NOW}
-                where name = $1 and retired_at = 0 and fingerprint <> $2
-            )
-            insert into {self._definitions} values ($1, $2, $3, {NOW}, 0)
-            on conflict (name, fingerprint) do update set retired_at = 0""",
-            (name, fingerprint, msgspec.json.encode(parts).decode(), previous(name)),
-        )
-
-    async def definitions(self, name: str) -> list[KnownDefinition]:
-        """See `Sink.definitions`."""
-        if await self._store.run("select 1 where to_regclass($1) is null", (self._definitions,)):
-            return []
-        rows = await self._store.run(
-            "select name, fingerprint, parts, seen_at, retired_at "
-            f"from {self._definitions} where name = $1 order by seen_at desc",
-            (name,),
-        )
-        return [known_definition(row) for row in rows]
-
-    async def claim(
-        self, name: str, owner: str, seconds: float, *, force: bool = False, above: int = 0
-    ) -> Checkpoint | None:
-        """See `Sink.claim`."""
-        rows = await self._store.run(
-            f"update {self._checkpoints} set owner = $1, epoch = greatest(epoch, $5) + 1, lease_until = {NOW} + $2, "
-            "status = 'running', error = '' where name = $3 "
-            f"and ($4 = 1 or owner = '' or owner = $1 or lease_until < {NOW}) returning {_FIELDS}",
-            (owner, int(seconds * 1_000_000), name, int(force), above),
-        )
-        return _from_row(rows[0]) if rows else None
-
-    async def renew(self, name: str, epoch: int, seconds: float) -> bool:
-        """See `Sink.renew`."""
-        return await self._changes(
-            f"lease_until = {NOW} + $3 where name = $1 and epoch = $2", (name, epoch, int(seconds * 1_000_000))
-        )
-
-    async def release(self, name: str, epoch: int) -> None:
-        """See `Sink.release`."""
-        await self._changes("owner = '' where name = $1 and epoch = $2", (name, epoch))
-
-    async def mark(self, name: str, epoch: int, status: str, error: str) -> None:
-        """See `Sink.mark`."""
-        await self._changes("status = $3, error = $4 where name = $1 and epoch = $2", (name, epoch, status, error))
-
-    async def _changes(self, change: str, parameters: Sequence[str | int | None]) -> bool:
-        return bool(await self._store.run(f"update {self._checkpoints} set {change} returning 1", parameters))
 
     async def load(self, definition: ReadModelDefinition, table: str, keys: Sequence[RowKey]) -> Loaded:
         """See `Sink.load`."""
@@ -345,7 +176,7 @@ class PostgresSink:
             return await self._write(self._store.run, shape, table, rows, deleted, move)
         try:
             async with self._store.transaction() as transaction:
-                run = _on(transaction.connection)
+                run = on_connection(transaction.connection)
                 if not await self._write(run, shape, table, rows, deleted, move):
                     return False
                 await self.records.apply_by(run, move.changes)
@@ -385,37 +216,46 @@ class PostgresSink:
         """See `Sink.switch`."""
         name, built = definition.name, building(definition.name)
         async with self._store.transaction() as transaction:
-            run = _on(transaction.connection)
+            run = on_connection(transaction.connection)
             # Tables before rows, as every statement that writes takes its locks: otherwise each would wait for the
             # other. From here on nobody writes to the read one.
             if (await run("select to_regclass($1) is not null", (f'"{name}"',)))[0][0]:
                 await run(f'lock table "{name}" in access exclusive mode')
             new = await self._checkpoint(run, built, "for update")
-            old = await self._checkpoint(run, name, "for update")
+            family = await self._family_by(run, name, "for update")
+            shards = family[1:]
             if new is None or new.epoch != epoch:
                 return False
-            if old is not None and old.position > new.position and not back:
+            # Whoever waited for a row has seen it as far as its own shard is.
+            seen = max((each.position for each in shards or family), default=0)
+            if seen > new.position and not back:
                 if decode is None:
                     return False
-                await self._heal(run, self._rows(definition, built), RowFold(definition), decode, new, old.position)
+                await self._heal(run, self._rows(definition, built), RowFold(definition), decode, new, seen)
             kept = previous(name)
             await run(f'drop table if exists "{kept}"')
             await run(f'alter table if exists "{name}" rename to "{kept}"')
             await run(f'alter table "{built}" rename to "{name}"')
             await run(
-                f"delete from {self._checkpoints} where name = $1 or (name = $2 and fingerprint like '%:%')",
+                f"delete from {self._checkpoints} where name = $1 or ({SHARDS_OF}) "
+                "or (name = $2 and fingerprint like '%:%')",
                 (kept, name),
             )
             await self._rename(run, name, kept, 0)
-            await self._rename(run, built, name, 0 if old is None else old.epoch)
+            await self._rename(run, built, name, max((each.epoch for each in family), default=0))
+            if shards:  # as many as before
+                now = await self._family_by(run, name)
+                await self._begin_shards(run, now, divided(now, len(shards)) or now)
             faults.at("rebuild.switching")
         return True
 
     async def _rename(self, run: Run, name: str, new_name: str, above: int) -> None:
         # The epoch goes on, so that whoever moved it finds that it is not his any more.
         await run(
-            f"update {self._checkpoints} set name = $2, owner = '', epoch = greatest(epoch, $3) + 1, lease_until = 0, "
-            f"status = 'running', error = '', updated_at = {NOW} where name = $1",
+            f"update {self._checkpoints} set name = $2::text || substr(name, length($1::text) + 1), owner = '', "
+            "epoch = greatest(epoch, $3) + 1, lease_until = 0, "
+            f"status = case status when '{SHARDED}' then status else 'running' end, error = '', updated_at = {NOW} "
+            f"where name = $1 or ({SHARDS_OF})",
             (name, new_name, above),
         )
         await self.records.apply_by(run, [Renamed(name, new_name)])
@@ -425,17 +265,15 @@ class PostgresSink:
         name, kept = definition.name, previous(definition.name)
         between = f"{name}__exchange"
         async with self._store.transaction() as transaction:
-            run = _on(transaction.connection)
+            run = on_connection(transaction.connection)
             if not (await run("select to_regclass($1) is not null", (f'"{kept}"',)))[0][0]:
                 return False
             await run(f'lock table "{name}" in access exclusive mode')
             await run(f'lock table "{kept}" in access exclusive mode')
-            epochs = await run(
-                f"select epoch from {self._checkpoints} where name in ($1, $2) order by name for update", (name, kept)
-            )
-            if len(epochs) < 2:
+            families = [await self._family_by(run, table, "for update") for table in (name, kept)]
+            if not all(families):
                 return False
-            above = max(epoch for (epoch,) in epochs)
+            above = max(each.epoch for family in families for each in family)
             for source, target in ((name, between), (kept, name), (between, kept)):
                 await run(f'alter table "{source}" rename to "{target}"')
                 await self._rename(run, source, target, above)
@@ -450,7 +288,8 @@ class PostgresSink:
         # One statement is one snapshot: the checkpoint first, then the rows of the keys, then those of the query.
         parts = [
             "select 0 as part, position, fingerprint::varchar as row, 0::bigint as number "
-            f"from {self._checkpoints} where name = $1"
+            f"from {self._checkpoints} where name = $1",
+            f"select 3, position, name::varchar, 0 from {self._checkpoints} where {SHARDS_OF}",
         ]
         parameters: list[str | int | None] = [table, rows.keys(keys)]
         loading = rows.load.replace("$1", "$2").replace(f"select {rows.as_json}", f"select 1, 0, {rows.as_json}, 0", 1)
@@ -466,12 +305,16 @@ class PostgresSink:
             # Another definition's table has other columns, or there is none.
             refuse_other(definition, await self.checkpoint(table))
             raise
-        position = next((row[1] for row in answer if row[0] == 0), 0)
         if not answer or answer[0][0] != 0 or bytes(answer[0][2]).decode() != definition.fingerprint:
             refuse_other(definition, await self.checkpoint(table))
+        own = {WHOLE: answer[0][1] if answer else 0}
+        at = {shard_of(bytes(row[2]).decode()): row[1] for row in answer if row[0] == 3} or own
         by_key = self._decoded(rows, [row[2] for row in answer if row[0] == 1])
         queried = self._decoded(rows, [row[2] for row in answer if row[0] == 2])
-        return Answer(position, {definition.key_of(row): row for row in by_key}, queried)
+        found = {definition.key_of(row): row for row in by_key}
+        if len(at) == 1:
+            return Answer(min(at.values()), found, queried)
+        return _of_shards(at, keys, found, queried, definition, lowest=query is not None or not keys)
 
     def _select(self, rows: PostgresRows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
         t, kinds = rows.asked(query.names)
@@ -513,7 +356,7 @@ class PostgresSink:
         shapes = [(self._rows(definition, definition.name), RowFold(definition)) for definition in definitions]
 
         async def inline(connection: psycopg.AsyncConnection[Any], events: list[StoredEvent]) -> None:
-            run = _on(connection)
+            run = on_connection(connection)
             for rows, fold in shapes:
                 await self._apply_inline(run, rows, fold, events, decode)
 
@@ -576,23 +419,27 @@ class PostgresSink:
             raise ProjectionStopped(f"the checkpoint of read model {rows.table.name!r} was moved by another")
 
 
-def _on(connection: psycopg.AsyncConnection[Any]) -> Run:
-    """Runs statements inside the transaction of a connection."""
-
-    async def run(sql: str, parameters: Sequence[str | int | None] = ()) -> list[tuple[Any, ...]]:
-        async with AsyncRawCursor(connection) as cursor:
-            await cursor.execute(sql, list(parameters))
-            return await cursor.fetchall() if cursor.description is not None else []
-
-    return run
-
-
-def _from_row(row: Sequence[Any]) -> Checkpoint:
-    return Checkpoint(**dict(zip(Checkpoint.__struct_fields__, row, strict=True)))
-
-
 def _compiled(statement: Any, parameters_before: int) -> tuple[str, list[str | int | None]]:
     compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
     text = re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + parameters_before}", str(compiled))
     values = compiled.params  # made anew each time that it is asked for
     return text, [values[name] for name in compiled.positiontup or ()]
+
+
+def _of_shards(
+    at: Mapping[Shard, int],
+    keys: Sequence[RowKey],
+    found: dict[RowKey, ReadModel],
+    queried: list[ReadModel],
+    definition: ReadModelDefinition,
+    *,
+    lowest: bool,
+) -> Answer:
+    """What was read of shards that stand at different positions: as old as the lowest of all, or of those asked for."""
+    seen = {key: _of_key(at, key) for key in (*keys, *map(definition.key_of, queried))}
+    position = min((at if lowest else seen).values())
+    return Answer(position, found, queried, {key: its for key, its in seen.items() if its > position})
+
+
+def _of_key(at: Mapping[Shard, int], key: RowKey) -> int:
+    return next(position for shard, position in at.items() if shard.has(key))

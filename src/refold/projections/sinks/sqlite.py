@@ -31,6 +31,7 @@ from refold.projections.roster import Roster
 from refold.projections.sink import (
     Answer,
     Decode,
+    Kept,
     Loaded,
     Query,
     building,
@@ -137,6 +138,10 @@ class SqliteSink:
             self._known[key] = rows_of(definition, table)
         return self._known[key]
 
+    def divides(self, name: str) -> bool:
+        """See `Sink.divides`. There is one process, with one that writes."""
+        return False
+
     async def prepare(self) -> None:
         """See `Sink.prepare`."""
 
@@ -163,6 +168,15 @@ class SqliteSink:
             return connection.execute(f"select {_FIELDS} from refold_checkpoints order by name").fetchall()
 
         return [_from_row(row) for row in await self._store.query(run)]
+
+    async def shards(self, table: str) -> list[Checkpoint]:
+        """See `Sink.shards`."""
+        found = await self.checkpoint(table)
+        return [] if found is None else [found]
+
+    async def reshard(self, table: str, of: int, epochs: Mapping[str, int]) -> bool:
+        """See `Sink.reshard`: not divided here."""
+        return False
 
     async def register(self, definition: ReadModelDefinition, table: str) -> None:
         """See `Sink.register`."""
@@ -315,6 +329,22 @@ class SqliteSink:
             "update refold_checkpoints set lease_until = ? where name = ? and epoch = ?",
             (_now() + int(seconds * 1_000_000), name, epoch),
         )
+
+    async def renew_all(self, held: Mapping[str, int], seconds: float) -> Mapping[str, Kept]:
+        """See `LogSink.renew_all`."""
+
+        def run(connection: sqlite3.Connection) -> dict[str, Kept]:
+            until = _now() + int(seconds * 1_000_000)
+            kept = {}
+            for name, epoch in held.items():
+                sql = "update refold_checkpoints set lease_until = ? where name = ? and epoch = ?"
+                renewed = connection.execute(sql, (until, name, epoch)).rowcount > 0
+                now = _checkpoint(connection, name)
+                if now is not None:
+                    kept[name] = Kept(now.epoch, renewed)
+            return kept
+
+        return await self._store.transact(run)
 
     async def release(self, name: str, epoch: int) -> None:
         """See `Sink.release`."""
