@@ -58,7 +58,8 @@ async def search_log(
     seconds: float | None = None,
 ) -> FoundEvents:
     """Events of the log after a position (backward: before it, 0 from the end), from the position `first` to `last`
-    (both included; None: the end): so many at most, or those that are found in a moment (`seconds`). Raises `InvalidQuery`.
+    (both included; None: the end): so many at most, or those that are found in a moment (`seconds`). Raises
+    `InvalidQuery`.
     """
     validate_page(after, limit)
     head = (await store.head()).position

@@ -12,6 +12,23 @@ pytestmark = pytest.mark.browser
 
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>\'"><b>bold</b>javascript:alert(1)'
 STREAM = f"order-{EVIL}"
+PATHS = [
+    "",
+    "log",
+    "log?text=%3Cimg",
+    f"log?text={EVIL}&actor={EVIL}&tag={EVIL}",
+    "streams",
+    "events/1",
+    "audit",
+    "audit?show=operations",
+    "projections",
+    "projections/daily_balance",
+    "read-models/parcel",
+    f"read-models/parcel?customer={EVIL}",
+    f"projections/{EVIL}",
+    f"nothing?next={EVIL}",
+    f"sign-in?next=javascript:window.hacked=3&{EVIL}",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +58,11 @@ def assert_harmless(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("evil")
-@pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "log",
-        "log?text=%3Cimg",
-        f"log?text={EVIL}&actor={EVIL}&tag={EVIL}",
-        "streams",
-        "events/1",
-        "audit",
-        "audit?show=operations",
-        "projections",
-        "projections/daily_balance",
-        "read-models/parcel",
-        f"read-models/parcel?customer={EVIL}",
-        f"projections/{EVIL}",
-        f"nothing?next={EVIL}",
-        f"sign-in?next=javascript:window.hacked=3&{EVIL}",
-    ],
-)
-def test_every_page_shows_it_as_text(visit: Visit, path: str) -> None:
-    page = visit.to(path)
-    page.wait_for_load_state("networkidle") if path not in ("log", "") else expect(
-        page.locator("main tbody tr").first
-    ).to_be_visible()
-    assert_harmless(page)
+def test_every_page_shows_it_as_text(visit: Visit) -> None:
+    for path in PATHS:
+        page = visit.to(path)
+        expect(page.locator(".spinner")).to_have_count(0)
+        assert_harmless(page)
 
 
 @pytest.mark.usefixtures("evil")
