@@ -27,7 +27,7 @@ export async function search(filters, { after = 0, limit = 100, backward = true,
 /** A line that says how far a search is, with a button to stop it. */
 export function progressLine() {
   const stop = { asked: false };
-  const line = h("div", { class: "searching", role: "status" });
+  const line = h("div", { class: "searching", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Searching…");
   const button = h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
   const told = (position, found) => fill(line, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched back to ${number(position)}, ${number(found)} found so far `, button);
   return { line, stop, told };

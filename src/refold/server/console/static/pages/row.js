@@ -93,7 +93,7 @@ function fieldsOf(row, before) {
 }
 
 function behind(box, path, line, signal) {
-  const status = h("div", { role: "status" });
+  const status = h("div", { role: "status" }, waiting("Looking for its events…"));
   fill(box, h("h2", {}, "The events behind it"), line.element, status);
   let found = 0;
   load(0);
