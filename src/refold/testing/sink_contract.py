@@ -692,11 +692,11 @@ class Querying:
         assert await _ids(sink, offset=9, limit=1) == []
 
     async def test_one_of_many_values(self, sink: Sink) -> None:
-        """Ten thousand are asked for in a moment."""
+        """Ten thousand are asked for at once. What grows with their square takes minutes."""
         await _put(sink, *ROWS)
         began = time.monotonic()
         assert await _ids(sink, field("id").in_([str(number) for number in range(3, 10_000)])) == ["3", "4", "5"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
     async def test_keys_and_query_in_one(self, sink: Sink) -> None:
         """Both are answered from one snapshot."""
