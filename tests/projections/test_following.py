@@ -171,13 +171,18 @@ async def test_a_slow_fold_keeps_its_lease(where: str | EventStore, monkeypatch:
     async with shop.connect(where, projections=False, lease=0.5) as context:
         last = await bulk(context, 500, name="Added", payload=b'{"count":1}')
         sink, definition = context.projections.sink, read_model_of(Total)
-        renew, lives = sink.renew, []
+        renew, renew_all, lives = sink.renew, sink.renew_all, []
 
         async def renewed(*arguments: Any) -> bool:
             lives.append((await sink.checkpoint(definition.name)).position)
             return await renew(*arguments)
 
+        async def all_renewed(*arguments: Any) -> Any:
+            lives.append((await sink.checkpoint(definition.name)).position)
+            return await renew_all(*arguments)
+
         monkeypatch.setattr(sink, "renew", renewed)
+        monkeypatch.setattr(sink, "renew_all", all_renewed)
         slow = msgspec.structs.replace(
             definition,
             evolves={

@@ -20,6 +20,9 @@ __all__ = ["Leases"]
 
 _log = logging.getLogger("refold.projections")
 
+_LATE = 0.4
+"""The part of its time after which a lease is kept by who folds: a little later than the round that keeps them all."""
+
 
 class _Held(msgspec.Struct):
     epoch: int
@@ -69,7 +72,7 @@ class Leases:
         held = self._held.get(name)
         if held is None or held.epoch != epoch or held.lost:
             raise LostOwnership(name)
-        if self._task is None or time.monotonic() - held.kept_at > self.seconds / 2:
+        if self._task is None or time.monotonic() - held.kept_at > self.seconds * _LATE:
             held.kept_at = time.monotonic()
             if not await self._sink.renew(name, epoch, self.seconds):
                 raise LostOwnership(name)
