@@ -171,7 +171,8 @@ async def test_a_slow_fold_keeps_its_lease(where: str | EventStore, monkeypatch:
     async with shop.connect(where, projections=False, lease=0.5) as context:
         last = await bulk(context, 500, name="Added", payload=b'{"count":1}')
         sink, definition = context.projections.sink, read_model_of(Total)
-        renew, renew_all, lives = sink.renew, sink.renew_all, []
+        log: Any = sink
+        renew, renew_all, lives = log.renew, log.renew_all, []
 
         async def renewed(*arguments: Any) -> bool:
             lives.append((await sink.checkpoint(definition.name)).position)
