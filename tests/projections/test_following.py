@@ -174,7 +174,7 @@ async def test_a_slow_fold_keeps_its_lease(where: str | EventStore, monkeypatch:
         log: Any = sink
         renew, renew_all, lives = log.renew, log.renew_all, []
 
-        async def renewed(*arguments: Any) -> bool:
+        async def renewed(*arguments: Any) -> Any:
             lives.append((await sink.checkpoint(definition.name)).position)
             return await renew(*arguments)
 
