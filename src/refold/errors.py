@@ -14,6 +14,7 @@ __all__ = [
     "DecodeError",
     "DefinitionError",
     "FoldFailed",
+    "IdReused",
     "InvalidAppend",
     "InvalidCommand",
     "InvalidQuery",
@@ -76,6 +77,10 @@ class UnknownCommand(RefoldError):
 
 class InvalidCommand(RefoldError):
     """A command's fields do not fit its definition; the text names the field."""
+
+
+class IdReused(InvalidCommand):
+    """A command's id was another command's before. Nothing was stored: an id belongs to one command."""
 
 
 # --- appending --------------------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from refold.cli.command import Command, app_of_settings, app_options, settings
+from refold.cli.lines import WarningLines, say
 from refold.cli.serving import ServerTable, needs_server, server_table
 from refold.errors import ConfigurationError
 
@@ -100,7 +100,7 @@ def _serve(table: ServerTable, *, dev: bool) -> None:
     chosen, app = settings(), app_of_settings()
     url = chosen.url or _DEV_STORE if dev else chosen.needed_url
     projections = url.startswith(_SQLITE) if table.projections is None else table.projections
-    logging.getLogger("refold").addHandler(_Lines(logging.WARNING))
+    logging.getLogger("refold").addHandler(WarningLines(logging.WARNING))
     server: Server = server_module.Server(
         app,
         url,
@@ -111,7 +111,7 @@ def _serve(table: ServerTable, *, dev: bool) -> None:
     )
 
     def ready(address: str) -> None:
-        _say(f"serving {app.name} at {address} (API: {address}/openapi.json, console: {address}/console/)")
+        say(f"serving {app.name} at {address} (API: {address}/openapi.json, console: {address}/console/)")
 
     run(
         server,
@@ -154,22 +154,10 @@ def _watched() -> None:
         target=_run_child,
         args=(command,),
         watch_filter=watchfiles.PythonFilter(),
-        callback=lambda changes: _say(f"{len(changes)} file(s) changed; beginning anew"),
+        callback=lambda changes: say(f"{len(changes)} file(s) changed; beginning anew"),
     )
 
 
 def _run_child(command: list[str]) -> None:
     os.environ["REFOLD_DEV"] = "1"
     os.execv(command[0], command)  # noqa: S606  # this same program, without a shell
-
-
-def _say(text: str, *, problem: bool = False) -> None:
-    line = f"{datetime.now(UTC):%H:%M:%S}Z  {' '.join(text.split())}"
-    click.secho(line, fg="red" if problem else None, err=problem)
-
-
-class _Lines(logging.Handler):
-    """What the library warns of, one line each."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _say(record.getMessage(), problem=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from datetime import UTC, datetime
 
 import click
 
 from refold.app import Context
 from refold.cli.command import Command, app_options
 from refold.cli.exit_codes import FOUND, OK
+from refold.cli.lines import WarningLines, say
 from refold.cli.printing import count, duration, rate
 from refold.cli.store import on_context
 from refold.errors import StoreUnavailable
@@ -53,7 +53,7 @@ def worker(once: bool, metrics: str | None, patience: float) -> int:
     It prints a line four times a minute, and on stderr, at once, what goes wrong: a store that is away, a projection
     that stops or is stalled. It goes on whatever happens, and ends with 1 when a projection stands still at the end.
     """
-    logging.getLogger("refold").addHandler(_Lines(logging.WARNING))
+    logging.getLogger("refold").addHandler(WarningLines(logging.WARNING))
     if metrics is not None:
         parsed_address(metrics)  # refused before anything is opened
     work_on = _once if once else _until_stopped
@@ -64,7 +64,7 @@ def worker(once: bool, metrics: str | None, patience: float) -> int:
         async with Monitor(context) as monitor:
             with Endpoints(monitor, metrics) as endpoints:
                 if not once:
-                    _say(f"serving {endpoints.url}/metrics")
+                    say(f"serving {endpoints.url}/metrics")
                 return await work_on(context)
 
     stopped = on_context(watched, projections=True, patience=patience)
@@ -77,7 +77,7 @@ async def _once(context: Context) -> list[Stopped]:
     told = {each.name for each in stopped_in(context)}
     for each in stopped:
         if each.name not in told:
-            _say(f"read model {each.name} stands still: {each.error}", problem=True)
+            say(f"read model {each.name} stands still: {each.error}", problem=True)
     if not stopped:
         click.echo(f"every read model has seen position {count(head)}")
     return stopped
@@ -102,14 +102,14 @@ async def _until_stopped(context: Context) -> list[Stopped]:
         try:
             before = await status_of(context.store, context.projections.sink, context.app, before=before)
         except StoreUnavailable as problem:
-            _say(str(problem), problem=True)
+            say(str(problem), problem=True)
         else:
-            _say(_summary(before))
+            say(_summary(before))
 
     names = ", ".join(definition.name for definition in context.projections.definitions) or "no read model"
-    _say(f"working on {context.store.name}: {names}")
+    say(f"working on {context.store.name}: {names}")
     await work(stopping, report=report, every=_EVERY)
-    _say("stopping, after the page at hand")
+    say("stopping, after the page at hand")
     return stopped_in(context)
 
 
@@ -126,15 +126,3 @@ def _of(each: ProjectionStatus) -> str:
         return f"{each.name} current"
     speed = f" at {rate(each.rate)}" if each.rate is not None else ""
     return f"{each.name} {count(each.lag)} behind ({duration(each.lag_seconds)}){speed}"
-
-
-def _say(text: str, *, problem: bool = False) -> None:
-    line = f"{datetime.now(UTC):%H:%M:%S}Z  {' '.join(text.split())}"
-    click.secho(line, fg="red" if problem else None, err=problem)
-
-
-class _Lines(logging.Handler):
-    """What the library warns of, one line each."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _say(record.getMessage(), problem=True)

@@ -15,6 +15,7 @@ import msgspec
 from refold.errors import (
     ConfigurationError,
     Conflict,
+    IdReused,
     InvalidCommand,
     InvalidQuery,
     LogRegression,
@@ -130,7 +131,9 @@ def problem_in(response: httpx.Response) -> RefoldError:
         return StaleRead(problem.read_model or "", problem.wanted or 0, problem.reached or 0, 0.0)
     if code == "outcome-unknown":
         return OutcomeUnknown(_uuid(response.request.headers.get("Idempotency-Key", "")), detail)
-    if code in ("invalid", "idempotency-key-reused", "malformed"):
+    if code == "idempotency-key-reused":
+        return IdReused(detail)
+    if code in ("invalid", "malformed"):
         return (InvalidCommand if response.request.method == "POST" else InvalidQuery)(detail)
     kinds: Mapping[str, type[RefoldError]] = {
         "not-found": UnknownCommand if response.request.method == "POST" else NotFound,

@@ -17,7 +17,7 @@ from refold.commands.live import LiveAggregate, LiveAggregates, Staged
 from refold.commands.loading import Loader
 from refold.commands.receipt import Receipt
 from refold.commands.snapshots import SnapshotSaver
-from refold.errors import AlreadyAppended, Conflict, FoldFailed, InvalidCommand, Rejected
+from refold.errors import AlreadyAppended, Conflict, FoldFailed, IdReused, Rejected
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
@@ -72,7 +72,7 @@ class CommandHandler:
     async def execute(self, command: Command, envelope: Envelope, decider: Decider) -> Receipt:
         """The receipt of a validated command.
 
-        Raises `Rejected`, `Conflict` after the last attempt, `InvalidCommand` for an id that was another command's, and
+        Raises `Rejected`, `Conflict` after the last attempt, `IdReused` for an id that was another command's, and
         what `EventStore.append` raises.
         """
         stream = decider.stream_of(command)
@@ -233,7 +233,7 @@ class CommandHandler:
         recorded = [event for event in whole if event.stream == stream]
         first = decode_metadata(whole[0].metadata).command
         if not recorded or first != name:
-            raise InvalidCommand(
+            raise IdReused(
                 f"command {name} for stream {stream!r}: its id {command_id} was given to {first or 'an append'} for "
                 f"stream {whole[0].stream!r} before; nothing was stored, an id belongs to one command"
             )

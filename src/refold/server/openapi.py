@@ -25,9 +25,10 @@ def openapi_of(title: str, version: str, operations: Sequence[Operation], *, ask
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     # A type need not be hashable (list[int]), so they are found by where they stand.
     known = list(zip(types, schemas, strict=True))
+    seen: set[str] = set()
     for operation in operations:
         if operation.body is not None:
-            _allow_numbers(_schema(known, operation.body), components)
+            _allow_numbers(_schema(known, operation.body), components, seen)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, known, asks)
@@ -79,21 +80,21 @@ def _schema(known: Sequence[tuple[Any, dict[str, Any]]], wanted: Any) -> dict[st
     return next(schema for each, schema in known if each is wanted or each == wanted)
 
 
-def _allow_numbers(schema: Any, components: dict[str, Any]) -> None:
+def _allow_numbers(schema: Any, components: dict[str, Any], seen: set[str]) -> None:
     """What is sent as a decimal may be a number too; it is read as it is written then. Answers have text."""
     if isinstance(schema, list):
         for each in schema:
-            _allow_numbers(each, components)
+            _allow_numbers(each, components, seen)
     if not isinstance(schema, dict):
         return
     if schema.get("format") == "decimal" and schema.get("type") == "string":
         schema["type"] = ["string", "number"]
     name = str(schema.get("$ref", "")).removeprefix(_REF.format(name=""))
-    if name in components and not components[name].get("x-sent"):
-        components[name]["x-sent"] = True  # once is enough, also where classes name each other
-        _allow_numbers(components[name], components)
+    if name in components and name not in seen:
+        seen.add(name)  # classes may name each other
+        _allow_numbers(components[name], components, seen)
     for each in schema.values():
-        _allow_numbers(each, components)
+        _allow_numbers(each, components, seen)
 
 
 def _operation(operation: Operation, known: Sequence[tuple[Any, dict[str, Any]]], asks: bool) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     given). `query` is a struct whose fields are the query parameters, `body` the type of the JSON body; `headers` names
     the request headers that it looks at, with what they mean. `access` says who may call it: fixed, or found from the
     parts of the path. `problems` are the kinds (see `refold.server.problems`) that it may answer with, besides those
-    that every operation has. `records` says that a call is the deed of an operator, and kept in the log of operations.
+    that every operation has.
     """
 
     method: str
@@ -92,7 +92,6 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     headers: Mapping[str, str] = {}
     problems: tuple[str, ...] = ()
-    records: bool = False
 
     def access_for(self, path: Mapping[str, Any]) -> Access:
         """Who may call it with these parts of the path."""

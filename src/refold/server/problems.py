@@ -13,6 +13,7 @@ from refold.errors import (
     Conflict,
     DecodeError,
     FoldFailed,
+    IdReused,
     InvalidAppend,
     InvalidCommand,
     InvalidQuery,
@@ -129,6 +130,7 @@ class Problem(Exception):
 _RETRY_SOON = {"Retry-After": "1"}
 _REJECTED = {403: "rejected-forbidden", 409: "rejected", 422: "rejected-invalid"}
 _KIND_OF: tuple[tuple[type[RefoldError], str], ...] = (
+    (IdReused, "idempotency-key-reused"),
     (InvalidCommand, "invalid"),
     (InvalidQuery, "invalid"),
     (UnknownCommand, "not-found"),

@@ -12,12 +12,15 @@ from refold.server.api.events import events_of
 from refold.server.api.exporting import exporting_of
 from refold.server.api.live import live_of
 from refold.server.api.overview import overview_of
+from refold.server.api.parked import parked_of
+from refold.server.api.projections import projections_of
 from refold.server.api.read_models import read_models_of
 from refold.server.api.rebuilding import rebuilding_of
 from refold.server.api.snapshots import snapshots_of
+from refold.server.api.status import status_operations
 from refold.server.api.streams import streams_of
 from refold.server.api.system import system_of
-from refold.server.api.tending import tending_of
+from refold.server.api.verifying import verifying_of
 from refold.server.operation import Operation
 
 if TYPE_CHECKING:
@@ -38,8 +41,11 @@ def operations_of(server: Server) -> Sequence[Operation]:
         *exporting_of(),
         *catalogue_of(server.app),
         *overview_of(server),
-        *tending_of(server),
+        *status_operations(server),
+        *projections_of(server),
         *rebuilding_of(server),
+        *parked_of(),
+        *verifying_of(server),
         *snapshots_of(),
         *system_of(server),
     )

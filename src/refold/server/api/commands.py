@@ -12,7 +12,6 @@ import msgspec
 
 from refold.app import App
 from refold.commands.receipt import Receipt
-from refold.errors import InvalidCommand
 from refold.folds.aggregate import AggregateDefinition
 from refold.messages.event import Command, Event
 from refold.server.operation import Answer, Call, Operation, Said
@@ -23,7 +22,6 @@ __all__ = ["CommandInfo", "CommandList", "Preview", "ReceiptDocument", "SaidEven
 
 _GROUP = "Commands"
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
-_REUSED = re.compile("its id .* was given to")
 _HEADERS = {
     "Idempotency-Key": "The command's id: the same id again gives the first receipt, and nothing happens twice.",
     "Refold-Correlation-Id": "The conversation that the command belongs to.",
@@ -106,19 +104,14 @@ def _command(command: type[Command], definition: AggregateDefinition) -> Iterabl
     access = Access(Role.COMMANDER, (name, definition.category))
 
     async def execute(call: Call) -> Answer:
-        try:
-            receipt = await call.context.execute(
-                call.body,
-                actor=call.identity.name,
-                command_id=_id(call, "Idempotency-Key"),
-                correlation_id=_id(call, "Refold-Correlation-Id"),
-                causation_id=_id(call, "Refold-Causation-Id"),
-                traceparent=call.header("traceparent"),
-            )
-        except InvalidCommand as problem:
-            if _REUSED.search(str(problem)):
-                raise Problem("idempotency-key-reused", str(problem)) from problem
-            raise
+        receipt = await call.context.execute(
+            call.body,
+            actor=call.identity.name,
+            command_id=_id(call, "Idempotency-Key"),
+            correlation_id=_id(call, "Refold-Correlation-Id"),
+            causation_id=_id(call, "Refold-Causation-Id"),
+            traceparent=call.header("traceparent"),
+        )
         return Answer(_document(receipt), headers={"Refold-Position": str(receipt.position)})
 
     async def dry_run(call: Call) -> Answer:

@@ -142,7 +142,7 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
         if query.as_of is not None or query.at_position is not None:
             row = await _row_then(call, definition, query)
         else:
-            after = await after_of(call)
+            after = after_of(call)
             try:
                 row = await call.context.get(cls, key_of(call), after=after, fresh=query.fresh, timeout=wait_of(call))
             except StaleRead as error:
@@ -163,7 +163,7 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
                 *conditions,
                 order_by=tuple(query.order_by),
                 limit=query.limit + 1,
-                after=await after_of(call),
+                after=after_of(call),
                 fresh=query.fresh,
                 timeout=wait_of(call),
             )
@@ -176,7 +176,7 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
     async def count_rows(call: Call) -> Answer:
         try:
             number = await call.context.count(
-                cls, *conditions_of(call.query), after=await after_of(call), timeout=wait_of(call)
+                cls, *conditions_of(call.query), after=after_of(call), timeout=wait_of(call)
             )
         except StaleRead as error:
             raise await stale(call, error) from error
@@ -190,7 +190,7 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
                 query.text,
                 limit=query.limit,
                 fields=query.fields or None,
-                after=await after_of(call),
+                after=after_of(call),
                 timeout=wait_of(call),
             )
         except StaleRead as error:

@@ -18,7 +18,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])")
 _LONGEST = 25.0
 
 
-async def after_of(call: Call) -> int | None:
+def after_of(call: Call) -> int | None:
     """The position that a read must not be older than, if one is given. Raises `Problem`."""
     token = call.header("Refold-After")
     if token is None:

@@ -9,7 +9,17 @@ import msgspec
 
 from refold.folds.read_model import ReadModel
 from refold.projections.rebuild import RebuildProgress
-from refold.server.api.tending import LOCATION, OPERATOR, Changed, Reason, begun_job, definition_named
+from refold.server.api.operators import (
+    LOCATION,
+    OPERATIONS,
+    OPERATOR,
+    Changed,
+    Nothing,
+    Reason,
+    begun_job,
+    definition_named,
+    record,
+)
 from refold.server.jobs import Job, JobDocument
 from refold.server.operation import Answer, Call, Operation, Said
 
@@ -23,25 +33,22 @@ _SHOWN = 50
 _BASE = "/operations/projections/{name}"
 
 
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """There is nothing to be said."""
-
-
 def rebuilding_of(server: Server) -> Sequence[Operation]:
     """The operations."""
 
     async def compare(call: Call) -> Answer:
-        definition, context = definition_named(server, call), call.context
+        definition, context, actor = definition_named(server, call), call.context, call.identity.name
 
         async def work(job: Job) -> Any:
             def told(now: RebuildProgress) -> None:
                 job.advance(now.done, now.total)
 
             diff = await context.compare_rebuild(definition.cls, shown=_SHOWN, progress=told)
+            await record(context, "rebuild: compare", definition.name, actor, {})
             plain: dict[str, Any] = msgspec.to_builtins(diff, enc_hook=str)
             return plain
 
-        return begun_job(server, "compare", definition.name, call.identity.name, work)
+        return begun_job(server, "compare", definition.name, actor, work)
 
     async def pause(call: Call, read_model: type[ReadModel]) -> bool:
         return await call.context.projections.pause_rebuild(
@@ -65,11 +72,10 @@ def rebuilding_of(server: Server) -> Sequence[Operation]:
             name="compare_projection",
             summary="Say which rows a rebuild would change, and why; nothing is switched.",
             description="The job's result has the numbers of rows, the first of each kind, and the event behind each.",
-            group="Operations",
+            group=OPERATIONS,
             access=OPERATOR,
-            body=_Nothing,
+            body=Nothing,
             run=compare,
-            records=True,
             answers={202: Said("It has begun: the job.", JobDocument, LOCATION)},
             problems=("not-found", "refused"),
         ),
@@ -90,11 +96,10 @@ def _order(
         path=f"{_BASE}/rebuild/{word}",
         name=f"{word}_rebuild",
         summary=summary,
-        group="Operations",
+        group=OPERATIONS,
         access=OPERATOR,
         body=Reason,
         run=run,
-        records=True,
         answers={200: Said("Done.", Changed)},
         problems=("not-found", "refused", "stopped"),
     )

@@ -1,12 +1,10 @@
-"""The journal: what was refused, and what operators did, in the log of operations."""
+"""The journal: what was refused, in the log of operations."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from refold.errors import RefoldError
 from refold.projections.parking.records import Logged, Operation, ProjectionRecords
@@ -22,10 +20,7 @@ _KINDS = 200
 
 
 class Journal:
-    """Keeps a record of what was refused (counted, and written every few seconds) and of what operators did (at once).
-
-    Both are also logged, as `refold.server`.
-    """
+    """Keeps a record of what was refused: counted, and written every few seconds. It is logged at once."""
 
     def __init__(self, records: ProjectionRecords) -> None:
         self._records = records
@@ -41,12 +36,6 @@ class Journal:
         self._refused[key] = self._refused.get(key, 0) + 1
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_soon(), name="refold-journal")
-
-    async def did(self, who: str, what: str, target: str, reason: str, details: Mapping[str, Any]) -> None:
-        """Keeps what an operator did."""
-        _log.info("%s did %s on %s", who, what, target)
-        operation = Operation(actor=who, operation=what, target=target, reason=reason, details=details)
-        await self._records.apply([Logged(operation)])
 
     async def close(self) -> None:
         """Writes what is noted."""

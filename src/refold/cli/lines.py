@@ -1,0 +1,24 @@
+"""What a command prints that runs until it is stopped: one line for each thing, with the time."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import click
+
+__all__ = ["WarningLines", "say"]
+
+
+def say(text: str, *, problem: bool = False) -> None:
+    """Prints a line; a problem on stderr."""
+    line = f"{datetime.now(UTC):%H:%M:%S}Z  {' '.join(text.split())}"
+    click.secho(line, fg="red" if problem else None, err=problem)
+
+
+class WarningLines(logging.Handler):
+    """What the library warns of, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints it."""
+        say(record.getMessage(), problem=True)

@@ -1,0 +1,72 @@
+"""What the operations of operators have in common: who may, what is said, how a job is begun and a deed kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from refold.app import Context
+from refold.errors import ConfigurationError
+from refold.folds.read_model import ReadModelDefinition, read_model_of
+from refold.server.jobs import Job
+from refold.server.operation import Answer, Call
+from refold.server.problems import Problem
+from refold.server.security.identity import Access, Role
+
+if TYPE_CHECKING:
+    from refold.server.asgi import Server
+
+__all__ = [
+    "LOCATION",
+    "OPERATIONS",
+    "OPERATOR",
+    "Changed",
+    "Limit",
+    "Nothing",
+    "Reason",
+    "begun_job",
+    "definition_named",
+    "record",
+]
+
+OPERATIONS = "Operations"
+OPERATOR = Access(Role.OPERATOR)
+LOCATION = {"Location": "Where to look how far it is."}
+Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+
+class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why; it is kept in the log of operations."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """There is nothing to be said."""
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Whether anything has changed: False when it was so already."""
+
+    changed: bool
+
+
+def definition_named(server: Server, call: Call) -> ReadModelDefinition:
+    """The read model that is named in the path. Raises `Problem`."""
+    try:
+        return read_model_of(server.app.read_model_named(call.path["name"]))
+    except ConfigurationError as problem:
+        raise Problem("not-found", str(problem)) from problem
+
+
+def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
+    """Begins a job, and says which. Raises `Refused`."""
+    job = server.jobs.begin(kind, target, actor, work)
+    return Answer(job.document(), 202, {"Location": f"/operations/jobs/{job.id}"})
+
+
+async def record(context: Context, what: str, target: str, actor: str, details: dict[str, Any]) -> None:
+    """Keeps what an operator did in the log of operations."""
+    await context.projections.record_operation(what, target, actor=actor, details=details)
