@@ -616,6 +616,14 @@ class Querying:
             (field("amount") > Decimal("9.5"), "25"),
             (field("amount") < Decimal(0), "3"),
             (field("amount").in_([Decimal(1000), Decimal("10.50")]), "25"),
+            (field("order").in_(["%_\\'", '"', "{1,2}", "NULL", "a,b", "\\", ""]), "45"),
+            (field("ratio").in_([0.5, 0.25]), "3"),
+            (field("yes").in_([True]), "2"),
+            (field("at").in_([_day(1), _day(3)]), "13"),
+            (field("day").in_([date(2026, 2, 1)]), "4"),
+            (field("uid").in_([UUID(int=5), UUID(int=6)]), "5"),
+            (field("raw").in_([b"\x01", b"\xff"]), "35"),
+            (field("colour").in_([Colour.BLUE]), "2"),
             (field("order") == "anna", "2"),
             (field("order") > "a", "23"),
             (field("order").starts_with("A"), "1"),
@@ -692,11 +700,11 @@ class Querying:
         assert await _ids(sink, offset=9, limit=1) == []
 
     async def test_one_of_many_values(self, sink: Sink) -> None:
-        """Ten thousand are asked for at once. What grows with their square takes minutes."""
+        """Ten thousand are asked for in a moment."""
         await _put(sink, *ROWS)
         began = time.monotonic()
         assert await _ids(sink, field("id").in_([str(number) for number in range(3, 10_000)])) == ["3", "4", "5"]
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 5
 
     async def test_keys_and_query_in_one(self, sink: Sink) -> None:
         """Both are answered from one snapshot."""
