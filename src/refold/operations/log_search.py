@@ -11,7 +11,7 @@ from refold.messages.metadata import decode_metadata
 from refold.messages.recorded import StoredEvent
 from refold.store.event_store import EventFilter, EventStore, validate_page
 
-__all__ = ["FoundEvents", "Wanted", "search_log"]
+__all__ = ["FoundEvents", "Wanted", "WantedTest", "search_log"]
 
 _PAGE = 2_000
 _SECONDS = 0.15
@@ -67,7 +67,7 @@ async def search_log(
     after = min(after or end + 1, end + 1) if backward else max(after, first - 1)
     if (after <= first if backward else after >= end) or end < first:
         return FoundEvents([], None, head)
-    test = _Test(wanted)
+    test = WantedTest(wanted)
     deadline = time.monotonic() + (_SECONDS if seconds is None else seconds)
     found: list[StoredEvent] = []
     while True:
@@ -87,8 +87,8 @@ async def search_log(
             return FoundEvents(found, after, page.head)
 
 
-class _Test:
-    """Looks for bytes first, and decodes only what has them."""
+class WantedTest:
+    """Whether events have what is wanted: looks for bytes first, and decodes only what has them."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted

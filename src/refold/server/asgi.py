@@ -74,7 +74,7 @@ class Server:
 
     @property
     def journal(self) -> Journal:
-        """Where refusals and operators' deeds are kept; there is one once the context is open."""
+        """Where refusals are kept; there is one once the context is open."""
         if self._journal is None:
             raise ConfigurationError("the server is not open yet: use `async with server:`")
         return self._journal

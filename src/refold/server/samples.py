@@ -59,6 +59,8 @@ class Samples:
                 await self._look()
             except RefoldError as problem:
                 _log.debug("no sample: %s", problem)
+            except Exception:  # noqa: BLE001  # whatever it was, it is logged, and looked at again
+                _log.exception("no sample could be taken; trying again")
             await asyncio.sleep(EVERY_SECONDS)
 
     async def _look(self) -> None:

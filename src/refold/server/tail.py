@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from refold.errors import RefoldError
-from refold.messages.recorded import StoredEvent, category_of
+from refold.messages.recorded import StoredEvent
 from refold.server.api.documents import document_of
 from refold.store.event_store import EventFilter, EventStore
 
@@ -67,7 +67,7 @@ class Tail:
                 elif after < self._last:
                     # The frames end at the last position without a gap, so where one goes on is only counted.
                     new = self._frames[len(self._frames) - (self._last - after) :]
-                    piece = b"".join(frame for stored, frame in new if _fits(stored, where))
+                    piece = b"".join(frame for stored, frame in new if where.fits(stored))
                     after = self._last
                 else:
                     # The id tells a client that comes back how far it was, also where nothing was meant for it.
@@ -110,14 +110,6 @@ class Tail:
     def _tell(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-
-
-def _fits(stored: StoredEvent, where: EventFilter) -> bool:
-    if where.categories and category_of(stored.stream) not in where.categories:
-        return False
-    return not where.matching or any(
-        (not each.types or stored.type in each.types) and set(each.tags) <= set(stored.tags) for each in where.matching
-    )
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -62,6 +63,10 @@ class Matching(msgspec.Struct, frozen=True):
 
     types: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+
+    def fits(self, type: str, tags: Iterable[str]) -> bool:
+        """Whether an event of that type, with these tags, matches."""
+        return (not self.types or type in self.types) and set(self.tags) <= set(tags)
 
 
 class AppendCondition(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from refold.errors import InvalidQuery
-from refold.messages.recorded import StoredEvent
+from refold.messages.recorded import StoredEvent, category_of
 from refold.store.append import Append, AppendResult, Matching
 from refold.store.integrity import Flaws
 
@@ -44,6 +44,15 @@ class EventFilter(msgspec.Struct, frozen=True):
     def everything(self) -> bool:
         """Whether it filters nothing."""
         return self == _EVERYTHING
+
+    def fits(self, event: StoredEvent) -> bool:
+        """Whether an event that was read already is one of them."""
+        return (
+            (not self.matching or any(each.fits(event.type, event.tags) for each in self.matching))
+            and (not self.categories or category_of(event.stream) in self.categories)
+            and (self.recorded_from is None or event.recorded_at >= self.recorded_from)
+            and (self.recorded_until is None or event.recorded_at < self.recorded_until)
+        )
 
 
 _EVERYTHING = EventFilter()

@@ -25,7 +25,7 @@ from refold.errors import (
     StoreUnavailable,
 )
 from refold.messages.recorded import StoredEvent, category_of
-from refold.store.append import ANY, EXISTS, Append, AppendResult, Matching, expected_in_words, validate_append
+from refold.store.append import ANY, EXISTS, Append, AppendResult, expected_in_words, validate_append
 from refold.store.counts import CommitCounts
 from refold.store.doorbell import Doorbell
 from refold.store.event_store import EventFilter, Head, LogPage, Snapshot, StreamInfo, validate_page
@@ -167,7 +167,7 @@ class MemoryStore:
                 raise Conflict(part.stream, expected_in_words(part.expected), actual)
         if append.condition is not None:
             for event in self._log[append.condition.after :]:
-                if _matches(event, append.condition.matching):
+                if any(each.fits(event.type, event.tags) for each in append.condition.matching):
                     raise ConditionFailed(append.condition.after, event.position)
 
     @asynccontextmanager
@@ -233,7 +233,7 @@ class MemoryStore:
         else:
             part = self._log[after : after + window]
             edge = min(after + window, head) if after < head else after
-        found = [event for event in part if _wanted(event, where)]
+        found = [event for event in part if where.fits(event)]
         if len(found) > limit or (len(found) == limit and found[-1].position != edge):
             found = found[:limit]
             edge = found[-1].position
@@ -337,19 +337,3 @@ class _MemoryTransaction:
             raise StoreError("this transaction is over; do everything inside its block")
         validate_append(append, payload_limit=self._payload_limit)
         self.staged.append(append)
-
-
-def _matches(event: StoredEvent, matching: Sequence[Matching]) -> bool:
-    return any(
-        (not item.types or event.type in item.types) and all(tag in event.tags for tag in item.tags)
-        for item in matching
-    )
-
-
-def _wanted(event: StoredEvent, where: EventFilter) -> bool:
-    return (
-        (not where.matching or _matches(event, where.matching))
-        and (not where.categories or category_of(event.stream) in where.categories)
-        and (where.recorded_from is None or event.recorded_at >= where.recorded_from)
-        and (where.recorded_until is None or event.recorded_at < where.recorded_until)
-    )

@@ -19,7 +19,7 @@ from refold.server.security.identity import Access, Identity, Role
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
 
-__all__ = ["Position", "events_of", "filter_of", "readable"]
+__all__ = ["Position", "events_of", "filter_of", "position_before", "readable"]
 
 _GROUP = "Events"
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -94,7 +94,7 @@ def filter_of(types: Sequence[str], tags: Sequence[str], categories: Sequence[st
     return EventFilter(matching=matching, categories=tuple(categories))
 
 
-async def _before(store: EventStore, moment: datetime) -> int:
+async def position_before(store: EventStore, moment: datetime) -> int:
     """The last position that was recorded before a moment. Raises `Problem`."""
     try:
         return await store.position_at(to_microseconds(moment) - 1)
@@ -111,8 +111,8 @@ def events_of(app: App) -> Sequence[Operation]:
         where = filter_of(query.type, query.tag, readable(call.identity, query.category))
         wanted = Wanted(query.actor, query.correlation_id, query.causation_id, query.text)
         # Times never go back along positions, so a time is a position.
-        first = 1 if query.since is None else await _before(store, query.since) + 1
-        last = None if query.until is None else await _before(store, query.until)
+        first = 1 if query.since is None else await position_before(store, query.since) + 1
+        last = None if query.until is None else await position_before(store, query.until)
         found = await search_log(
             store,
             where,

@@ -10,15 +10,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from refold.errors import InvalidQuery
-from refold.messages.recorded import StoredEvent, category_of, from_microseconds, to_microseconds
-from refold.operations.log_search import Wanted, search_log
+from refold.messages.recorded import StoredEvent, from_microseconds
+from refold.operations.log_search import Wanted, WantedTest, search_log
 from refold.server.api.documents import document_of
-from refold.server.api.events import filter_of
+from refold.server.api.events import filter_of, position_before
 from refold.server.operation import Call, Operation, Said, Stream
-from refold.server.problems import Problem
 from refold.server.security.identity import Access, Role
-from refold.store.event_store import EventStore
+from refold.store.event_store import EventFilter, EventStore
 
 __all__ = ["exporting_of", "harmless"]
 
@@ -78,11 +76,8 @@ def _events_as(form: str) -> Operation:
     async def export_events(call: Call) -> Stream:
         query: ExportQuery = call.query
         store = call.context.store
-        try:
-            first = 1 if query.since is None else await store.position_at(to_microseconds(query.since) - 1) + 1
-            last = None if query.until is None else await store.position_at(to_microseconds(query.until) - 1)
-        except InvalidQuery as problem:
-            raise Problem("invalid", str(problem)) from problem
+        first = 1 if query.since is None else await position_before(store, query.since) + 1
+        last = None if query.until is None else await position_before(store, query.until)
         pages = _log(store, query, first, last) if query.stream is None else _stream(store, query, first, last)
         pieces = _table(pages, columns, _event_cells) if form == "csv" else _lines(pages, document_of)
         return _attached(pieces, _KINDS[form], f"events.{form}")
@@ -129,11 +124,15 @@ def _attached(pieces: AsyncIterator[bytes], kind: str, name: str) -> Stream:
     return Stream(pieces, kind, {"Content-Disposition": f'attachment; filename="{name}"'})
 
 
+def _asked(query: ExportQuery) -> tuple[EventFilter, Wanted]:
+    wanted = Wanted(actor=query.actor, correlation_id=query.correlation_id, text=query.text)
+    return filter_of(query.type, query.tag, query.category), wanted
+
+
 async def _log(
     store: EventStore, query: ExportQuery, first: int, last: int | None
 ) -> AsyncIterator[Sequence[StoredEvent]]:
-    where = filter_of(query.type, query.tag, query.category)
-    wanted = Wanted(actor=query.actor, correlation_id=query.correlation_id, text=query.text)
+    where, wanted = _asked(query)
     after: int | None = 0
     while after is not None:
         page = await search_log(store, where, wanted, after=after, limit=_PAGE, first=first, last=last)
@@ -145,29 +144,17 @@ async def _stream(
     store: EventStore, query: ExportQuery, first: int, last: int | None
 ) -> AsyncIterator[Sequence[StoredEvent]]:
     assert query.stream is not None
-    if query.category and category_of(query.stream) not in query.category:
-        return
+    where, wanted = _asked(query)
+    test = WantedTest(wanted)
     after = 0
     while page := await store.read_stream(query.stream, after=after, limit=_PAGE):
         yield [
             event
             for event in page
-            if event.position >= first
-            and (last is None or event.position <= last)
-            and (not query.type or event.type in query.type)
-            and set(query.tag) <= set(event.tags)
-            and _is_wanted(event, query)
+            if first <= event.position and (last is None or event.position <= last)
+            if where.fits(event) and test.fits(event)
         ]
         after = page[-1].version
-
-
-def _is_wanted(event: StoredEvent, query: ExportQuery) -> bool:
-    metadata = document_of(event).metadata
-    return (
-        query.actor in (None, metadata.actor)
-        and query.correlation_id in (None, metadata.correlation_id)
-        and (query.text is None or query.text.lower() in event.payload.decode().lower())
-    )
 
 
 async def _operations(call: Call, actor: str | None) -> AsyncIterator[Sequence[Any]]:

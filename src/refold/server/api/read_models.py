@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import msgspec
 
 from refold.app import App
-from refold.errors import StaleRead
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import category_of, to_microseconds
 from refold.operations.rows import events_behind, row_at
@@ -19,7 +18,7 @@ from refold.projections.paths import compared_names
 from refold.server.api.cursors import behind, cursor_of
 from refold.server.api.documents import EventDocument, documents_of
 from refold.server.api.filters import conditions_of, query_of
-from refold.server.api.reading import READ_HEADERS, after_of, stale, wait_of
+from refold.server.api.reading import READ_HEADERS, after_of, in_time, wait_of
 from refold.server.operation import Answer, Call, Operation, Said
 from refold.server.problems import Problem
 from refold.server.security.identity import Access, Role
@@ -143,10 +142,9 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
             row = await _row_then(call, definition, query)
         else:
             after = after_of(call)
-            try:
-                row = await call.context.get(cls, key_of(call), after=after, fresh=query.fresh, timeout=wait_of(call))
-            except StaleRead as error:
-                raise await stale(call, error) from error
+            row = await in_time(
+                call, call.context.get(cls, key_of(call), after=after, fresh=query.fresh, timeout=wait_of(call))
+            )
         if row is None:
             raise Problem("not-found", f"read model {name!r} has no such row")
         return _tagged(call, Answer(row))
@@ -157,8 +155,9 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
         conditions = conditions_of(query)
         if query.cursor:
             conditions.append(behind(definition, query.cursor, orders))
-        try:
-            found = await call.context.find(
+        found = await in_time(
+            call,
+            call.context.find(
                 cls,
                 *conditions,
                 order_by=tuple(query.order_by),
@@ -166,35 +165,31 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
                 after=after_of(call),
                 fresh=query.fresh,
                 timeout=wait_of(call),
-            )
-        except StaleRead as error:
-            raise await stale(call, error) from error
+            ),
+        )
         shown = found[: query.limit]
         following = cursor_of(shown[-1], orders) if len(found) > query.limit else None
         return _tagged(call, Answer({"rows": shown, "next": following}))
 
     async def count_rows(call: Call) -> Answer:
-        try:
-            number = await call.context.count(
-                cls, *conditions_of(call.query), after=after_of(call), timeout=wait_of(call)
-            )
-        except StaleRead as error:
-            raise await stale(call, error) from error
+        number = await in_time(
+            call, call.context.count(cls, *conditions_of(call.query), after=after_of(call), timeout=wait_of(call))
+        )
         return Answer(Count(number))
 
     async def search_rows(call: Call) -> Answer:
         query: SearchQuery = call.query
-        try:
-            found = await call.context.search(
+        found = await in_time(
+            call,
+            call.context.search(
                 cls,
                 query.text,
                 limit=query.limit,
                 fields=query.fields or None,
                 after=after_of(call),
                 timeout=wait_of(call),
-            )
-        except StaleRead as error:
-            raise await stale(call, error) from error
+            ),
+        )
         return Answer({"rows": found, "next": None})
 
     async def explain_row(call: Call) -> Answer:

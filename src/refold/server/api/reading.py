@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from refold.errors import StaleRead
 from refold.server.operation import Call
 from refold.server.problems import Problem, problem_of
 
-__all__ = ["READ_HEADERS", "after_of", "stale", "wait_of"]
+__all__ = ["READ_HEADERS", "after_of", "in_time", "wait_of"]
+
+T = TypeVar("T")
 
 READ_HEADERS = {
     "Refold-After": "A consistency token: the answer is not older than that. It is waited for; see Prefer.",
@@ -34,9 +38,15 @@ def wait_of(call: Call) -> float:
     return 5.0 if found is None else min(float(found[1]), _LONGEST)
 
 
-async def stale(call: Call, error: StaleRead) -> Problem:
-    """What a read is that did not get there in time: `ahead` when the log itself is not that long, else `stale`."""
-    head = (await call.context.store.head()).position
-    if error.wanted > head:
-        return Problem("ahead", f"the log ends at position {head}; there is no {error.wanted} to wait for")
-    return problem_of(error)
+async def in_time(call: Call, reading: Awaitable[T]) -> T:
+    """What a read gives. One that did not get there in time is a `Problem`: `ahead` when the log itself is not that
+    long, else `stale`.
+    """
+    try:
+        return await reading
+    except StaleRead as error:
+        head = (await call.context.store.head()).position
+        if error.wanted > head:
+            detail = f"the log ends at position {head}; there is no {error.wanted} to wait for"
+            raise Problem("ahead", detail) from error
+        raise problem_of(error) from error

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import refold
+from refold.app import Context
 from refold.errors import RefoldError
 from refold.server.openapi import openapi_of
 from refold.server.operation import Answer, Call, Operation, Said
-from refold.server.security.identity import Access
+from refold.server.security.identity import Access, Identity
 
 if TYPE_CHECKING:
     from refold.server.asgi import Server
@@ -32,6 +33,13 @@ class Me(msgspec.Struct, frozen=True):
     version: str
     store: str
 
+    @classmethod
+    def of(cls, identity: Identity, context: Context) -> Me:
+        """Of somebody who was recognised. Who may do nothing is not told where the store is."""
+        roles = [str(grant) for grant in identity.grants]
+        store = context.store.name if roles else ""
+        return cls(identity.name, identity.by, roles, context.app.name, refold.__version__, store)
+
 
 class Healthy(msgspec.Struct, frozen=True):
     """Whether it is well, and why not."""
@@ -51,10 +59,7 @@ def system_of(server: Server) -> Sequence[Operation]:
         return Answer(document[0])
 
     async def me(call: Call) -> Answer:
-        identity = call.identity
-        roles = [str(grant) for grant in identity.grants]
-        store = call.context.store.name if roles else ""
-        return Answer(Me(identity.name, identity.by, roles, server.app.name, refold.__version__, store))
+        return Answer(Me.of(call.identity, call.context))
 
     async def live(call: Call) -> Answer:
         return Answer(Healthy(True, []))

@@ -9,7 +9,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-import refold
 from refold.server.api.system import Me
 from refold.server.problems import Problem
 from refold.server.routing import API_HEADERS, House, problem_response
@@ -93,12 +92,7 @@ class Sessions:
         return response
 
     async def _session(self, identity: Identity | None) -> Session:
-        if identity is None:
-            return Session(self._house.guard.asks, None)
-        context = await self._house.context()
-        roles = [str(grant) for grant in identity.grants]
-        store = context.store.name if roles else ""
-        me = Me(identity.name, identity.by, roles, context.app.name, refold.__version__, store)
+        me = None if identity is None else Me.of(identity, await self._house.context())
         return Session(self._house.guard.asks, me)
 
 
