@@ -1,21 +1,19 @@
 """A Neo4j server of our own, on the loopback, which tests may start, stop, kill and start again."""
 
-import os
 import secrets
-import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from neo4j import Driver, GraphDatabase
 
-from tests.servers.account import remove, start_as_server, write_file
+from tests.servers.account import write_file
 from tests.servers.jars import find_jars, find_java
 from tests.servers.ports import free_port
 from tests.servers.postgres import session_folder
-from tests.servers.processes import alive, kill_tree, pid_in, wait_until
+from tests.servers.processes import alive, wait_until
+from tests.servers.server import Server
 
 _MAIN = "Neo4jMain"
 _HEAP = ("-Xms128m", "-Xmx512m")
@@ -33,15 +31,16 @@ def find_neo4j() -> Path:
     return find_jars("neo4j", _MAIN)
 
 
-class Neo4jServer:
+class Neo4jServer(Server):
     """One community server with a password and a data folder of its own; the port stays the same over restarts.
     `remove` it at the end (or use it in a `with`).
     """
 
+    title, pid_file = "Neo4j", "neo4j.pid"
+
     def __init__(self, folder: Path, port: int, password: str) -> None:
         """Attach to the server in `folder`, running or not; use `create` for a new one."""
-        self.folder = folder
-        self.port = port
+        super().__init__(folder, port)
         self.password = password
         self._driver: Driver | None = None
 
@@ -64,16 +63,6 @@ class Neo4jServer:
         """The server's output."""
         return self.folder / "server.log"
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, or None when it is not running."""
-        return pid_in(self.folder / "neo4j.pid")
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-        return self.pid is not None
-
     def start(self) -> None:
         """Start, and return when it answers. Raises TimeoutError when it does not come up."""
         if self.running:
@@ -93,8 +82,7 @@ class Neo4jServer:
             self.port,
             self.folder / "password",
         ]
-        pid = start_as_server(command, cwd=self.folder, output=self.log)
-        (self.folder / "neo4j.pid").write_text(str(pid), encoding="utf-8")
+        pid = self.begin(command, self.log)
         wait_until(
             lambda: (ready.exists() and self._listens()) or not alive(pid),
             f"Neo4j to answer (its log is {self.log})",
@@ -107,27 +95,12 @@ class Neo4jServer:
     def stop(self) -> None:
         """Stop it in order, and wait for the end. No-op when stopped."""
         self._hang_up()
-        pid = self.pid
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: not alive(pid), "Neo4j to stop", timeout=60)
-
-    def restart(self) -> None:
-        """Stop and start again on the same port."""
-        self.stop()
-        self.start()
+        super().stop()
 
     def kill(self) -> None:
         """SIGKILL it, and return when it is gone. `start` recovers."""
         self._hang_up()
-        pid = self.pid
-        if pid is not None:
-            kill_tree(pid)
-
-    def remove(self) -> None:
-        """Stop it at once and delete its data."""
-        self.kill()
-        remove(self.folder)
+        super().kill()
 
     def url(self, prefix: str = "", *, password: str | None = None) -> str:
         """The URL for read models, with the prefix of their names."""
@@ -140,17 +113,6 @@ class Neo4jServer:
             self._driver = GraphDatabase.driver(f"bolt://127.0.0.1:{self.port}", auth=("neo4j", self.password))
         with self._driver.session(database="neo4j") as session:
             return session.run(statement, dict(parameters or {})).data()
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        self.remove()
 
     def _hang_up(self) -> None:
         if self._driver is not None:

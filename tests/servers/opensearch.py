@@ -1,20 +1,18 @@
 """An OpenSearch server of our own, on the loopback, which tests may start, stop, kill and start again."""
 
 import json
-import os
-import signal
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from tests.servers.account import remove, start_as_server, write_file
+from tests.servers.account import write_file
 from tests.servers.jars import find_jars, find_java
 from tests.servers.ports import free_port
 from tests.servers.postgres import session_folder
-from tests.servers.processes import alive, kill_tree, pid_in, wait_until
+from tests.servers.processes import alive, wait_until
+from tests.servers.server import Server
 
 _MAIN = "OpenSearchMain"
 _HEAP = ("-Xms128m", "-Xmx512m")
@@ -35,15 +33,12 @@ def find_opensearch() -> Path:
     return find_jars("opensearch", _MAIN)
 
 
-class OpenSearchServer:
+class OpenSearchServer(Server):
     """One node with a data folder of its own; the port stays the same over restarts. It has no passwords: its security
     is a plugin, which is not published for tests. `remove` it at the end (or use it in a `with`).
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
-        """Attach to the server in `folder`, running or not; use `create` for a new one."""
-        self.folder = folder
-        self.port = port
+    title, pid_file = "OpenSearch", "opensearch.pid"
 
     @classmethod
     def create(cls, *, settings: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
@@ -63,16 +58,6 @@ class OpenSearchServer:
     def log(self) -> Path:
         """The server's log file."""
         return self.folder / "server.log"
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, or None when it is not running."""
-        return pid_in(self.folder / "opensearch.pid")
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-        return self.pid is not None
 
     def start(self) -> None:
         """Start, and return when it answers. Raises TimeoutError when it does not come up."""
@@ -96,37 +81,13 @@ class OpenSearchServer:
             free_port(),
         ]
         command += (self.folder / "settings").read_text(encoding="utf-8").split()
-        pid = start_as_server(command, cwd=self.folder, output=self.log)
-        (self.folder / "opensearch.pid").write_text(str(pid), encoding="utf-8")
+        pid = self.begin(command, self.log)
         wait_until(
             lambda: self._answers() or not alive(pid), f"OpenSearch to answer (its log is {self.log})", timeout=120
         )
         if not alive(pid):
             end = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise RuntimeError(f"OpenSearch did not start:\n{end}")
-
-    def stop(self) -> None:
-        """Stop it in order, and wait for the end. No-op when stopped."""
-        pid = self.pid
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: not alive(pid), "OpenSearch to stop", timeout=60)
-
-    def restart(self) -> None:
-        """Stop and start again on the same port."""
-        self.stop()
-        self.start()
-
-    def kill(self) -> None:
-        """SIGKILL it, and return when it is gone. `start` recovers."""
-        pid = self.pid
-        if pid is not None:
-            kill_tree(pid)
-
-    def remove(self) -> None:
-        """Stop it at once and delete its data."""
-        self.kill()
-        remove(self.folder)
 
     def url(self, prefix: str = "") -> str:
         """The URL for read models, with the prefix of their names."""
@@ -142,17 +103,6 @@ class OpenSearchServer:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        self.remove()
 
     def _answers(self) -> bool:
         """Whether all that it has is there to be read and written, not only itself."""

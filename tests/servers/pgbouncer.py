@@ -2,18 +2,17 @@
 
 import contextlib
 import os
-import signal
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psycopg
 
-from tests.servers.account import base_folder, new_folder, remove, run_as_server, write_file
+from tests.servers.account import base_folder, new_folder, run_as_server, write_file
 from tests.servers.installations import find_pgbouncer
 from tests.servers.ports import free_port
 from tests.servers.postgres import SUPERUSER, PostgresServer
-from tests.servers.processes import alive, kill_tree, pid_in, wait_until
+from tests.servers.processes import wait_until
+from tests.servers.server import Server
 
 # What is not written here is pgbouncer's own default, as its users have it (it refuses unknown startup parameters).
 _CONFIGURATION = """\
@@ -35,14 +34,15 @@ pidfile = {folder}/pgbouncer.pid
 """
 
 
-class PgBouncer:
+class PgBouncer(Server):
     """One pgbouncer; the port stays the same over restarts. `remove` it at the end (or use it in a `with`)."""
+
+    title, pid_file = "pgbouncer", "pgbouncer.pid"
 
     def __init__(self, server: PostgresServer, folder: Path, port: int) -> None:
         """Attach to the pgbouncer in `folder`, running or not; use `create` for a new one."""
+        super().__init__(folder, port)
         self.server = server
-        self.folder = folder
-        self.port = port
 
     @classmethod
     def create(cls, server: PostgresServer, *, pool_size: int = 4, folder: Path | None = None) -> Self:
@@ -61,16 +61,6 @@ class PgBouncer:
         write_file(folder / "pgbouncer.ini", text)
         return cls(server, folder, port)
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, or None when it is not running."""
-        return pid_in(self.folder / "pgbouncer.pid")
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-        return self.pid is not None
-
     def start(self) -> None:
         """Start, and return when it answers. Raises RuntimeError or TimeoutError when it does not come up."""
         run_as_server([find_pgbouncer(), "-d", self.folder / "pgbouncer.ini"], cwd=self.folder)
@@ -78,44 +68,14 @@ class PgBouncer:
             self._answers, f"pgbouncer to answer on port {self.port} (log: {self.folder / 'pgbouncer.log'})", timeout=10
         )
 
-    def stop(self) -> None:
-        """Stop at once, cutting all connections, and wait for the end. No-op when stopped."""
-        pid = self.pid
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: not alive(pid), "pgbouncer to stop", timeout=10)
-
-    def restart(self) -> None:
-        """Stop and start again on the same port."""
-        self.stop()
-        self.start()
-
     def kill(self) -> None:
         """SIGKILL it, and return when it is gone. `start` starts it again."""
-        pid = self.pid
-        if pid is not None:
-            kill_tree(pid)
-            (self.folder / "pgbouncer.pid").unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Stop it and delete its folder."""
-        self.kill()
-        remove(self.folder)
+        super().kill()
+        (self.folder / self.pid_file).unlink(missing_ok=True)  # it would not start beside one
 
     def url(self, database: str = "postgres") -> str:
         """The URL of one of the server's databases, through pgbouncer."""
         return f"postgresql://{SUPERUSER}:{self.server.password}@127.0.0.1:{self.port}/{database}"
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        self.remove()
 
     def _answers(self) -> bool:
         with (

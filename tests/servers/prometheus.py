@@ -4,19 +4,18 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from tests.servers.account import base_folder, new_folder, remove, run_as_server, write_file
+from tests.servers.account import base_folder, new_folder, run_as_server, write_file
 from tests.servers.installations import Unavailable
 from tests.servers.ports import free_port
-from tests.servers.processes import alive, kill_tree, pid_in, wait_until
+from tests.servers.processes import wait_until
+from tests.servers.server import Server
 
 INSTALL_HINT = "run `make servers` (Debian's package prometheus), or put prometheus and promtool on the PATH"
 
@@ -41,15 +40,12 @@ def find_prometheus(program: str = "prometheus") -> Path:
     return Path(found)
 
 
-class Prometheus:
+class Prometheus(Server):
     """One server with a folder of its own. Make one with `create`, and `remove` it at the end (or use it in a
     `with`).
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
-        """Attach to the server in `folder`, running or not; use `create` for a new one."""
-        self.folder = folder
-        self.port = port
+    title, pid_file = "prometheus", "prometheus.pid"
 
     @classmethod
     def create(cls, *targets: str, rules: Path | None = None, folder: Path | None = None) -> Self:
@@ -68,16 +64,6 @@ class Prometheus:
         )
         return cls(folder, free_port())
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, or None when it is not running."""
-        return pid_in(self.folder / "prometheus.pid")
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-        return self.pid is not None
-
     def start(self) -> None:
         """Start, and return when it answers. Raises RuntimeError or TimeoutError when it does not come up."""
         # A shell lets go of it and says its id: Prometheus itself has no way to run in the background.
@@ -91,20 +77,6 @@ class Prometheus:
         )
         run_as_server(["sh", self.folder / "start.sh"], cwd=self.folder)
         wait_until(self._ready, f"prometheus to be ready (log: {self.folder / 'server.log'})", timeout=30)
-
-    def stop(self) -> None:
-        """Stop in order, and wait for the end. No-op when stopped."""
-        pid = self.pid
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: not alive(pid), "prometheus to stop", timeout=30)
-
-    def remove(self) -> None:
-        """Stop it and delete its folder."""
-        pid = self.pid
-        if pid is not None:
-            kill_tree(pid)
-        remove(self.folder)
 
     def url(self) -> str:
         """Where it answers."""
@@ -136,17 +108,6 @@ class Prometheus:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url()}/-/ready", timeout=5):
             return True
         return False
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        self.remove()
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
