@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import sys
 import zlib
 from collections import OrderedDict
@@ -20,14 +19,13 @@ from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import Move
-from refold.projections.giving_way import GiveWay
+from refold.projections.giving_way import GiveWay, go_last
 from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.rebuild_orders import RebuildOrders
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage, LogReader
 from refold.store.group_commit import Limits
 
-_NICE = 10
 _ROWS_KEPT = 50_000
 _ROWS_UNWRITTEN = 20_000
 
@@ -155,8 +153,7 @@ async def _work(task: Task) -> None:
 
 def main() -> None:
     """Does what standard input says, until that ends."""
-    if hasattr(os, "nice"):
-        os.nice(max(0, _NICE - os.nice(0)))  # whoever serves people on this machine goes first
+    go_last()
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     sys.path[:] = task.path
     try:

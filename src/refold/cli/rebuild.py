@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -18,13 +17,13 @@ from refold.cli.store import on_context
 from refold.cli.user_app import find_read_model
 from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModel, read_model_of
+from refold.projections.giving_way import go_last
 from refold.projections.parking.records import as_text
 from refold.projections.rebuild import RebuildProgress
 from refold.projections.review.changes import RebuildDiff
 
 __all__ = ["rebuild", "refold", "rollback"]
 
-_NICE = 10
 _ANSWERS = {
     "pause": ("the rebuild of {name} is paused", "the rebuild of {name} is paused already; see `refold status`"),
     "resume": ("the rebuild of {name} goes on", "no rebuild of {name} is paused"),
@@ -78,7 +77,7 @@ def rebuild(
         return _order(read_model, name, order, actor, reason, as_json)
     made_by = None if was is None else find_read_model(was, settings().folder)
     started = time.monotonic()
-    _give_way()
+    go_last()
 
     def tell(found: RebuildDiff) -> None:
         (print_diff_lines if as_json else print_diff)(found)
@@ -109,12 +108,6 @@ def rebuild(
     else:
         click.echo(f"rebuilt {name} from {count(done)} events ({duration(seconds)}, {rate(done / seconds)})")
     return OK
-
-
-def _give_way() -> None:
-    """Whoever serves people on this machine goes first."""
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
 
 
 def _order(read_model: type[ReadModel], name: str, order: str, actor: str, reason: str, as_json: bool) -> int:
