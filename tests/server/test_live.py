@@ -84,6 +84,25 @@ async def test_who_is_far_behind_reads_the_store_and_catches_up(
     assert late == list(range(1, 61))
 
 
+async def test_what_is_kept_is_bounded_also_where_events_are_large(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_KEPT_BYTES", 5_000)
+    context = await server.context()
+    async with (
+        aclosing(server.tail.follow(0, EVERYTHING)) as quick,
+        aclosing(server.tail.follow(0, EVERYTHING)) as slow,
+    ):
+        await anext(slow)
+        for _ in range(4):
+            await context.execute_many([TakeNote(note_id=str(n), text="x" * 100) for n in range(20)])
+            await seen(quick, 20)
+            assert sum(len(frame) for _, frame in server.tail._frames) == server.tail._size <= 10_000
+        late = await seen(slow, 80)
+
+    assert late == list(range(1, 81))
+
+
 async def test_only_what_is_asked_for_and_the_way_goes_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail, "HEARTBEAT_SECONDS", 0.05)
     where = EventFilter(matching=(Matching(("NoteTaken",)),), categories=("note",))

@@ -20,8 +20,11 @@ __all__ = ["HEARTBEAT_SECONDS", "Tail", "frame_of"]
 _log = logging.getLogger("refold.server")
 
 HEARTBEAT_SECONDS = 10.0
-_KEPT = 10_000
-"""Frames that are kept for those who are a little behind; who is further behind reads the store."""
+_KEPT = 2_000
+_KEPT_BYTES = 4_000_000
+"""Frames that are kept for those who are a little behind: so many, and so many bytes of them. Who is further behind
+reads the store.
+"""
 _PAGE = 500
 _PACE = 0.02
 """Seconds between two looks at least: what comes meanwhile is sent in one piece, however many follow."""
@@ -41,6 +44,7 @@ class Tail:
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self._frames: list[tuple[StoredEvent, bytes]] = []
+        self._size = 0
         self._last = 0
         """The position that the tail has read; its frames are those of the positions right up to it."""
         self._moved = asyncio.Event()
@@ -90,7 +94,8 @@ class Tail:
             try:
                 if not begun:
                     # What is older than now, whoever wants it reads from the store.
-                    self._last, self._frames, begun = (await self._store.head()).position, [], True
+                    self._last, self._frames, self._size = (await self._store.head()).position, [], 0
+                    begun = True
                     self._tell()
                 page = await self._store.read_log(after=self._last, limit=_PAGE)
             except RefoldError as problem:
@@ -98,14 +103,26 @@ class Tail:
                 await asyncio.sleep(_PAUSE)
                 continue
             if page.events:
-                self._frames += [(stored, frame_of(stored)) for stored in page.events]
+                new = [(stored, frame_of(stored)) for stored in page.events]
+                self._frames += new
+                self._size += sum(len(frame) for _, frame in new)
                 self._last = page.events[-1].position
-                if len(self._frames) > 2 * _KEPT:
-                    del self._frames[:-_KEPT]
+                self._forget()
                 self._tell()
                 await asyncio.sleep(_PACE)
             else:
                 await self._store.wait_beyond(self._last, 1.0)
+
+    def _forget(self) -> None:
+        """Lets the oldest frames go, seldom enough that it costs next to nothing."""
+        if len(self._frames) <= 2 * _KEPT and self._size <= 2 * _KEPT_BYTES:
+            return
+        first, kept = len(self._frames), 0
+        while first > max(0, len(self._frames) - _KEPT) and kept + len(self._frames[first - 1][1]) <= _KEPT_BYTES:
+            first -= 1
+            kept += len(self._frames[first][1])
+        del self._frames[:first]
+        self._size = kept
 
     def _tell(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
