@@ -13,7 +13,7 @@ import pytest
 
 from refold import Aggregate, App, Command, Conflict, Enveloped, Event, Receipt, Recorded, Rejected, decide, evolve
 from refold.app import Context
-from refold.errors import FoldFailed, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
+from refold.errors import FoldFailed, IdReused, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.group_commit import Limits
@@ -106,7 +106,7 @@ async def test_many_where_one_id_was_another_commands(context: Context):
     ]
     outcomes = await context.execute_many(given)
     # They are of two streams, so either may be the first.
-    assert {type(outcome) for outcome in outcomes} == {Receipt, InvalidCommand}
+    assert {type(outcome) for outcome in outcomes} == {Receipt, IdReused}
     assert (await context.store.head()).position == 1
 
 
@@ -262,10 +262,10 @@ async def test_metadata_of_the_wrong_type_is_refused(context: Context, wrong: di
 async def test_an_id_that_was_another_commands_is_refused(context: Context):
     await context.execute(deposit(1, "a"), command_id="order-7")
     for other in (deposit(1, "b"), OpenAccount(account_id="a", owner="alice")):
-        with pytest.raises(InvalidCommand, match=r"was given to DepositMoney for stream 'account-a' before"):
+        with pytest.raises(IdReused, match=r"was given to DepositMoney for stream 'account-a' before"):
             await context.execute(other, command_id="order-7")
     await context.append("note-1", [MoneyDeposited(amount=Decimal(1))], append_id="note-7")
-    with pytest.raises(InvalidCommand, match=r"was given to an append for stream 'note-1' before"):
+    with pytest.raises(IdReused, match=r"was given to an append for stream 'note-1' before"):
         await context.execute(deposit(1, "a"), command_id="note-7")
     assert (await context.store.head()).position == 2
 
@@ -275,7 +275,7 @@ async def test_other_commands_at_the_same_time_under_one_id_never_share_a_receip
         *(context.execute(deposit(1, str(number)), command_id="order-7") for number in range(4)), return_exceptions=True
     )
     receipts = [each for each in outcomes if not isinstance(each, BaseException)]
-    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [InvalidCommand] * 3
+    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [IdReused] * 3
     assert [event.stream for event in await context.history(receipts[0].stream)] == [receipts[0].stream]
     assert (await context.store.head()).position == 1
 
