@@ -13,7 +13,15 @@ import pytest
 
 from refold import Aggregate, App, Command, Conflict, Enveloped, Event, Receipt, Recorded, Rejected, decide, evolve
 from refold.app import Context
-from refold.errors import FoldFailed, IdReused, InvalidAppend, InvalidCommand, InvalidQuery, PayloadTooLarge, UnknownCommand
+from refold.errors import (
+    FoldFailed,
+    IdReused,
+    InvalidAppend,
+    InvalidCommand,
+    InvalidQuery,
+    PayloadTooLarge,
+    UnknownCommand,
+)
 from refold.messages.recorded import StoredEvent
 from refold.store.append import Append, AppendResult
 from refold.store.group_commit import Limits

@@ -250,7 +250,7 @@ class HandWrittenProjection:
         """Stands still until the process stops, another takes it over, or it was paused (and is resumed then)."""
         name = self.declared.name
         self.applied.ring_anyway()
-        while not self._stopping.is_set():
+        while True:  # once at least: whoever saw it stop may be ending this process already
             with contextlib.suppress(RefoldError):
                 if checkpoint is not None:
                     await self._sink.mark(name, checkpoint.epoch, STOPPED, self.error)
@@ -258,6 +258,8 @@ class HandWrittenProjection:
                         return
                 if name in (await self._desk.orders()).paused:
                     break
+            if self._stopping.is_set():
+                break
             await self._wait(self._lease / 4)
         if checkpoint is not None:
             with contextlib.suppress(RefoldError):

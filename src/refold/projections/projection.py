@@ -436,7 +436,7 @@ class Projection:
         epoch, mine = self.epoch, self.shard.checkpoint(self._table)
         await self._care.note_failure(problem, self._written, 0.0)
         self.applied.ring_anyway()
-        while not self._stopping.is_set():
+        while True:  # once at least: whoever saw it stop may be ending this process already
             try:
                 await self._sink.mark(mine, epoch, STOPPED, self.error)
                 await self._sink.renew(mine, epoch, self._lease)
@@ -447,6 +447,8 @@ class Projection:
                     return
             except RefoldError as away:
                 _log.debug("read model %s: its error is not kept yet: %s", self.definition.name, away)
+            if self._stopping.is_set():
+                break
             await self._wait(self._lease / 4)
         with contextlib.suppress(RefoldError):  # then the lease runs out by itself
             await self._sink.release(mine, epoch)
