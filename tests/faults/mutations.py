@@ -346,6 +346,13 @@ MUTATIONS = [
         "if True:",
         (f"{SHARDS}::test_a_receipt_waits_for_the_shard_of_its_row_alone",),
     ),
+    Mutation(
+        "Stopped is kept only where the process goes on",
+        "src/refold/projections/projection.py",
+        "        while True:  # once at least: whoever saw it stop may be ending this process already",
+        "        while not self._stopping.is_set():",
+        ("tests/projections/test_following.py::test_one_that_stops_while_its_process_ends_is_known_to_have_stopped",),
+    ),
 ]
 
 

@@ -19,6 +19,8 @@ from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
 from refold.messages.recorded import NewEvent
 from refold.projections.checkpoint import RUNNING, STOPPED
+from refold.projections.parking.care import Care
+from refold.projections.projection import Projection
 from refold.store.append import ANY, Append, StreamAppend
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
@@ -117,6 +119,39 @@ async def test_an_event_that_cannot_be_folded(where: str | EventStore) -> None:
         healed = await context.get(Healed, "all", after=receipt, timeout=5)
         assert healed is not None
         assert healed.count == 10
+
+
+async def test_one_that_stops_while_its_process_ends_is_known_to_have_stopped(
+    where: str | EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`refold worker --once` ends as soon as it sees that one stopped: who looks afterwards must see it too."""
+    fails, ends = asyncio.Event(), asyncio.Event()
+    note = Care.note_failure
+
+    async def note_when_it_ends(care: Care, problem: Exception, position: int, next_in: float) -> None:
+        if next_in == 0:  # it will not be tried again
+            fails.set()
+            await ends.wait()
+        await note(care, problem, position, next_in)
+
+    async with shop.connect(where, projections=False) as context:
+        await context.append("stock-a", [Poison()])
+    following = shop.connect(where)
+    await following.__aenter__()
+    monkeypatch.setattr(Care, "note_failure", note_when_it_ends)
+    await fails.wait()
+    stop = Projection.stop
+
+    async def stop_and_go_on(projection: Projection) -> None:
+        await stop(projection)
+        ends.set()
+
+    monkeypatch.setattr(Projection, "stop", stop_and_go_on)
+    await following.__aexit__(None, None, None)
+    async with shop.connect(where, projections=False) as context:
+        checkpoints = {each.name: each for each in await context.projections.checkpoints()}
+    assert (checkpoints["total"].status, checkpoints["stock"].status) == (STOPPED, RUNNING)
+    assert "it is poison" in checkpoints["total"].error
 
 
 class Healed(ReadModel, key="name", name="total"):
