@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import Context as ContextVariables
 from contextvars import copy_context
 from datetime import datetime
@@ -60,6 +60,20 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+
+    def each(self, values: AsyncIterator[T]) -> Iterator[T]:
+        """What an asynchronous iterator gives, each fetched on the loop when it is asked for."""
+        try:
+            while True:
+                try:
+                    value = self.run(anext(values))
+                except StopAsyncIteration:
+                    return
+                yield value
+        finally:
+            if isinstance(values, AsyncGenerator):
+                with suppress(StoreUnavailable):  # the connection is over, and all of it with it
+                    self.run(values.aclose())
 
     @contextmanager
     def entered(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
@@ -240,6 +254,10 @@ class SyncContext:
             )
         )
 
+    def dry_run(self, command: Command) -> tuple[str, int, list[Event]]:
+        """What a command would append, without appending it; see `Context.dry_run`."""
+        return self._loop.run(self._context.dry_run(command))
+
     def append(
         self,
         stream: str,
@@ -306,7 +324,7 @@ class SyncContext:
         tags: Iterable[str] = (),
     ) -> Iterator[Recorded[Any]]:
         """The recorded events of the log, up to its end; see `Context.events`."""
-        return self._each(self._context.events(after=after, types=types, categories=categories, tags=tags))
+        return self._loop.each(self._context.events(after=after, types=types, categories=categories, tags=tags))
 
     def subscribe(
         self,
@@ -317,14 +335,7 @@ class SyncContext:
         tags: Iterable[str] = (),
     ) -> Iterator[Recorded[Any]]:
         """The recorded events after a position, and then those that come; see `Context.subscribe`."""
-        return self._each(self._context.subscribe(after=after, types=types, categories=categories, tags=tags))
-
-    def _each(self, events: AsyncIterator[Recorded[Any]]) -> Iterator[Recorded[Any]]:
-        while True:
-            try:
-                yield self._loop.run(anext(events))
-            except StopAsyncIteration:
-                return
+        return self._loop.each(self._context.subscribe(after=after, types=types, categories=categories, tags=tags))
 
     def get(
         self,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from refold.client.client import Client
-from refold.client.connecting import connect
+from refold.client.connecting import connect, connect_sync
+from refold.client.sync import SyncClient
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "SyncClient", "connect", "connect_sync"]

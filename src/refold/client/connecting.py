@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from refold.app import App, Context
+from refold.app import App, Context, SyncContext
+from refold.app.sync import running_loop_in_thread
 from refold.client.client import Client
+from refold.client.sync import SyncClient
 
-__all__ = ["connect"]
+__all__ = ["connect", "connect_sync"]
 
 
 @asynccontextmanager
@@ -24,4 +26,15 @@ async def connect(app: App, url: str, *, key: str | None = None, **options: Any)
             yield client
     else:
         async with app.connect(url, **options) as context:
+            yield context
+
+
+@contextmanager
+def connect_sync(app: App, url: str, *, key: str | None = None, **options: Any) -> Iterator[SyncContext | SyncClient]:
+    """The same for code without `async`; each call waits for its answer, and many threads may use it at once."""
+    if url.startswith(("http://", "https://")):
+        with running_loop_in_thread() as loop, loop.entered(Client(app, url, key=key, **options)) as client:
+            yield SyncClient(client, loop)
+    else:
+        with app.connect_sync(url, **options) as context:
             yield context
