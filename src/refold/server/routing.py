@@ -7,7 +7,7 @@ import logging
 import re
 import typing
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -24,6 +24,7 @@ from refold.server.problems import CONTENT_TYPE, Problem, problem_of
 from refold.server.security.guard import NOBODY, Guard
 from refold.server.security.identity import Identity
 from refold.server.security.journal import Journal
+from refold.server.security.pace import OpenStreams
 from refold.server.settings import Bounds
 
 __all__ = ["API_HEADERS", "Endpoint", "House", "endpoints_of", "problem_response"]
@@ -44,6 +45,7 @@ class House(Protocol):
 
     bounds: Bounds
     guard: Guard
+    streams: OpenStreams
 
     @property
     def journal(self) -> Journal:
@@ -86,7 +88,7 @@ class Endpoint:
             problem = Problem("method-not-allowed", f"{request.method} is not done here", headers=allowed)
             await problem_response(problem, request.url.path)(scope, receive, send)
             return
-        identity = NOBODY
+        identity, streams = NOBODY, False
         try:
             try:
                 async with asyncio.timeout(self._house.bounds.seconds):
@@ -100,6 +102,9 @@ class Endpoint:
                 raise problem_of(error) from error
             except TimeoutError:
                 raise Problem("timeout", f"it took more than {self._house.bounds.seconds:g} s") from None
+            if isinstance(answer, Stream) and request.method != "HEAD":
+                self._house.streams.refuse_more(identity.name)
+                streams = True
             response = _response(answer, with_body=request.method != "HEAD")
         except Problem as problem:
             if problem.status in (401, 403) and problem.kind != "rejected-forbidden":
@@ -110,7 +115,8 @@ class Endpoint:
         except Exception:  # noqa: BLE001  # one who asks is answered, whatever went wrong
             _log.exception("%s %s went wrong", operation.method, operation.path)
             response = problem_response(Problem("failed", "it went wrong; see the server's log"), request.url.path)
-        await response(scope, receive, send)
+        with self._house.streams.one_of(identity.name) if streams else nullcontext():
+            await response(scope, receive, send)
 
     async def _call(self, request: Request, operation: Operation, identity: Identity, path: Mapping[str, str]) -> Call:
         values = {name: _path_value(name, value, operation.path_types.get(name, str)) for name, value in path.items()}

@@ -28,8 +28,8 @@ class Authentication(msgspec.Struct, frozen=True, kw_only=True):
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much may be asked for. `body` is in bytes, `seconds` for one answer (streams end otherwise), `rate` the calls
-    a second of one identity, `refused_rate` those of one address that are not let in, `streams` the live streams of
-    this process, `own_streams` those of one identity.
+    a second of one identity, `refused_rate` those of one address that are not let in, `streams` the live streams and
+    exports that this process has open, `own_streams` those of one identity.
     """
 
     body: int = 1_500_000

@@ -46,8 +46,7 @@ def live_of(server: Server) -> Sequence[Operation]:
             after = head if query.after is None else query.after
         if after > head:
             raise Problem("ahead", f"the log ends at position {head}; there is no {after} to go on after")
-        server.streams.refuse_more(call.identity.name)
-        return Stream(_counted(server, call, after, where), _KIND, {"X-Accel-Buffering": "no"})
+        return Stream(_for_a_while(server, after, where), _KIND, {"X-Accel-Buffering": "no"})
 
     return (
         Operation(
@@ -71,14 +70,13 @@ def live_of(server: Server) -> Sequence[Operation]:
     )
 
 
-async def _counted(server: Server, call: Call, after: int, where: EventFilter) -> AsyncIterator[bytes]:
+async def _for_a_while(server: Server, after: int, where: EventFilter) -> AsyncIterator[bytes]:
     ends = time.monotonic() + _LIFE
-    with server.streams.one_of(call.identity.name):
-        async with aclosing(server.tail.follow(after, where)) as pieces:
-            async for piece in pieces:
-                yield piece
-                if time.monotonic() > ends:
-                    return
+    async with aclosing(server.tail.follow(after, where)) as pieces:
+        async for piece in pieces:
+            yield piece
+            if time.monotonic() > ends:
+                return
 
 
 def _last_seen(call: Call) -> int | None:
