@@ -192,8 +192,8 @@ MUTATIONS = [
     Mutation(
         "SQLite: the checkpoint moves in a transaction of its own",
         "src/refold/projections/sinks/sqlite.py",
-        "            if not _moved(connection, move.of(table), move):\n                return False\n",
-        "            if not _moved(connection, move.of(table), move):\n                return False\n"
+        "            if not moved(connection, move.of(table), move):\n                return False\n",
+        "            if not moved(connection, move.of(table), move):\n                return False\n"
         '            connection.execute("commit")\n            connection.execute("begin")\n',
         ("tests/faults/test_sweep.py::test_sqlite[projection.checkpoint_moved-kill]",),
     ),
