@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from refold.app.context import Context, Place
+from refold.app.loop_thread import running_loop_in_thread
 from refold.app.stores import open_store, sink_of
-from refold.app.sync import SyncContext, running_loop_in_thread
+from refold.app.sync import SyncContext
 from refold.commands.decision import Deciders
 from refold.errors import ConfigurationError, DefinitionError
 from refold.folds.aggregate import Aggregate, AggregateDefinition, definition_of

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from contextvars import Context as ContextVariables
-from contextvars import copy_context
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
+from refold.app.loop_thread import LoopThread
 from refold.app.sync_projections import SyncProjections
 from refold.commands.enveloped import Enveloped
 from refold.commands.receipt import Receipt
 from refold.commands.unit_of_work import UnitOfWork
-from refold.errors import RefoldError, StoreUnavailable
+from refold.errors import RefoldError
 from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel
 from refold.messages.event import Command, Event
@@ -31,88 +27,11 @@ from refold.store.event_store import EventStore
 if TYPE_CHECKING:
     from refold.app.context import Context
 
-__all__ = ["LoopThread", "SyncContext", "SyncUnitOfWork", "running_loop_in_thread"]
+__all__ = ["SyncContext", "SyncUnitOfWork"]
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Aggregate)
 R = TypeVar("R", bound=ReadModel)
-
-
-class LoopThread:
-    """An event loop that runs in a thread until its block ends."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def run(self, awaitable: Awaitable[T]) -> T:
-        """Runs it on the loop and waits for its result. A Ctrl-C here cancels it there."""
-
-        async def wrapped() -> T:
-            return await awaitable
-
-        if self._loop.is_closed():
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()
-            raise StoreUnavailable("the connection is closed: this is after the block of `with app.connect_sync(…)`")
-        future = asyncio.run_coroutine_threadsafe(wrapped(), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def each(self, values: AsyncIterator[T]) -> Iterator[T]:
-        """What an asynchronous iterator gives, each fetched on the loop when it is asked for."""
-        try:
-            while True:
-                try:
-                    value = self.run(anext(values))
-                except StopAsyncIteration:
-                    return
-                yield value
-        finally:
-            if isinstance(values, AsyncGenerator):
-                with suppress(StoreUnavailable):  # the connection is over, and all of it with it
-                    self.run(values.aclose())
-
-    @contextmanager
-    def entered(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """The value of an asynchronous context manager, entered and left on the loop.
-
-        What it sets in context variables holds in this thread inside the block, as it would without threads: so a store
-        knows who is inside its transaction.
-        """
-        value, inside = self.run(_entered(context))
-        before = copy_context()
-        changed = [(variable, variable.set(now)) for variable, now in inside.items() if before.get(variable) is not now]
-        try:
-            yield value
-        except BaseException as problem:
-            if not self.run(context.__aexit__(type(problem), problem, problem.__traceback__)):
-                raise
-        else:
-            self.run(context.__aexit__(None, None, None))
-        finally:
-            for variable, token in changed:
-                variable.reset(token)
-
-
-async def _entered(context: AbstractAsyncContextManager[T]) -> tuple[T, ContextVariables]:
-    return await context.__aenter__(), copy_context()
-
-
-@contextmanager
-def running_loop_in_thread() -> Iterator[LoopThread]:
-    """A loop that runs in a thread of its own for the time of the block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="refold-loop", daemon=True)
-    thread.start()
-    try:
-        yield LoopThread(loop)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 class SyncUnitOfWork:

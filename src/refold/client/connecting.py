@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from refold.app import App, Context, SyncContext
-from refold.app.sync import running_loop_in_thread
+from refold.app.loop_thread import running_loop_in_thread
 from refold.client.client import Client
 from refold.client.sync import SyncClient
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from refold.app.sync import LoopThread
+from refold.app.loop_thread import LoopThread
 from refold.client.client import Client
 from refold.commands.receipt import Receipt
 from refold.errors import RefoldError
