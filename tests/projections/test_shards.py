@@ -25,6 +25,7 @@ from refold.folds.read_model import ReadModel
 from refold.operations.status import status_of
 from refold.operations.verify import verify
 from refold.projections.checkpoint import STOPPED, Checkpoint
+from refold.projections.review.changes import RebuildDiff
 from refold.projections.shards import Shard, divided, origins, shard_of, shards_of
 from tests.faults.points import points_of
 from tests.faults.proxy import CuttingProxy
@@ -281,6 +282,36 @@ async def test_another_number_of_shards_under_load(database: str) -> None:
             await loading
             await assert_equals_fold(idle)
             assert len(await _parts(idle)) == 5
+
+
+@pytest.mark.postgres
+async def test_a_rebuild_is_compared_while_appends_go_on(database: str) -> None:
+    """Each shard's rows stand where that shard does: none is told to differ, and one that does is found."""
+    async with shop_in(4).connect(database, lease=LEASE) as context:
+        done, model = False, _model(context)
+
+        async def load() -> None:
+            while not done:
+                await _fill(context)
+
+        async def compared() -> list[RebuildDiff]:
+            nonlocal done
+            try:
+                return [await context.compare_rebuild(model) for _ in range(5)]
+            finally:
+                done = True
+
+        await _fill(context, 20)
+        with worker(database, 4):
+            await _divided(context, 4, 2)
+            diffs, _ = await asyncio.gather(compared(), load())
+            assert [(diff.differing, diff.uncompared) for diff in diffs] == [(0, 0)] * 5
+            assert diffs[-1].same >= len(NAMES) - 1
+            await assert_equals_fold(context)
+    async with shop_in(4).connect(database, projections=False) as idle:
+        async with idle.transaction() as unit:
+            await unit.execute("update stock set count = count + 1 where item = 'item7'")
+        assert [row.key for row in (await idle.compare_rebuild(_model(idle))).rows] == [("item7",)]
 
 
 def _points() -> list[str]:
