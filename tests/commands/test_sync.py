@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from refold import Rejected
+from refold.app.loop_thread import running_loop_in_thread
 from refold.errors import StoreError, StoreUnavailable
 from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
 
@@ -71,3 +74,21 @@ def test_a_connection_that_is_over_says_so():
         pass
     with pytest.raises(StoreUnavailable, match="is closed"):
         context.execute(OpenAccount(account_id="42", owner="alice"))
+
+
+def test_an_iterator_that_is_left_early_is_ended_on_the_loop():
+    ended: list[str] = []
+
+    async def values() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.append(threading.current_thread().name)
+
+    with running_loop_in_thread() as loop:
+        source = values()  # held, so that nothing else ends it
+        following = loop.each(source)
+        assert next(following) == 1
+        following.close()
+        assert ended == ["refold-loop"]

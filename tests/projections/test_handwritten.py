@@ -15,7 +15,9 @@ import pytest
 from refold.app import App, Context
 from refold.errors import ConfigurationError, DefinitionError, StaleRead
 from refold.operations.status import status_of
-from refold.projections.handwritten import ProjectionPage
+from refold.projections.checkpoint import STOPPED
+from refold.projections.handwritten import HandWrittenProjection, ProjectionPage
+from refold.projections.parking.care import ATTEMPTS
 from refold.store.event_store import EventStore
 from tests.projections.stores import Added, Gone, Noise, Stock, assert_equals_fold, place, until
 
@@ -73,6 +75,39 @@ async def test_each_event_once_and_in_order(sql: str) -> None:
             await assert_equals_fold(context)
     async with app.connect(sql, projections=False) as context:
         assert await rows(context) == [(1 + 2 * number, number % 20) for number in range(40)]
+
+
+async def test_one_that_stops_while_its_process_ends_is_known_to_have_stopped(
+    sql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App("shop", read_models=[Stock], events=[Added])
+    fails, ends = asyncio.Event(), asyncio.Event()
+    attempts = 0
+
+    @app.projection("broken", events=[Added])
+    async def write(page: ProjectionPage) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == ATTEMPTS:
+            fails.set()
+            await ends.wait()
+        raise ZeroDivisionError("it is broken")
+
+    stop = HandWrittenProjection.stop
+
+    async def stop_and_go_on(projection: HandWrittenProjection) -> None:
+        stopping = asyncio.ensure_future(stop(projection))
+        await asyncio.sleep(0)
+        ends.set()
+        await stopping
+
+    monkeypatch.setattr(HandWrittenProjection, "stop", stop_and_go_on)
+    async with app.connect(sql, lease=30) as context:
+        await context.append("stock-a", [Added(count=1)])
+        await fails.wait()
+    async with app.connect(sql, projections=False) as context:
+        kept = {each.name: each.status for each in await context.projections.checkpoints()}
+    assert kept["broken"] == STOPPED
 
 
 async def test_what_fails_is_rolled_back_and_tried_again(sql: str) -> None:

@@ -65,7 +65,7 @@ def test_many_threads_and_one_that_follows(bank: Either) -> None:
         seen.append(event.position)
         if len(seen) == 9:
             break
-    following.close()  # type: ignore[attr-defined]  # a generator
+    following.close()
     for thread in threads:
         thread.join()
     assert seen == list(range(1, 10))

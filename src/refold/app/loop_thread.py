@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import Context as ContextVariables
 from contextvars import copy_context
@@ -41,7 +41,7 @@ class LoopThread:
             future.cancel()
             raise
 
-    def each(self, values: AsyncIterator[T]) -> Iterator[T]:
+    def each(self, values: AsyncIterator[T]) -> Generator[T, None, None]:
         """What an asynchronous iterator gives, each fetched on the loop when it is asked for."""
         try:
             while True:

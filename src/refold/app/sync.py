@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -241,7 +241,7 @@ class SyncContext:
         types: Iterable[type[Event]] = (),
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
-    ) -> Iterator[Recorded[Any]]:
+    ) -> Generator[Recorded[Any], None, None]:
         """The recorded events of the log, up to its end; see `Context.events`."""
         return self._loop.each(self._context.events(after=after, types=types, categories=categories, tags=tags))
 
@@ -252,8 +252,8 @@ class SyncContext:
         types: Iterable[type[Event]] = (),
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
-    ) -> Iterator[Recorded[Any]]:
-        """The recorded events after a position, and then those that come; see `Context.subscribe`."""
+    ) -> Generator[Recorded[Any], None, None]:
+        """The events after a position, and those that come; `close()` it when you leave early; see `Context.subscribe`."""
         return self._loop.each(self._context.subscribe(after=after, types=types, categories=categories, tags=tags))
 
     def get(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
@@ -84,7 +84,7 @@ class SyncClient:
         types: Iterable[type[Event]] = (),
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
-    ) -> Iterator[Recorded[Any]]:
+    ) -> Generator[Recorded[Any], None, None]:
         """The recorded events of the log, up to its end; see `Client.events`."""
         return self._loop.each(self._client.events(after=after, types=types, categories=categories, tags=tags))
 
@@ -95,8 +95,8 @@ class SyncClient:
         types: Iterable[type[Event]] = (),
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
-    ) -> Iterator[Recorded[Any]]:
-        """The recorded events after a position, and then those that come; see `Client.subscribe`."""
+    ) -> Generator[Recorded[Any], None, None]:
+        """The events after a position, and those that come; `close()` it when you leave early; see `Client.subscribe`."""
         return self._loop.each(self._client.subscribe(after=after, types=types, categories=categories, tags=tags))
 
     def get(

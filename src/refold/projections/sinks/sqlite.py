@@ -8,7 +8,7 @@ import datetime
 import decimal
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -50,7 +50,6 @@ from refold.store.event_store import EventFilter
 
 __all__ = ["SqliteSink"]
 
-T = TypeVar("T")
 _KEYS_AT_ONCE = 500
 _HEAL_PAGE = 5_000
 _EVERYTHING = EventFilter()
