@@ -253,7 +253,7 @@ class SyncContext:
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
     ) -> Generator[Recorded[Any], None, None]:
-        """The events after a position, and those that come; `close()` it when you leave early; see `Context.subscribe`."""
+        """The events after a position, and those that come; `close()` it to leave early; see `Context.subscribe`."""
         return self._loop.each(self._context.subscribe(after=after, types=types, categories=categories, tags=tags))
 
     def get(

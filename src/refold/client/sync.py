@@ -96,7 +96,7 @@ class SyncClient:
         categories: Iterable[str] = (),
         tags: Iterable[str] = (),
     ) -> Generator[Recorded[Any], None, None]:
-        """The events after a position, and those that come; `close()` it when you leave early; see `Client.subscribe`."""
+        """The events after a position, and those that come; `close()` it to leave early; see `Client.subscribe`."""
         return self._loop.each(self._client.subscribe(after=after, types=types, categories=categories, tags=tags))
 
     def get(
