@@ -1,5 +1,6 @@
 """Fixtures for all tests: real servers, each started once per session when the first test asks for it."""
 
+import gc
 import itertools
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from refold.projections import handwritten, projection
 from tests.servers import (
     Neo4jServer,
     OpenSearchServer,
@@ -37,6 +39,19 @@ _database_numbers = itertools.count(1)
 # How long an example takes says how busy the machine is, and several tests may run at a time.
 settings.register_profile("refold", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("refold")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector: all of it lives until the end, and looking through it again and again is a
+    third of the work. Afterwards it is not looked at any more.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_report_header() -> list[str]:
@@ -82,6 +97,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
     for name, reason in MISSING.items():
         terminalreporter.write_sep("!", f"NOT TESTED WITH {name.upper()}", red=True, bold=True)
         terminalreporter.write_line(reason, red=True)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A projection that fails tries again at once: for tests of what is true after its last attempt."""
+    monkeypatch.setattr(projection, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(handwritten, "_FIRST_PAUSE", 0.01)
 
 
 def _without(name: str, reason: Unavailable) -> NoReturn:

@@ -182,6 +182,7 @@ async def test_one_that_only_looks_busy_is_called_when_the_log_grows() -> None:
         assert why.startswith("the log has grown to 2, and it has not moved for ")
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_one_that_stopped_is_not_ready(store: EventStore) -> None:
     async with shop.connect(store) as context, Monitor(context, every=0.1) as monitor:
         assert monitor.ready().well

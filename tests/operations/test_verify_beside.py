@@ -298,6 +298,7 @@ class Halved(ReadModel, key="item", on_error="park"):
         self.half += event.count // 2
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("sample", [None, Sample(100, 1)])
 async def test_parked_rows_are_compared_as_far_as_they_are(sample: Sample | None, store: EventStore) -> None:
     async with App("halves", read_models=[Halved], events=[Moved]).connect(store) as context:

@@ -222,6 +222,7 @@ class Explosions(ReadModel, key="bomb_id"):
         self.fuse = 100 // event.fuse
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_a_read_model_that_stopped_is_sound_up_to_there(store: EventStore) -> None:
     app = App("bombs", read_models=[Explosions])
     async with app.connect(store) as connected:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from refold.app import App
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel
@@ -27,6 +29,7 @@ class Redefined(ReadModel, key="item", inline=True, name="inline"):
 redefined = App("shop", read_models=[Redefined], events=[Added, Moved, Gone, Noise, Poison])
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_a_read_model_that_stopped_in_another_process_is_not_waited_for(store: EventStore) -> None:
     async with shop.connect(store, lease=2.0) as first:
         await first.append("stock-a", [Poison(), Added(count=1)])

@@ -85,6 +85,7 @@ async def test_half_a_million_events_that_match_nothing(
         assert await context.get(Stock, "a", after=last, timeout=60) is None
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_an_event_that_cannot_be_folded(where: str | EventStore) -> None:
     async with shop.connect(where, lease=1.0) as context:
         await context.append("stock-a", [Added(count=1), Added(count=2)])
@@ -122,6 +123,7 @@ async def test_an_event_that_cannot_be_folded(where: str | EventStore) -> None:
         assert healed.count == 10
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_one_that_stops_while_its_process_ends_is_known_to_have_stopped(
     where: str | EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +301,7 @@ async def test_an_event_that_only_others_want_and_cannot_read(context: Context) 
     assert "position 1" in stopped.error
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_a_value_that_the_database_cannot_keep(where: str | EventStore) -> None:
     """It stops this read model in words, right before the event."""
 
@@ -447,6 +450,7 @@ class Wandering(ReadModel, key="item"):
         return event.count
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     ("event", "said"),
     [

@@ -77,6 +77,7 @@ async def test_each_event_once_and_in_order(sql: str) -> None:
         assert await rows(context) == [(1 + 2 * number, number % 20) for number in range(40)]
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_one_that_stops_while_its_process_ends_is_known_to_have_stopped(
     sql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

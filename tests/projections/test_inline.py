@@ -169,6 +169,7 @@ async def test_its_definition_changed(where: str | EventStore) -> None:
         assert row.pieces == 2
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_an_event_in_the_log_that_it_cannot_fold(where: str | EventStore) -> None:
     """The context opens, says why nothing can be appended, and goes on when the code is mended."""
     async with shop.connect(where, projections=False) as context:

@@ -190,6 +190,7 @@ class Inverse(ReadModel, key="box_id", on_error="park"):
 boxes = App("boxes", aggregates=[Box], read_models=[Inverse])
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Server(boxes, store_url) as server, calling(server) as api:
         for box, value in (("a", 0), ("a", 2), ("b", 0), ("c", 4)):
