@@ -69,7 +69,10 @@ async def test_projections_are_measured(store: EventStore) -> None:
         await bulk(context, 500)
 
         async def current() -> bool:
-            return value(monitor.metrics(), "refold_projection_position", projection="total") == 2_000
+            now = monitor.metrics()
+            return all(
+                value(now, "refold_projection_position", projection=name) == 2_000 for name in ("stock", "total")
+            )
 
         await until(current, "the monitor to have seen it")
         text = monitor.metrics()
