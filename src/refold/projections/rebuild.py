@@ -195,7 +195,8 @@ class _Building:
             while True:
                 page = await reading
                 end = page.head if until is None else min(page.head, until)
-                if page.scanned_to < end:
+                more, ahead = page.scanned_to < end, not give_way.active
+                if more and ahead:
                     # The next page is fetched while this one is folded.
                     reading = read(page.scanned_to)
                 folded = page.scanned_to - folding.position
@@ -209,9 +210,11 @@ class _Building:
                     left = (end - folding.position) / max(rate, 1e-6)
                     progress(RebuildProgress(self._definition.name, folding.position, end, rate, left))
                 await self.keep()
-                if page.scanned_to >= end:
+                if not more:
                     break
                 await give_way.rest(folded, page.head)
+                if not ahead:
+                    reading = read(page.scanned_to)
         finally:
             await reader.close()
             # A read that is under way ends with its reader.
