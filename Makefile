@@ -32,8 +32,9 @@ test: $(READY) ## run all the tests, with real Postgres 15 and 18 (TESTS=… to 
 	@$(PYTHON_IN) -m tests.servers install || echo "make test: going on without; the summary says what was not tested" >&2
 	$(PYTHON_IN) -m pytest $(TESTS)
 
-check: lint ## the fast loop: lint, and all tests that need no server
-	$(PYTHON_IN) -m pytest -q -m "not postgres and not opensearch and not neo4j and not prometheus and not browser and not slow" $(TESTS)
+# Without kept bytecode, which some containers are set up for, each of the four would compile all the tests anew.
+check: lint ## the fast loop: lint, and all tests that need no server and do not take long, four at a time
+	PYTHONDONTWRITEBYTECODE= $(PYTHON_IN) -m pytest -q -n 4 -m "not postgres and not redis and not opensearch and not neo4j and not prometheus and not browser and not slow" $(TESTS)
 
 lint: $(READY) ## format, lint, types, imports between rooms, nothing committed that belongs to one machine
 	$(PYTHON_IN) -m ruff format --check --quiet .

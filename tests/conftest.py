@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import (
     Neo4jServer,
@@ -32,6 +33,10 @@ from tests.servers.postgres import FAST_AND_UNSAFE
 from tests.untested import MISSING, skip_loudly
 
 _database_numbers = itertools.count(1)
+
+# How long an example takes says how busy the machine is, and several tests may run at a time.
+settings.register_profile("refold", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("refold")
 
 
 def pytest_report_header() -> list[str]:

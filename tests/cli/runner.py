@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -34,8 +35,13 @@ class Done:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """No settings but those that a test gives, and no colours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REFOLD_", "PG", "PYTEST_"))}
+    """No settings but those that a test gives, no colours, and no terminal of the tester's."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        # pytest loads readline, which gives every child of its process COLUMNS: so do the processes of `pytest -n`.
+        if not name.startswith(("REFOLD_", "PG", "PYTEST_")) and name not in {"COLUMNS", "LINES"}
+    }
     return kept | {"NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(_PROJECT)} | more
 
 
@@ -61,6 +67,9 @@ def refold(*arguments: str, cwd: Path, given: bytes | None = None, **variables: 
 def refold_here(*arguments: str, cwd: Path, **variables: str) -> Done:
     """Runs `refold …` in a thread of this process: twenty times as fast, with the same output."""
     with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        stack.callback(_forget_modules_of, cwd)
+        log = logging.getLogger("refold")
+        stack.enter_context(mock.patch.object(log, "handlers", [*log.handlers]))
         out, err = io.BytesIO(), io.BytesIO()
         stack.enter_context(mock.patch.dict(os.environ, environment(**variables), clear=True))
         stack.enter_context(mock.patch.object(sys, "path", [*sys.path]))
@@ -70,6 +79,13 @@ def refold_here(*arguments: str, cwd: Path, **variables: str) -> Done:
         code = thread.submit(run, arguments).result()
         printed = out.getvalue().decode(), err.getvalue().decode()
     return Done(code, *printed)
+
+
+def _forget_modules_of(folder: Path) -> None:
+    """The next test has another app by the same name in another folder."""
+    for name, module in [*sys.modules.items()]:
+        if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
 
 
 def assert_refused(done: Done, code: int, *said: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.runner import assert_refused, refold
+from tests.cli.runner import assert_refused, refold_here
 
 TOP = """\
 from refold import Aggregate, App, Command, Event, ReadModel, decide, evolve
@@ -52,7 +52,7 @@ class Open(Command):
 )
 def test_a_class_that_cannot_work_is_named(classes: str, said: list[str], tmp_path: Path) -> None:
     (tmp_path / "bank.py").write_text(TOP + classes, encoding="utf-8")
-    done = refold("status", "--app", "bank:app", "--url", "sqlite:///bank.db", cwd=tmp_path)
+    done = refold_here("status", "--app", "bank:app", "--url", "sqlite:///bank.db", cwd=tmp_path)
     assert_refused(done, 2, *said)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["bank.py"]
 
@@ -60,6 +60,6 @@ def test_a_class_that_cannot_work_is_named(classes: str, said: list[str], tmp_pa
 @pytest.mark.parametrize("command", ["status", "worker", "verify", "doctor", "rebuild x", "show account-1"])
 def test_every_command_that_needs_an_app_says_what_is_wrong_with_it(command: str, tmp_path: Path) -> None:
     (tmp_path / "bank.py").write_text("raise RuntimeError('no configuration')\n", encoding="utf-8")
-    done = refold(*command.split(), "--app", "bank:app", "--url", "sqlite:///bank.db", cwd=tmp_path)
+    done = refold_here(*command.split(), "--app", "bank:app", "--url", "sqlite:///bank.db", cwd=tmp_path)
     assert_refused(done, 2, "importing 'bank' failed: RuntimeError: no configuration (bank.py:1)")
     assert not (tmp_path / "bank.db").exists()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.cli.project import Project
-from tests.cli.runner import Done, assert_refused, command, environment, refold
+from tests.cli.runner import Done, assert_refused, command, environment, refold, refold_here
 from tests.servers import PostgresServer
 
 STORE, DATA, USAGE = 3, 4, 2
@@ -24,14 +24,14 @@ WRONG_LOGIN = ":".join(["clerk", "s3cret-guess"])
 
 @pytest.mark.parametrize("arguments", [["status"], ["streams"], ["verify"], ["export", "log.jsonl"]])
 def test_looking_at_a_file_that_is_not_there_does_not_create_it(arguments: list[str], tmp_path: Path) -> None:
-    done = refold(*arguments, "--url", "sqlite:///nowhere.db", cwd=tmp_path)
+    done = refold_here(*arguments, "--url", "sqlite:///nowhere.db", cwd=tmp_path)
     assert_refused(done, STORE, "sqlite:///nowhere.db does not exist")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert_refused(
-        refold("migrate", "--url", "sqlite:///nowhere/bank.db", cwd=tmp_path),
+        refold_here("migrate", "--url", "sqlite:///nowhere/bank.db", cwd=tmp_path),
         STORE,
         "nowhere/bank.db cannot be opened: its folder does not exist",
     )
@@ -49,7 +49,7 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
     connection.execute("create table customers (id integer)")
     connection.close()
     for arguments in (["status"], ["migrate"]):
-        done = refold(*arguments, "--url", "sqlite:///bank.db", cwd=tmp_path)
+        done = refold_here(*arguments, "--url", "sqlite:///bank.db", cwd=tmp_path)
         assert_refused(done, DATA, "bank.db is a database of another program")
 
 
@@ -84,6 +84,7 @@ def test_a_schema_from_the_future_on_postgres(accounts: Project) -> None:
         assert_refused(accounts.refold(*arguments), STORE, "has schema version 999", "or a newer one")
 
 
+@pytest.mark.slow
 @SQLITE
 def test_a_file_system_that_is_read_only(accounts: Project) -> None:
     # Permissions do not bind root; a file system that is mounted read-only binds everybody.

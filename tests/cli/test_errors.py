@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from refold import __version__
-from tests.cli.runner import assert_refused, refold
+from tests.cli.runner import assert_refused, refold, refold_here
 
 USAGE, STORE, DATA, REFUSED = 2, 3, 4, 5
 
@@ -40,7 +40,7 @@ USAGE, STORE, DATA, REFUSED = 2, 3, 4, 5
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     tmp_path: Path, arguments: list[str], said: list[str]
 ) -> None:
-    done = refold(*arguments, cwd=tmp_path)
+    done = refold_here(*arguments, cwd=tmp_path)
     assert_refused(done, USAGE, *said)
     assert "secret" not in done.err
     assert list(tmp_path.iterdir()) == []
@@ -48,14 +48,14 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
 
 def test_a_wrong_settings_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "refold.toml").write_text('uri = "sqlite:///bank.db"\n', encoding="utf-8")
-    assert_refused(refold("streams", cwd=tmp_path), USAGE, "refold.toml", "'uri' is not a setting")
+    assert_refused(refold_here("streams", cwd=tmp_path), USAGE, "refold.toml", "'uri' is not a setting")
 
 
 @pytest.mark.parametrize("command", ["status", "verify"])
 def test_a_sink_of_no_read_model_is_refused(tmp_path: Path, command: str) -> None:
     settings = 'app = "tests.domain:bank"\nurl = "sqlite:///bank.db"\n[sinks]\nnowhere = "redis://h/0"\n'
     (tmp_path / "refold.toml").write_text(settings, encoding="utf-8")
-    assert_refused(refold(command, cwd=tmp_path), USAGE, "no read model 'nowhere'", "it has:")
+    assert_refused(refold_here(command, cwd=tmp_path), USAGE, "no read model 'nowhere'", "it has:")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_version_is_said(tmp_path: Path) -> None:
 
 
 def test_options_may_stand_before_and_after_the_command(tmp_path: Path) -> None:
-    before = refold("--url", "mysql://db", "streams", cwd=tmp_path)
-    after = refold("streams", "--url", "mysql://db", cwd=tmp_path)
-    both = refold("--url", "oracle://db", "streams", "--url", "mysql://db", cwd=tmp_path)
+    before = refold_here("--url", "mysql://db", "streams", cwd=tmp_path)
+    after = refold_here("streams", "--url", "mysql://db", cwd=tmp_path)
+    both = refold_here("--url", "oracle://db", "streams", "--url", "mysql://db", cwd=tmp_path)
     assert before == after == both

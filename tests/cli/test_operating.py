@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.cli.runner import Done, command, environment, refold
+from tests.cli.runner import Done, command, environment, refold, refold_here
 from tests.servers import PostgresServer
 
 APP = """
@@ -59,7 +59,8 @@ class Boxes:
         return done.stdout
 
     def refold(self, *arguments: str) -> Done:
-        return refold(*arguments, cwd=self.folder)
+        # A worker adds what it needs to the process.
+        return (refold if arguments[0] == "worker" else refold_here)(*arguments, cwd=self.folder)
 
     def things(self, key: str) -> str:
         code = f"with app.connect_sync(URL, projections=False) as context: print(context.get(Box, {key!r}).things)"
@@ -89,6 +90,7 @@ def boxes(request: pytest.FixtureRequest, tmp_path: Path) -> Boxes:
     return Boxes(tmp_path, server.create_database(f"boxes_{uuid4().hex}"))
 
 
+@pytest.mark.slow
 def test_parked_rows_without_a_worker(boxes: Boxes) -> None:
     assert boxes.refold("parked", "list").out == "nothing is parked\n"
     assert boxes.refold("worker", "--once").code == 0
@@ -180,6 +182,7 @@ def test_pause_and_resume_beside_a_worker(boxes: Boxes) -> None:
         assert boxes.things("c") == "['4']"
 
 
+@pytest.mark.slow
 def test_what_operators_do_is_kept(boxes: Boxes) -> None:
     assert boxes.refold("operations").out == "nothing was done yet\n"
     (boxes.folder / "mended").touch()
@@ -193,6 +196,7 @@ def test_what_operators_do_is_kept(boxes: Boxes) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_rebuild_is_tried_before_it_is_done(boxes: Boxes) -> None:
     """Which rows it changes, and by which event; then it is done, and shown again."""
     (boxes.folder / "mended").touch()

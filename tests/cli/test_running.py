@@ -86,6 +86,7 @@ def test_status_fits_narrow_terminals(accounts: Project) -> None:
         assert "no worker" in lines[4]
 
 
+@pytest.mark.slow
 def test_status_is_watched_as_a_stream_of_json(accounts: Project) -> None:
     process = accounts.start("status", "--watch", "--json")
     assert process.stdout is not None
@@ -96,6 +97,7 @@ def test_status_is_watched_as_a_stream_of_json(accounts: Project) -> None:
     assert (process.returncode, err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("project", ["sqlite"], indirect=True)
 def test_watching_ends_in_order(accounts: Project, number: signal.Signals) -> None:
@@ -258,6 +260,7 @@ def test_what_is_wrong_is_verified_to_be_wrong(accounts: Project) -> None:
     assert wrong == ["guards", "payloads", "read model account_summary", "read model deposits_per_day"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", ["sqlite"], indirect=True)
 def test_a_store_is_looked_at_while_its_application_runs(accounts: Project) -> None:
     process = accounts.start("worker")

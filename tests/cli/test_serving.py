@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.cli.runner import Done, command, environment, refold
+from tests.cli.runner import Done, command, environment, refold, refold_here
 
 APP = "from tests.server.domain import app\n"
 
@@ -63,6 +63,7 @@ def _url(process: subprocess.Popen[str]) -> str:
     raise AssertionError("".join(printed))
 
 
+@pytest.mark.slow
 def test_serve_call_and_end(folder: Path) -> None:
     with running(folder, "serve") as (url, process):
 
@@ -92,6 +93,7 @@ def test_serve_call_and_end(folder: Path) -> None:
     assert page.json["events"][0]["position"] == 3
 
 
+@pytest.mark.slow
 def test_serve_by_tls(folder: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -127,13 +129,13 @@ def test_serve_refuses_others_while_nobody_is_asked(folder: Path) -> None:
 
 
 def test_keys_are_made_once_and_open_the_door(folder: Path) -> None:
-    key = refold("keys", "add", "alice", "--role", "reader", "--keys", "keys.json", cwd=folder).out.strip()
-    listed = refold("keys", "list", "--keys", "keys.json", "--json", cwd=folder)
+    key = refold_here("keys", "add", "alice", "--role", "reader", "--keys", "keys.json", cwd=folder).out.strip()
+    listed = refold_here("keys", "list", "--keys", "keys.json", "--json", cwd=folder)
     with running(folder, "serve", "--keys", "keys.json") as (url, _):
-        nobody = refold("call", "/me", cwd=folder, REFOLD_SERVER=url)
-        alice = refold("call", "/me", cwd=folder, REFOLD_SERVER=url, REFOLD_KEY=key)
-        refold("keys", "revoke", "alice", "--keys", "keys.json", cwd=folder)
-        revoked = refold("call", "/me", cwd=folder, REFOLD_SERVER=url, REFOLD_KEY=key)
+        nobody = refold_here("call", "/me", cwd=folder, REFOLD_SERVER=url)
+        alice = refold_here("call", "/me", cwd=folder, REFOLD_SERVER=url, REFOLD_KEY=key)
+        refold_here("keys", "revoke", "alice", "--keys", "keys.json", cwd=folder)
+        revoked = refold_here("call", "/me", cwd=folder, REFOLD_SERVER=url, REFOLD_KEY=key)
 
     assert [each["name"] for each in listed.json] == ["alice"]
     assert key.startswith("refold_")
@@ -158,7 +160,7 @@ def test_keys_are_made_once_and_open_the_door(folder: Path) -> None:
     ],
 )
 def test_what_cannot_work_is_one_line(folder: Path, arguments: tuple[str, ...], said: str) -> None:
-    done = refold(*arguments, cwd=folder)
+    done = refold_here(*arguments, cwd=folder)
 
     assert done.code == 2
     assert said in done.err
@@ -177,7 +179,7 @@ def test_what_cannot_work_is_one_line(folder: Path, arguments: tuple[str, ...], 
 def test_settings_that_are_wrong_are_refused(folder: Path, table: str, said: str) -> None:
     (folder / "broken.json").write_text("{")
     (folder / "refold.toml").write_text(f'app = "bank:app"\nurl = "sqlite:///bank.db"\n{table}\n')
-    done = refold("serve", "--address", "0", cwd=folder)
+    done = refold_here("serve", "--address", "0", cwd=folder)
 
     assert done.code == 2
     assert said in done.err
@@ -187,10 +189,10 @@ def test_settings_of_the_file_hold_wherever_one_is(folder: Path) -> None:
     (folder / "refold.toml").write_text('app = "bank:app"\nurl = "sqlite:///bank.db"\n[server]\nkeys = "keys.json"\n')
     below = folder / "below"
     below.mkdir()
-    refold("keys", "add", "alice", "--role", "reader", cwd=below)
+    refold_here("keys", "add", "alice", "--role", "reader", cwd=below)
 
     assert (folder / "keys.json").exists()
-    assert refold("keys", "list", "--json", cwd=folder).json[0]["name"] == "alice"
+    assert refold_here("keys", "list", "--json", cwd=folder).json[0]["name"] == "alice"
 
 
 @pytest.mark.slow

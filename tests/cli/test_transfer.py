@@ -90,6 +90,7 @@ def test_a_log_moves_through_a_pipe(accounts: Project, target: str) -> None:
     assert "imported 6 of 6 events" in imported.out
 
 
+@pytest.mark.slow
 def test_a_killed_export_goes_on(filled: Project) -> None:
     partial = filled.folder / "log.jsonl.partial"
     while not partial.exists():  # again, when it was quicker than the signal
@@ -107,6 +108,7 @@ def test_a_killed_export_goes_on(filled: Project) -> None:
     assert (filled.folder / "whole.jsonl").read_bytes() == (filled.folder / "log.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 async def test_a_killed_import_goes_on(filled: Project, target: str) -> None:
     exported = filled.refold("export", "log.jsonl", "--json").json
     lines = (filled.folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -206,6 +208,7 @@ def test_what_cannot_be_read_or_written_is_one_line(accounts: Project, target: s
     assert_refused(accounts.refold("import", "-", "--trust-changes"), 2, "--trust-changes needs a file")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_export_goes_on(filled: Project) -> None:
     limited = subprocess.run(
         ["bash", "-c", 'ulimit -f 400; exec "$@"', "bash", *command("export", "log.jsonl")],

@@ -98,6 +98,7 @@ app = App("bank", aggregates=[Account], read_models=[Hanging])
 '''
 
 
+@pytest.mark.slow
 def test_a_fold_without_an_end_is_called_in_time(accounts: Project) -> None:
     (accounts.folder / "hanging.py").write_text(HANGING, encoding="utf-8")
     with worker(accounts, "--app", "hanging:app", "--patience", "1") as url:

@@ -349,6 +349,7 @@ async def test_a_cancelled_caller_does_not_disturb_the_others(context: Context):
     assert (await context.execute(deposit(1))).version == len(history) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [None, Limits(waiting_appends=5)])
 async def test_an_app_may_allow_larger_events(limits: Limits | None):
     class Store(Command):

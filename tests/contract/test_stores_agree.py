@@ -169,6 +169,7 @@ def run(machine: type[StoresAgree], examples: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_memory_and_sqlite_agree() -> None:
     run(StoresAgree, 60)
 

@@ -9,9 +9,6 @@ from types import TracebackType
 from typing import LiteralString, Self
 from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
-from psycopg import sql
-
 from tests.docs.graphs import Graphs
 from tests.docs.indexes import Indexes
 from tests.docs.keys import Keys
@@ -76,6 +73,10 @@ class Databases:
         return f"docs_{name}_{self._suffix}"
 
     def _execute(self, statement: LiteralString, name: str) -> None:
+        # Only here: most pages show no database, and each is run by a process of its own, which would load the driver.
+        import psycopg
+        from psycopg import sql
+
         assert self._server_url is not None
         with psycopg.connect(self._server_url, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))

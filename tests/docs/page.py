@@ -56,10 +56,8 @@ class Page:
             self._run_python(block, text)
         elif block.language in SHELL_LANGUAGES:
             self._run_shell(block, text)
-        elif block.language == "json":
-            _parse(json.loads, block)
-        elif block.language == "toml":
-            _parse(tomllib.loads, block)
+        else:
+            check_data(block)
 
     def _run_python(self, block: Block, text: str) -> None:
         # The empty lines make a traceback show the page's own line numbers.
@@ -86,6 +84,24 @@ class Page:
             if command.output:
                 shown = self._databases.with_shown_urls(output)
                 assert_same_output(self._databases.with_shown_urls(command.output), shown, place)
+
+
+def runs_something(blocks: list[Block]) -> bool:
+    """Whether a page has anything but data and blocks that are not to run."""
+    return any(
+        block.reason_not_to_run is None and (block.language in {"python", *SHELL_LANGUAGES} or block.options)
+        for block in blocks
+    )
+
+
+def check_data(block: Block) -> None:
+    """A block of JSON or TOML has to be that. Raises BadPage."""
+    if block.reason_not_to_run is not None:
+        return
+    if block.language == "json":
+        _parse(json.loads, block)
+    elif block.language == "toml":
+        _parse(tomllib.loads, block)
 
 
 def _parse(parser: Callable[[str], object], block: Block) -> None:

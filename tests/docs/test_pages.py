@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import blocks_of
 from tests.docs.databases import SHOWN_URL
 from tests.docs.graphs import SHOWN_GRAPH_URL
 from tests.docs.indexes import SHOWN_SEARCH_URL
 from tests.docs.keys import SHOWN_REDIS_URL
+from tests.docs.page import SHELL_LANGUAGES, check_data, runs_something
 from tests.servers import Neo4jServer, OpenSearchServer, PostgresServer, RedisServer
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,11 @@ def _needs_neo4j(page: Path) -> bool:
     return SHOWN_GRAPH_URL.search(page.read_text(encoding="utf-8")) is not None
 
 
+def _runs_commands(page: Path) -> bool:
+    """Each command is a process, and some wait for a worker or a server."""
+    return any(block.language in SHELL_LANGUAGES and block.reason_not_to_run is None for block in blocks_of(page))
+
+
 def _named(pages: list[Path]) -> list[object]:
     marks: dict[Path, list[pytest.MarkDecorator]] = {page: [] for page in pages}
     for page in pages:
@@ -43,6 +50,7 @@ def _named(pages: list[Path]) -> list[object]:
         marks[page] += [pytest.mark.opensearch] if _needs_opensearch(page) else []
         marks[page] += [pytest.mark.neo4j] if _needs_neo4j(page) else []
         marks[page] += [pytest.mark.redis] if _needs_redis(page) else []
+        marks[page] += [pytest.mark.slow] if _runs_commands(page) else []
     return [pytest.param(page, id=str(page.relative_to(PROJECT)), marks=marks[page]) for page in pages]
 
 
@@ -81,7 +89,12 @@ def test_the_code_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> 
         graph.start()
         graph.ask("MATCH (n) DETACH DELETE n")
         options += ["--neo4j", graph.url()]
-    run_page(page, *options, programs=programs)
+    blocks = blocks_of(page)
+    if options or runs_something(blocks):
+        run_page(page, *options, programs=programs)
+    else:  # no reason to start a process
+        for block in blocks:
+            check_data(block)
 
 
 @pytest.mark.parametrize("page", _named(PAGES))

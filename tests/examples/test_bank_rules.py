@@ -134,6 +134,7 @@ class TestAnAccount:
         for command in [DepositMoney(account_id="7", amount=Decimal(1)), CloseAccount(account_id="7")]:
             bank.when(command).rejects("there is no such account")
 
+    @pytest.mark.slow
     @for_every(histories(Account))
     def test_goes_below_zero_by_fees_and_penalties_only(self, history: list[Event]):
         given(*history).then_state(
@@ -181,6 +182,7 @@ class TestTheReadModels:
             DailyBalance(account_id="42", day=date(2026, 3, 6), credited=Decimal(100), transactions=1),
         )
 
+    @pytest.mark.slow
     @for_every(histories(Account, account_id="42"))
     def test_agree_with_the_account(self, history: list[Event]):
         past: Any = given(*[on("account-42", event) for event in history])

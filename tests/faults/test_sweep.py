@@ -18,6 +18,8 @@ from tests.faults.points import points_of
 from tests.faults.restoring import read_back, write_export
 from tests.servers import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 SHARED = ("command.", "projection.", "rebuild.")
 # Reached by restoring an export only, which has a sweep of its own.
 RESTORING = set(points_of("sqlite.restore.", "postgres.restore."))
@@ -68,7 +70,6 @@ def test_sqlite_with_an_inline_read_model(point: str, action: str, tmp_path: Pat
     sweep(f"sqlite:///{folder}/bank.db", folder, point, action)
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("action", ["kill", "raise", "cut", "swallow"])
 @pytest.mark.parametrize("point", POSTGRES)
@@ -76,7 +77,6 @@ def test_postgres(point: str, action: str, tmp_path: Path, postgres18: PostgresS
     sweep(postgres18.create_database(f"sweep_{uuid4().hex}"), tmp_path, point, action)
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("action", ["kill", "raise", "cut", "swallow"])
 @pytest.mark.parametrize("point", [point for point in INLINE if point != "postgres.append.after_send"])
@@ -88,7 +88,6 @@ def test_postgres_with_an_inline_read_model(
     sweep(postgres18.create_database(f"sweep_{uuid4().hex}"), folder, point, action)
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("action", ["kill", "raise", "cut", "swallow"])
 @pytest.mark.parametrize("second", SECOND)
@@ -125,7 +124,6 @@ def test_restoring_on_sqlite(point: str, action: str, tmp_path: Path) -> None:
     sweep_restoring(f"sqlite:///{tmp_path}/bank.db", tmp_path, point, action)
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("action", ["kill", "raise", "cut"])
 @pytest.mark.parametrize("point", [*points_of("postgres.restore."), "postgres.transaction.before_commit"])

@@ -109,6 +109,7 @@ async def test_a_later_export_adds_what_is_new(store: EventStore, other: EventSt
     assert (await import_file(other, tmp_path / "early.jsonl")).added == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2_500])
 async def test_a_killed_import_goes_on(
     after: int, store: EventStore, other: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +126,7 @@ async def test_a_killed_import_goes_on(
     assert await everything_in(other) == await everything_in(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2_500])
 async def test_a_killed_export_goes_on(after: int, store: EventStore, tmp_path: Path) -> None:
     await fill(store, 2_500)

@@ -144,6 +144,7 @@ async def test_away_at_the_start(name: str, request: pytest.FixtureRequest, tmp_
         await assert_equals_fold(context)
 
 
+@pytest.mark.slow
 async def test_one_that_does_not_answer_holds_up_no_start(tmp_path: Path, rows: MemoryRows) -> None:
     """It neither refuses nor answers, as a process that was stopped: the application starts soon, and appends."""
     silent = asyncio.Event()
@@ -195,6 +196,7 @@ async def test_a_fresh_read_does_not_fold_twice_what_a_torn_page_has_written(tmp
         assert await context.find(Stock, fresh=True) == [Stock(item="1", count=3, last=1)]
 
 
+@pytest.mark.slow
 async def test_two_processes_share_and_take_over(
     tmp_path: Path, rows: MemoryRows, request: pytest.FixtureRequest
 ) -> None:

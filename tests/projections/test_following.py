@@ -73,6 +73,7 @@ async def test_a_receipt_returns_though_nothing_matches(context: Context) -> Non
     assert [each.position for each in await context.projections.checkpoints()] == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def test_half_a_million_events_that_match_nothing(
     kind: str, request: pytest.FixtureRequest, tmp_path: Any
@@ -175,6 +176,7 @@ async def _stopped(context: Context, name: str) -> Any:
     return checkpoint if checkpoint is not None and checkpoint.status == STOPPED else None
 
 
+@pytest.mark.slow
 async def test_what_stands_before_a_poisonous_event_is_folded_in_bulk(idle: Context, monkeypatch: Any) -> None:
     """However much that is, the projection soon says that it has stopped; only the page at hand is taken slowly."""
     before = await bulk(idle, 30_000, name="Added", payload=b'{"count":1}')

@@ -165,6 +165,7 @@ async def test_without_a_transaction(tmp_path: Path, request: pytest.FixtureRequ
             assert list(dict.fromkeys(seen)) == list(range(1, last + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["handwritten.done", "handwritten.before_commit", "handwritten.moved"])
 async def test_killed(point: str, sql: str) -> None:
     """Between the user's rows and the checkpoint there is nothing."""

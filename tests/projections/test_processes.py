@@ -89,6 +89,7 @@ def _points(*elsewhere: str) -> list[str]:
     return [point for point in points_of("projection.", "rebuild.") if point not in elsewhere]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", _points(*POSTGRES_ONLY))
 async def test_killed_on_sqlite(point: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"

@@ -233,6 +233,7 @@ async def test_a_half_built_one_of_another_log_is_not_gone_on_with(idle: Context
     assert await sink.checkpoint(previous("stock")) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["refolding.folded", "refolding.written"])
 async def test_killed_while_a_row_is_refolded(point: str, tmp_path: Path) -> None:
     """All or nothing, and the projection goes on."""

@@ -82,6 +82,7 @@ async def test_a_changed_class_is_built_beside(where: str | EventStore, caplog: 
     assert "evolve Added changed" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_new_version_that_cannot_be_built_stops(shared: str | EventStore) -> None:
     """It is tried five times, then stands still, while the old rows go on; a pause and its end make it try again."""
     attempts = 0

@@ -101,11 +101,13 @@ async def opened(url: str) -> AsyncIterator[RowStore]:
 IN_OTHER_TESTS = {"parquet.merge_written", "parquet.merge_named", "parquet.part_named"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", points("parquet.", but={"external.rows_before_checkpoint", *IN_OTHER_TESTS}))
 async def test_killed(point: str, tmp_path: Path, url: str) -> None:
     await assert_survives(point, tmp_path, url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [point for point in points_of("parquet.") if "merge" not in point])
 async def test_killed_in_partitions(point: str, tmp_path: Path, url: str) -> None:
     """Also with some files of a page named, and some not: then none of it counts."""
@@ -144,6 +146,7 @@ async def test_a_merge_that_was_broken_off(point: str, url: str, folder: Path) -
         assert not list(folder.glob("stock/*/.*.tmp"))
 
 
+@pytest.mark.slow
 async def test_many_pages_become_few_files(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of what they say is lost, and deleted rows do not come back, neither here nor for other tools."""
     monkeypatch.setattr("refold.projections.sinks.parquet_files._GRACE", -1.0)
@@ -265,6 +268,7 @@ async def test_several_writers_at_once(either_url: str) -> None:
             assert (await one.load(STOCK, "stock", [("a",)])).rows[("a",)].count == done.index(True)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 async def test_readers_never_see_old_rows_after_a_newer_standing(either_url: str) -> None:
     async with opened(either_url) as rows:
         await assert_readers_never_see_old_rows(rows, 60)
@@ -417,5 +421,6 @@ async def test_something_that_is_not_ours(url: str, folder: Path) -> None:
     assert [path.name for path in (folder / "stock").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
     await assert_too_large_is_named(tmp_path, url, "bytes, and Parquet is to keep")

@@ -124,6 +124,7 @@ async def test_other_tools_read_the_folders(rows: RowStore, tmp_path: Path) -> N
     assert found.to_table(filter=ds.field("month") == "2026-02").column("count").to_pylist() == [2]
 
 
+@pytest.mark.slow
 async def test_each_folder_is_merged_by_itself(rows: RowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost, and what was deleted does not come back, whoever reads."""
     monkeypatch.setattr("refold.projections.sinks.parquet_files._GRACE", -1.0)

@@ -11,7 +11,13 @@ from refold.projections.sink import building
 from tests.projections.test_rebuild_diff import After, Before, after, before, by_key, fill
 
 
-@pytest.fixture(params=["redis", "parquet", "opensearch"])
+@pytest.fixture(
+    params=[
+        pytest.param("redis", marks=pytest.mark.redis),
+        "parquet",
+        pytest.param("opensearch", marks=pytest.mark.opensearch),
+    ]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place of its own in each store."""
     if request.param == "parquet":

@@ -80,6 +80,7 @@ class Odd(Event):
 TYPES = EventTypes([Everything, BookBought, BookLent, BookReturned])
 
 
+@pytest.mark.slow
 @given(any_event(Everything))
 @settings(max_examples=200)
 def test_every_event_can_be_stored_and_is_the_same_when_read(event: Everything):
