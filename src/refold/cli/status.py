@@ -135,7 +135,8 @@ def _screen(now: Status) -> Text:
         if each.seconds_left is not None:
             text.append(f"\n\n{each.name}: ", style="bold").append(f"{duration(each.seconds_left)} left")
         if each.error:
-            text.append(f"\n\n{each.name}: ", style="bold red").append(each.error)
+            style = "bold" if each.state == "rebuilding" else "bold red"
+            text.append(f"\n\n{each.name}: ", style=style).append(each.error)
     return text
 
 
