@@ -23,13 +23,14 @@ from urllib.parse import urlsplit
 
 from neo4j import AsyncGraphDatabase
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from examples.bank.events import AccountOpened, MoneyDeposited, MoneyWithdrawn, TransferSent
 from examples.bank.full import app
 from examples.bank.importing import import_ledger
 from examples.bank.ledger import moment
-from examples.bank.read_models import AccountSummary
+from examples.bank.read_models import AccountSummary, DailyBalance
 from examples.bank.views import HotBalance, Movement, Payment
 from examples.bank.volumes import NOT_RECORDED, draw, totals, volumes_in
 from refold import Context, RefoldError, field
@@ -51,7 +52,7 @@ MATCH path = shortestPath((:Account {{id: $first}})-[:{kind}*..8]-(:Account {{id
 RETURN [account IN nodes(path) | account.id] AS ids"""
 SECONDS = 240.0
 """How long the views may take to see everything, on a slow machine."""
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def environment(postgres: str, redis: str, search: str, graph: str, folder: Path) -> dict[str, str]:
@@ -72,6 +73,15 @@ def sinks_of(settings: Mapping[str, str]) -> dict[str, str]:
     """The same lines, for a process that connects by itself."""
     names = ("hot_balance", "movement", "payment", "branch", "monthly_volume")
     return {name: settings[f"REFOLD_SINK_{name.upper()}"] for name in names}
+
+
+@contextmanager
+def step(what: str) -> Iterator[Status]:
+    """Says what is being done, because it takes a while: in a terminal with a sign of life, elsewhere in a line."""
+    if not console.is_terminal:
+        console.print(f"{what} …")
+    with console.status(what) as status:
+        yield status
 
 
 @contextmanager
@@ -114,7 +124,7 @@ async def _day(bank: Context, name: str, names: list[str], chance: random.Random
     amount = Decimal(chance.randrange(100, 100_000)) / 100
     event = chance.choice(
         [
-            MoneyDeposited(amount=amount),
+            MoneyDeposited(amount=3 * amount),  # of three ways for money to move, this one alone brings some
             MoneyWithdrawn(amount=amount, by="card"),
             TransferSent(amount=amount, to_account=chance.choice(names), bank="AB", purpose="household"),
         ]
@@ -128,8 +138,11 @@ async def fill(bank: Context, ledger: Path | None) -> None:
     if ledger is None:
         await make_up(bank)
     else:
-        with console.status("importing the ledger"):
-            await import_ledger(bank, ledger, progress=lambda _done, _total: None)
+        importing = "importing the ledger"
+        with step(importing) as status:
+            await import_ledger(
+                bank, ledger, progress=lambda done, total: status.update(f"{importing}: {done:,} of {total:,} events")
+            )
     head = (await bank.store.head()).position
     console.print(f"{head:,} events in the log ({time.monotonic() - began:.1f} s)")
 
@@ -137,8 +150,9 @@ async def fill(bank: Context, ledger: Path | None) -> None:
 async def catch_up(bank: Context) -> None:
     """Waits until every view has seen what is in the log now."""
     head, began = (await bank.store.head()).position, time.monotonic()
-    for model in app.read_models:
-        await bank.count(model, after=head, timeout=SECONDS)
+    with step("waiting for all views"):
+        for model in app.read_models:
+            await bank.count(model, after=head, timeout=SECONDS)
     console.print(f"all {len(app.read_models)} views have seen position {head:,} ({time.monotonic() - began:.1f} s)")
 
 
@@ -157,7 +171,8 @@ async def rebuild_under_load(bank: Context) -> None:
     stopping = asyncio.Event()
     working = asyncio.create_task(go_on(bank, stopping))
     began = time.monotonic()
-    await bank.rebuild(HotBalance)
+    with step("rebuilding hot_balance, while the bank goes on"):
+        await bank.rebuild(HotBalance)
     took = time.monotonic() - began
     stopping.set()
     console.print(f"hot_balance rebuilt in {took:.1f} s, while {await working:,} deposits were made")
@@ -187,6 +202,9 @@ async def show(bank: Context, folder: Path, graph: str, chart: Path) -> None:
         hot = await bank.get(HotBalance, richest.account_id)
         asked = f"account {richest.account_id}"
         table.add_row("hot_balance", "Redis", asked, "none" if hot is None else f"{hot.balance:,}")
+        its_days = field("account_id") == richest.account_id
+        for last in await bank.find(DailyBalance, its_days, order_by="-day", limit=1):
+            table.add_row("daily_balance", "Postgres", "what its last day changed", f"{last.day}: {last.change:+,}")
     for found in await bank.search(Movement, "household transfer", limit=1):
         table.add_row("movement", "OpenSearch", "household transfer", f"{found.day} {found.amount:,} {found.text}")
     for paid in await bank.find(Payment, field("times") > 1, order_by=("-amount", "payer"), limit=1):
@@ -200,13 +218,15 @@ async def show(bank: Context, folder: Path, graph: str, chart: Path) -> None:
         largest = list(totals(volumes, by).items())[:3]
         answer = ", ".join(f"{name} {amount:,}" for name, amount in largest)
         table.add_row(view, "Parquet", f"the largest {by}s, by DuckDB", answer)
-    console.print(table)
-    await asyncio.to_thread(draw, [each for each in volumes if each.district != NOT_RECORDED], chart)
-    console.print(f"what moved, by month, district and kind, is drawn in {chart}", soft_wrap=True)
+    console.print(table, soft_wrap=False)
+    with step("drawing what moved"):
+        await asyncio.to_thread(draw, [each for each in volumes if each.district != NOT_RECORDED], chart)
+    console.print(f"what moved, by month, district and kind, is drawn in {chart}")
 
 
 async def play(settings: dict[str, str], ledger: Path | None, folder: Path, chart: Path) -> None:
     """The whole story."""
+    console.print("the bank opens, with two workers; a view whose store still wakes up says so, and goes on by itself")
     async with app.connect(settings["REFOLD_URL"], projections=False, sinks=sinks_of(settings)) as bank:
         with worker(settings) as first, worker(settings):
             await fill(bank, ledger)
@@ -222,6 +242,7 @@ async def play(settings: dict[str, str], ledger: Path | None, folder: Path, char
 
 def verify(settings: Mapping[str, str]) -> int:
     """Whether the log, and every row of every view in every store, are right."""
+    console.print("the workers have ended; `refold verify` compares every row of every view with the log\n")
     return subprocess.run([REFOLD, "verify"], cwd=ROOT, env=settings, check=False).returncode  # noqa: S603
 
 
@@ -234,19 +255,21 @@ def main() -> int:
     try:
         with ExitStack() as servers:
             folder = Path(servers.enter_context(TemporaryDirectory(prefix="refold-bank-")))
-            with console.status("starting Postgres, Redis, OpenSearch and Neo4j"):
+            began = time.monotonic()
+            with step("starting Postgres, Redis, OpenSearch and Neo4j"):
                 postgres = servers.enter_context(PostgresServer.create("postgres18"))
                 redis = servers.enter_context(RedisServer.create())
                 search = servers.enter_context(OpenSearchServer.create())
                 graph = servers.enter_context(Neo4jServer.create())
+            console.print(f"Postgres, Redis, OpenSearch and Neo4j run ({time.monotonic() - began:.1f} s)")
             database = postgres.create_database("bank")
             settings = environment(database, redis.url("bank"), search.url("bank"), graph.url(), folder)
             asyncio.run(play(settings, given.ledger, folder, given.chart))
             return verify(settings)
     except Unavailable as missing:
-        console.print(f"[red]error:[/red] {missing}; run `make servers`", soft_wrap=True)
+        console.print(f"[red]error:[/red] {missing}; run `make servers`")
     except RefoldError as problem:
-        console.print(f"[red]error:[/red] {problem}", soft_wrap=True)
+        console.print(f"[red]error:[/red] {problem}")
     return 1
 
 

@@ -1,4 +1,4 @@
-"""The bank with all its views. Where each lives is configuration: see `SINKS` of `examples.bank.demo_full`."""
+"""The bank with all its views. Where each lives is configuration: see `environment` of `examples.bank.demo_full`."""
 
 from examples.bank.account import Account
 from examples.bank.read_models import AccountSummary, DailyBalance

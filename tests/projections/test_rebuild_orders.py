@@ -17,6 +17,7 @@ from refold import faults
 from refold.app import Context
 from refold.errors import ProjectionStopped
 from refold.operations.status import ProjectionStatus, status_of
+from refold.projections.giving_way import _FIRST_PAGE as FIRST
 from refold.projections.sink import building
 from tests.projections.stores import Added, Stock, assert_equals_fold, bulk, shop, until
 from tests.servers import PostgresServer
@@ -102,7 +103,7 @@ async def test_paused_and_resumed(context: Context, url: str) -> None:
         building_up.go_on()
         await building_up.says("paused")
         now = await status(context)
-        assert (now.state, now.position) == ("paused", 5_000)
+        assert (now.state, now.position) == ("paused", FIRST)
         assert "its rebuild was paused by ann at " in now.error
         assert "it is noon; run `refold rebuild stock --resume`" in now.error
         assert await operator.resume_rebuild(Stock, actor="bob")
@@ -126,7 +127,7 @@ async def test_a_pause_outlives_its_process(context: Context, url: str) -> None:
     assert (await status(context)).state == "paused"
     with builder(url, point="none") as second:
         await second.says("paused")
-        assert second.said == ["progress 10000", "paused"]
+        assert second.said == [f"progress {2 * FIRST}", "paused"]
         await context.projections.resume_rebuild(Stock, actor="ann")
         await second.says("done")
     await assert_equals_fold(context, Stock)
@@ -204,7 +205,7 @@ async def test_all_processes_of_a_rebuild_obey(context: Context, url: str) -> No
         await building_up.says("at rebuild.begun")
         await operator.pause_rebuild(Stock, actor="ann")
         building_up.go_on()
-        await building_up.says("progress 5000")
+        await building_up.says(f"progress {FIRST}")
         assert (await status(context)).state == "paused"
         await operator.resume_rebuild(Stock, actor="ann")
         await building_up.says("done")
@@ -213,7 +214,7 @@ async def test_all_processes_of_a_rebuild_obey(context: Context, url: str) -> No
         await building_up.says("at rebuild.begun")
         await operator.pause_rebuild(Stock, actor="ann")
         building_up.go_on()
-        await building_up.says("progress 5000")
+        await building_up.says(f"progress {FIRST}")
         await operator.cancel_rebuild(Stock, actor="bob")
         assert await building_up.says("") == "ended: the rebuild of 'stock' was cancelled by bob"
 

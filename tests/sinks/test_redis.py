@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from refold.errors import ConfigurationError, StaleRead, StoreFull, StoreUnavailable
@@ -23,6 +26,7 @@ from refold.projections.sinks.redis import open_redis
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
 from tests.projections.stores import Added, Stock, assert_equals_fold, until
+from tests.server.process import ServerProcess
 from tests.servers import RedisServer
 from tests.sinks.common import (
     ROOT,
@@ -263,28 +267,35 @@ async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -
         await until(said_in_status, "the reason to be shown")
 
 
-async def test_a_refused_login_is_an_exit_code(tmp_path: Path, own_redis: RedisServer) -> None:
-    """`worker --once` and `status` end with 1 and the reason, though the log is empty and nothing is behind."""
-    (tmp_path / "refold.toml").write_text(
+def project(folder: Path, url: str) -> None:
+    """The settings of the shop, with its stock in that Redis."""
+    (folder / "refold.toml").write_text(
         f"""
         app = "tests.projections.stores:shop"
-        url = "sqlite:///{tmp_path}/log.db"
+        url = "sqlite:///{folder}/log.db"
         [sinks]
-        stock = "{own_redis.url(password="wrong")}"
+        stock = "{url}"
         """
     )
 
-    def refold(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("refold")), *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        return done.returncode, done.stdout + done.stderr
 
+def refold_in(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The command line's exit code, and all that it says."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("refold")), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_a_refused_login_is_an_exit_code(tmp_path: Path, own_redis: RedisServer) -> None:
+    """`worker --once` and `status` end with 1 and the reason, though the log is empty and nothing is behind."""
+    project(tmp_path, own_redis.url(password="wrong"))
+    refold = partial(refold_in, tmp_path)
     code, said = refold("worker", "--once")
     assert (code, "read model stock stands still: redis at" in said, "refuses the login" in said) == (1, True, True), (
         said
@@ -293,6 +304,39 @@ async def test_a_refused_login_is_an_exit_code(tmp_path: Path, own_redis: RedisS
     assert (code, "refused" in said, "refuses the login" in said) == (1, True, True), said
     assert own_redis.ask("CONFIG SET requirepass wrong") == "+OK"
     assert refold("worker", "--once")[0] == 0
+    assert refold("status")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("refused", "refuses the login"), ("away", "cannot be reached")], ids=["refused", "away"]
+)
+async def test_status_knows_before_any_process_has_begun_the_read_model(
+    state: str, reason: str, tmp_path: Path, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with 1 and says why, in a line and without the password, though no checkpoint names the store."""
+    url = own_redis.url(password="wrong")
+    project(tmp_path, url)
+    refold = partial(refold_in, tmp_path)
+    assert refold("migrate")[0] == 0
+    if state == "away":
+        await asyncio.to_thread(own_redis.stop)
+    code, said = refold("status")
+    assert code == 1, said
+    assert "wrong" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("stock: ")]
+    assert reason in line
+    code, said = refold("status", "--json")
+    stock, total = json.loads(said)["projections"]
+    assert (code, json.loads(said)["ok"], stock["state"], reason in stock["error"]) == (1, False, state, True), said
+    assert (total["state"], total["error"]) == ("no worker", "")
+    monkeypatch.setenv("REFOLD_SINK_STOCK", url)
+    log = f"sqlite:///{tmp_path}/log.db"
+    with ServerProcess(log, tmp_path, "--no-projections", app="tests.projections.stores:shop") as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as api:
+            shown = (await api.get("/operations/overview")).json()["status"]
+            assert (shown["ok"], shown["projections"][0]["state"]) == (False, state)
+    await asyncio.to_thread(own_redis.start)
+    assert own_redis.ask("CONFIG SET requirepass wrong") == "+OK"
     assert refold("status")[0] == 0
 
 

@@ -73,7 +73,8 @@ class _Work:
         try:
             while self._position < until:
                 page = await reading
-                if page.scanned_to < until:
+                more, ahead = page.scanned_to < until, not give_way.active
+                if more and ahead:
                     # The next page is fetched while this one is folded.
                     reading = _page(reader, page.scanned_to, until, give_way.page)
                 folded = page.scanned_to - self._position
@@ -81,6 +82,8 @@ class _Work:
                 _say(Answer(self._position))
                 await self._orders.obey(self._write)
                 await give_way.rest(folded, page.head)
+                if more and not ahead:
+                    reading = _page(reader, page.scanned_to, until, give_way.page)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

@@ -39,6 +39,7 @@ _STYLES = {
     "definition changed": "bold red",
     "other log": "bold red",
     "refused": "bold red",
+    "away": "bold red",
 }
 
 
@@ -51,8 +52,8 @@ def status(watch: bool, as_json: bool) -> int:
 
     The lag in time is the age of the first event that a projection has not seen. It ends with 1 when a
     projection has stopped, is stalled or has parked rows, its definition has changed, it is of another log,
-    or its store refuses it. With --watch, --json prints one line each second; while the store is away it says so,
-    and goes on. Without an app it is not seen whether a definition has changed.
+    or its store refuses it or is away. With --watch, --json prints one line each second; while the log's store is
+    away it says so, and goes on. Without an app it is not seen whether a definition has changed.
     """
     app = optional_app_of_settings()
     if watch:
@@ -134,7 +135,8 @@ def _screen(now: Status) -> Text:
         if each.seconds_left is not None:
             text.append(f"\n\n{each.name}: ", style="bold").append(f"{duration(each.seconds_left)} left")
         if each.error:
-            text.append(f"\n\n{each.name}: ", style="bold red").append(each.error)
+            style = "bold" if each.state == "rebuilding" else "bold red"
+            text.append(f"\n\n{each.name}: ", style=style).append(each.error)
     return text
 
 

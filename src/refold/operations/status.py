@@ -11,12 +11,14 @@ from typing import Literal, get_args
 import msgspec
 
 from refold.app import App
+from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import from_microseconds
-from refold.projections.checkpoint import REFUSED, STOPPED, Checkpoint
+from refold.projections.checkpoint import AWAY, REFUSED, STOPPED, Checkpoint
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
 from refold.projections.rebuild_orders import paused_rebuild_in_words
+from refold.projections.routed import RoutedSink
 from refold.projections.shards import WHOLE, shard_of
 from refold.projections.sink import (
     Sink,
@@ -40,6 +42,7 @@ State = Literal[
     "definition changed",
     "other log",
     "refused",
+    "away",
     "rebuilding",
     "abandoned",
     "previous",
@@ -48,12 +51,12 @@ State = Literal[
 ]
 """`failing`: an event failed, and is tried again. `paused`: by an operator. `no worker`: nobody moves it. `stalled`:
 its owner does not, though there is something to do. `other log`: it is ahead of the log. `refused`: its store does not
-let it in. `abandoned`: its rebuild died. `previous`: what was read before, kept for the way back. `unknown`: the app
-that is meant has none such.
+let it in. `away`: its store cannot be reached. `abandoned`: its rebuild died. `previous`: what was read before, kept
+for the way back. `unknown`: the app that is meant has none such.
 """
 
 STATES: tuple[State, ...] = get_args(State)
-_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log", "refused"})
+_WRONG: frozenset[State] = frozenset({"stopped", "stalled", "definition changed", "other log", "refused", "away"})
 _PATIENCE = 60.0
 _MINUTE = 60_000_000
 
@@ -108,6 +111,10 @@ async def status_of(
     seconds, though an event has waited for as long, is stalled.
     """
     checkpoints = await sink.checkpoints()
+    if app is not None:
+        there = {checkpoint.name for checkpoint in checkpoints}
+        new = [each for each in app.read_models.values() if each.name not in there]
+        checkpoints += await asyncio.gather(*(_unenrolled(sink, each) for each in new))
     # Read after the checkpoints, the head is never behind one of them, unless something is wrong.
     head = await store.head()
     trouble = await _trouble(sink)
@@ -121,12 +128,6 @@ async def status_of(
         if elapsed > 0 and checkpoint.name in earlier:
             rate = max(0.0, (checkpoint.position - earlier[checkpoint.name]) / elapsed)
         projections.append(await _projection(store, checkpoint, app, head.position, now, rate, trouble, patience))
-    if app is not None:
-        there = {checkpoint.name for checkpoint in checkpoints}
-        for definition in app.read_models.values():
-            if definition.name not in there:
-                waiting = Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
-                projections.append(await _projection(store, waiting, app, head.position, now, None, trouble, patience))
     projections = _with_their_shards(projections)
     return Status(
         store=store.name,
@@ -136,6 +137,13 @@ async def status_of(
         projections=sorted(projections, key=lambda each: each.name),
         at=now,
     )
+
+
+async def _unenrolled(sink: Sink, definition: ReadModelDefinition) -> Checkpoint:
+    """What is known of a read model that no process has registered yet."""
+    if isinstance(sink, RoutedSink):
+        return await sink.unenrolled(definition)
+    return Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
 
 
 _WORST_FIRST: tuple[State, ...] = ("stopped", "other log", "definition changed", "stalled", "failing", "no worker")
@@ -262,6 +270,8 @@ def _state(checkpoint: Checkpoint, app: App | None, head: int, owned: bool) -> t
         return "definition changed", f"its rows were written by another definition; run `refold rebuild {name}`"
     if checkpoint.status == REFUSED:
         return "refused", checkpoint.error
+    if checkpoint.status == AWAY:
+        return "away", checkpoint.error
     if checkpoint.status == STOPPED:
         return "stopped", checkpoint.error
     if definition is not None and definition.inline:

@@ -6,7 +6,7 @@ import msgspec
 
 from refold.projections.parking.records import Change
 
-__all__ = ["CHANGED", "PAUSED", "REBUILDING", "REFUSED", "RUNNING", "STOPPED", "Checkpoint", "Move"]
+__all__ = ["AWAY", "CHANGED", "PAUSED", "REBUILDING", "REFUSED", "RUNNING", "STOPPED", "Checkpoint", "Move"]
 
 RUNNING = "running"
 STOPPED = "stopped"
@@ -15,6 +15,8 @@ REBUILDING = "rebuilding"
 CHANGED = "definition changed"
 REFUSED = "refused"
 """Its store does not let it in. It goes on by itself once that is mended; it is nowhere kept."""
+AWAY = "away"
+"""Its store cannot be reached. The same holds of it."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -112,6 +112,12 @@ class ExternalSink:
         stands = await rows.standing(lease.name)
         return _standing_at(lease, stands or Standing(fingerprint=lease.fingerprint.partition(":")[2]))
 
+    def unenrolled(self, definition: ReadModelDefinition) -> Checkpoint:
+        """What stands beside the log of a read model that no process has registered yet: nothing but where it is to
+        live.
+        """
+        return Checkpoint(name=definition.name, fingerprint=placed(self._store.kind, definition.fingerprint))
+
     def noted(self, lease: Checkpoint) -> Checkpoint:
         """A checkpoint with the position that was noted beside the log: for when the store does not answer."""
         if not self._has(lease):

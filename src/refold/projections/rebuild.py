@@ -20,7 +20,7 @@ from refold.projections.giving_way import GiveWay
 from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import Resume
 from refold.projections.projection import LEASE_SECONDS, check_history
-from refold.projections.rebuild_orders import RebuildOrders, cancelled_in_words, why_taken_over
+from refold.projections.rebuild_orders import RebuildCancelled, RebuildOrders, cancelled_in_words, why_taken_over
 from refold.projections.review.reviewing import Review
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage
@@ -128,7 +128,7 @@ async def rebuild(
         else:
             await _clear_away(sink, definition, epoch)
         if isinstance(problem, RefoldError) and (cancelled := await _cancelled(sink, definition, epoch)):
-            raise ProjectionStopped(cancelled) from problem
+            raise RebuildCancelled(cancelled) from problem
         raise
     return folding.written
 
@@ -165,7 +165,7 @@ class _Building:
         self._lease = lease
         self._orders = RebuildOrders(sink, definition, epoch, lease)
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
-        self._renewed = time.monotonic()
+        self._renewed = self._told = time.monotonic()
 
     async def reach(self, position: int, progress: Callable[[RebuildProgress], None] | None = None) -> None:
         """Folds up to a position, and writes."""
@@ -195,7 +195,8 @@ class _Building:
             while True:
                 page = await reading
                 end = page.head if until is None else min(page.head, until)
-                if page.scanned_to < end:
+                more, ahead = page.scanned_to < end, not give_way.active
+                if more and ahead:
                     # The next page is fetched while this one is folded.
                     reading = read(page.scanned_to)
                 folded = page.scanned_to - folding.position
@@ -204,19 +205,31 @@ class _Building:
                     await folding.take(batch)
                 if batch.unreadable is not None:
                     raise batch.unreadable
+                rate = (folding.position - first) / max(time.monotonic() - began, 1e-6)
+                left = (end - folding.position) / max(rate, 1e-6)
+                now = RebuildProgress(self._definition.name, folding.position, end, rate, left)
                 if progress is not None:
-                    rate = (folding.position - first) / max(time.monotonic() - began, 1e-6)
-                    left = (end - folding.position) / max(rate, 1e-6)
-                    progress(RebuildProgress(self._definition.name, folding.position, end, rate, left))
+                    progress(now)
+                await self._tell(now)
                 await self.keep()
-                if page.scanned_to >= end:
+                if not more:
                     break
                 await give_way.rest(folded, page.head)
+                if not ahead:
+                    reading = read(page.scanned_to)
         finally:
             await reader.close()
             # A read that is under way ends with its reader.
             await asyncio.gather(reading, return_exceptions=True)
         await self._settle()
+
+    async def _tell(self, now: RebuildProgress) -> None:
+        """Says to whoever looks from another process how far it is, for its checkpoint moves only when it writes."""
+        moment = time.monotonic()
+        if moment - self._told > _TOLD_EVERY:
+            self._told = moment
+            table = building(self._definition.name)
+            await self._sink.mark(table, self._epoch, RUNNING, f"it is {_in_words(now)}")
 
     async def _settle(self) -> None:
         if self._folding.position > self._folding.written:
@@ -303,11 +316,11 @@ class _Kept:
             if now - told > _TOLD_EVERY and self.progress is not None:
                 told = now
                 # Its checkpoint stands at 0 until all have come as far.
-                await self._sink.mark(table, self._epoch, RUNNING, _in_words(self.progress))
+                await self._sink.mark(table, self._epoch, RUNNING, f"its processes are {_in_words(self.progress)}")
 
 
 def _in_words(now: RebuildProgress) -> str:
-    return f"its processes are at {now.done:,} of {now.total:,} ({now.rate:,.0f}/s, {now.seconds_left:,.0f} s left)"
+    return f"at {now.done:,} of {now.total:,} ({now.rate:,.0f}/s, {now.seconds_left:,.0f} s left)"
 
 
 async def _resumed(

@@ -18,6 +18,7 @@ from refold.projections.parking.records import Begin, Logged, Operation, Pause, 
 from refold.projections.sink import Sink, building, read_model_of_table
 
 __all__ = [
+    "RebuildCancelled",
     "RebuildOrders",
     "cancel_rebuild",
     "cancelled_in_words",
@@ -32,6 +33,10 @@ _LOOK_EVERY = 0.4
 """Seconds: an order is obeyed within one."""
 _SECONDS_TO_DROP = 5.0
 _OPERATIONS = 50
+
+
+class RebuildCancelled(ProjectionStopped):
+    """An operator has ended it; the text says who, and why."""
 
 
 class RebuildOrders:

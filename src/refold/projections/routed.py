@@ -11,7 +11,7 @@ import msgspec
 
 from refold.errors import ConfigurationError, RefoldError
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.projections.checkpoint import REFUSED, Checkpoint, Move
+from refold.projections.checkpoint import AWAY, REFUSED, RUNNING, Checkpoint, Move
 from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.external import ExternalSink
@@ -79,9 +79,18 @@ class RoutedSink:
 
     async def checkpoints(self) -> list[Checkpoint]:
         """See `Sink.checkpoints`. Of a store that does not answer soon, what is known of it beside the log;
-        one that does not let us in is told by its status.
+        one that does not let us in, or is away, is told by its status.
         """
         return list(await asyncio.gather(*(self._current(each) for each in await self._default.checkpoints())))
+
+    async def unenrolled(self, definition: ReadModelDefinition) -> Checkpoint:
+        """The checkpoint of a read model that is in none of `checkpoints`, because no process has registered it yet;
+        with what its store has to say already now, as there.
+        """
+        sink = self.external(definition.name)
+        if sink is None:
+            return Checkpoint(name=definition.name, fingerprint=definition.fingerprint)
+        return await self._current(sink.unenrolled(definition))
 
     async def _current(self, known: Checkpoint) -> Checkpoint:
         sink = self.external(known.name)
@@ -94,7 +103,8 @@ class RoutedSink:
             return msgspec.structs.replace(sink.noted(known), status=REFUSED, error=str(problem))
         except (RefoldError, TimeoutError) as problem:
             why = str(problem) or f"{sink.place} does not answer"
-            return msgspec.structs.replace(sink.noted(known), error=known.error or why)
+            status = AWAY if known.status == RUNNING else known.status
+            return msgspec.structs.replace(sink.noted(known), status=status, error=known.error or why)
 
     async def shards(self, table: str) -> list[Checkpoint]:
         """See `Sink.shards`."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from refold.errors import RefoldError, Refused
+from refold.projections.rebuild_orders import RebuildCancelled
 
 __all__ = ["Job", "JobDocument", "Jobs"]
 
@@ -81,6 +82,8 @@ class Job:
         except asyncio.CancelledError:
             self._state, self._problem = "cancelled", "it was cancelled"
             raise
+        except RebuildCancelled as problem:
+            self._state, self._problem = "cancelled", str(problem)
         except RefoldError as problem:
             self._state, self._problem = "failed", str(problem)
         except Exception as problem:  # noqa: BLE001  # whoever asks is told that it failed, whatever went wrong

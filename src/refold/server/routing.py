@@ -178,12 +178,11 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _query(request: Request, query: Any, fields: tuple[tuple[str, bool], ...]) -> Any:
-    params = request.query_params
-    if not params and query is None:
+    if query is None and not request.scope["query_string"]:
         return None
     known = dict(fields)
     given: dict[str, Any] = {}
-    for name, value in params.multi_items():
+    for name, value in request.query_params.multi_items() if request.scope["query_string"] else ():
         if name not in known:
             names = ", ".join(known) or "none"
             raise Problem("invalid", f"there is no parameter {name!r}; there are: {names}", field=name)

@@ -214,7 +214,7 @@ def test_a_projection_is_rebuilt_and_rolled_back(visit: Visit) -> None:
     jobs = page.get_by_role("region", name="Jobs")
     expect(jobs.locator(".job").first).to_contain_text("done")
     visit.button("Roll back").click()
-    visit.button("Roll", within=page.get_by_role("dialog")).click()
+    visit.button("Roll back", within=page.get_by_role("dialog")).click()
     expect(page.get_by_text("is read as it was before its last rebuild")).to_be_visible()
 
 

@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from refold.operations.status import STATES
 from refold.server import ApiKeys, Server
 from refold.server.security.guard import COOKIE
 from tests.server.conftest import LOOPBACK, calling
@@ -37,6 +38,14 @@ async def test_the_shell_is_at_every_path_and_nothing_of_the_app_is_in_it(door: 
     for path in ("/", "/console"):
         answer = await door.get(path)
         assert (answer.status_code, answer.headers["location"]) == (307, "/console/")
+
+
+async def test_every_state_of_a_projection_has_a_tone_and_says_what_it_means(door: httpx.AsyncClient) -> None:
+    """One without would look like one that nobody needs to look at."""
+    badges = (await door.get("/console/static/x/badges.js")).text
+    for kind in ("TONES", "MEANINGS"):
+        names = re.findall(r'"?([\w ]+)"?: "', badges.partition(f"const {kind} = {{")[2].partition("};")[0])
+        assert not set(STATES) - {name.strip() for name in names}, kind
 
 
 async def test_no_script_and_no_style_stands_in_the_page_and_none_may_come_from_elsewhere(

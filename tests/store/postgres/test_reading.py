@@ -10,7 +10,7 @@ import pytest
 
 from refold.errors import ConditionFailed, StoreCorrupt, StoreUnavailable
 from refold.store.append import ANY, AppendCondition, Matching
-from refold.store.event_store import EventFilter, LogReader
+from refold.store.event_store import EventFilter, LogPage, LogReader
 from refold.store.postgres.store import PostgresStore
 from tests.store.postgres.events import append, event, run_sql, whole_log
 
@@ -123,20 +123,52 @@ async def test_a_log_with_a_hole_is_refused(store: PostgresStore, fresh_database
     await reader.close()
 
 
-async def test_a_reader_ends_a_read_that_waits_when_it_is_closed(store: PostgresStore, fresh_database: str):
+@pytest.mark.parametrize("behind", [0, 3], ids=["at the end", "behind"])
+async def test_a_reader_ends_a_read_that_waits_when_it_is_closed(
+    behind: int, store: PostgresStore, fresh_database: str
+):
+    for number in range(behind):
+        await store.append(append(f"s-{number}", 0))
     reader = await store.open_reader()
     await reader.read(0, 1)
     with psycopg.connect(fresh_database) as blocker:
         blocker.execute("lock table refold.events in access exclusive mode")
-        waiting = asyncio.create_task(reader.read(0, 1))
+        waiting = await _waits(reader, fresh_database)
         async with asyncio.timeout(20):
-            while not run_sql(fresh_database, "select 1 from pg_locks where not granted"):
-                await asyncio.sleep(0.01)
             await reader.close()
             with pytest.raises(StoreUnavailable):
                 await waiting
     with pytest.raises(StoreUnavailable, match="closed"):
         await reader.read(0, 1)
+
+
+@pytest.mark.parametrize("behind", [0, 3], ids=["at the end", "behind"])
+async def test_a_read_that_is_given_up_disturbs_no_other(behind: int, store: PostgresStore, fresh_database: str):
+    for number in range(behind):
+        await store.append(append(f"s-{number}", 0))
+    reader = await store.open_reader()
+    await reader.read(0, 1)
+    with psycopg.connect(fresh_database) as blocker:
+        blocker.execute("lock table refold.events in access exclusive mode")
+        waiting = await _waits(reader, fresh_database)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        others = [asyncio.create_task(reader.read(after, 2)) for after in (1, 2)]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        pages = await asyncio.gather(*others)
+    assert [[each.position for each in page.events] for page in pages] == ([[2, 3], [3]] if behind else [[], []])
+    await reader.close()
+
+
+async def _waits(reader: LogReader, database: str) -> asyncio.Task[LogPage]:
+    """A read that has begun, and waits in the server."""
+    waiting = asyncio.create_task(reader.read(0, 1))
+    async with asyncio.timeout(20):
+        while not run_sql(database, "select 1 from pg_locks where not granted"):
+            await asyncio.sleep(0.01)
+    return waiting
 
 
 async def test_reads_that_are_given_up_leave_the_store_usable(store: PostgresStore, fresh_database: str):

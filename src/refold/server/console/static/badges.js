@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 const TONES = {
   running: "good", inline: "good", rebuilding: "busy", paused: "warn", "no worker": "warn", failing: "warn",
   abandoned: "warn", unknown: "warn", previous: "quiet", stopped: "bad", stalled: "bad", "definition changed": "bad", "other log": "bad",
+  refused: "bad", away: "bad",
   done: "good", failed: "bad", cancelled: "quiet",
 };
 
@@ -21,6 +22,8 @@ const MEANINGS = {
   stalled: "its owner does not move it",
   "definition changed": "its rows were written by another definition",
   "other log": "it is ahead of the log",
+  refused: "its store does not let it in",
+  away: "its store cannot be reached",
   unknown: "the app has none of this name",
 };
 

@@ -5,6 +5,7 @@ import { badge, isBad, isOdd, meaning } from "../badges.js";
 import { fill, h, icon } from "../dom.js";
 import { breakable, LOG_COLUMNS, prose } from "../events.js";
 import { pageHead } from "../frame.js";
+import { builtFor } from "../jobs.js";
 import { everySo } from "../live.js";
 import { count, number, rate } from "../numbers.js";
 import { link } from "../router.js";
@@ -66,10 +67,13 @@ function narrow() {
     h("p", {}, link(["log"], "Log"), " · ", link(["commands"], "Commands"))];
 }
 
+/** What is built beside a read model is looked after on the read model's page. */
+const pathOf = (each) => ["projections", builtFor(each.name) || each.name];
+
 function wrongs(status) {
   const found = [];
   for (const each of status.projections) {
-    const path = ["projections", each.name];
+    const path = pathOf(each);
     if (isBad(each.state)) found.push({ tone: "bad", path, title: `${each.name}: ${each.state}`, more: each.error || meaning(each.state) });
     else if (isOdd(each.state)) found.push({ tone: "warn", path, title: `${each.name}: ${each.state}`, more: each.error || meaning(each.state) });
     if (each.parked) found.push({ tone: "bad", path, title: `${each.name}: ${count(each.parked, "row is parked", "rows are parked")}`, more: "their events wait for you" });
@@ -106,14 +110,14 @@ function measures(status, samples, every) {
       spark(rates, { slots: slotsOf(samples), says: `Events a second over the last ${span}, at most ${rate(Math.max(0, ...rates))}` })),
     tile("Conflicts", number(clashes), `in this process, in the last ${span}`,
       spark(conflicts, { slots: slotsOf(samples), tone: clashes ? "warn" : "", says: `Conflicts a second over the last ${span}` })),
-    tile("Furthest behind", furthest(status), "of all projections",
-      spark(samples.map((sample) => Math.max(0, ...Object.entries(sample.positions).filter(([name]) => !name.endsWith("__previous")).map(([, position]) => sample.head - position))),
+    tile("Furthest behind", furthest(status), "of all that are read",
+      spark(samples.map((sample) => Math.max(0, ...Object.entries(sample.positions).filter(([name]) => !name.endsWith("__previous") && !builtFor(name)).map(([, position]) => sample.head - position))),
         { slots: slotsOf(samples), says: `The longest lag in events over the last ${span}` })),
   ];
 }
 
 function furthest(status) {
-  const most = Math.max(0, ...status.projections.map((each) => each.lag));
+  const most = Math.max(0, ...status.projections.filter((each) => !builtFor(each.name)).map((each) => each.lag));
   return most ? count(most, "event") : "none";
 }
 
@@ -133,7 +137,7 @@ function projections(status, samples) {
   const shown = status.projections.filter((each) => each.state !== "previous");
   if (!shown.length) return [h("h2", {}, "Projections"), empty("No projections.", "Read models of the app appear here once a worker has begun them.")];
   const columns = [
-    { label: "Projection", cell: (each) => link(["projections", each.name], breakable(each.name), { class: "strong", "data-row": true }) },
+    { label: "Projection", cell: (each) => link(pathOf(each), breakable(each.name), { class: "strong", "data-row": true }) },
     { label: "State", cell: (each) => badge(each.state) },
     { label: "Behind", kind: "num", cell: (each) => (each.lag ? count(each.lag, "event") : h("span", { class: "faint" }, "0")) },
     { label: "Since", kind: "num wide", cell: (each) => (each.lag_seconds ? lasting(each.lag_seconds) : h("span", { class: "faint" }, "–")) },

@@ -4,9 +4,9 @@ import { get, may, post } from "../api.js";
 import { badge, meaning } from "../badges.js";
 import { confirmed, dialog } from "../dialog.js";
 import { fill, h } from "../dom.js";
-import { eventLink, streamLink } from "../events.js";
+import { eventLink, prose, streamLink } from "../events.js";
 import { pageHead } from "../frame.js";
-import { jobList } from "../jobs.js";
+import { builderOf, jobList, reached, standing } from "../jobs.js";
 import { inLine, parse, plain } from "../json.js";
 import { everySo } from "../live.js";
 import { count, number } from "../numbers.js";
@@ -33,7 +33,7 @@ export default async function page({ parts, signal, titled }) {
     actions: [model ? link(["read-models", name], "Browse its rows", { class: "button" }) : null, ...deeds(name, each, model, look)].filter(Boolean),
   }));
   const beside = h("section", { class: "block", "aria-label": "Rebuild", "aria-live": "polite" });
-  const drawBuilt = redrawing(beside, (each) => (each ? builtBeside(name, each, look) : []));
+  const drawBuilt = builtBeside(beside, name, look);
   const drawState = redrawing(state, stateOf);
   const drawParked = redrawing(parked, (list) => parkedOf(list, look));
   const drawJobs = redrawing(jobs, (list) => (list.length ? [h("h2", {}, "Jobs"), jobList(list)] : []));
@@ -46,19 +46,20 @@ export default async function page({ parts, signal, titled }) {
       fill(state, empty("There is no projection of this name.", link(["projections"], "All projections")));
       return false;
     }
-    // Which second it is must not draw it anew.
     const built = status.projections.find((each) => each.name === `${name}__building`);
-    drawBuilt(built ? { state: built.state, position: built.position, error: built.error, head: status.head } : null);
-    drawHead({ state: mine.state, previous: status.projections.some((each) => each.name === `${name}__previous`) });
+    const [waitingKeys, running] = may("operator")
+      ? await Promise.all([get(["operations", "parked"], { read_model: name }, { signal }), get(["operations", "jobs"], {}, { signal })])
+      : [null, { jobs: [] }];
+    const jobsNow = standing(running.jobs, status.projections);
+    // It is told of once, with what can be done: where it is in this process, as far as it is really.
+    const builder = built ? jobsNow[running.jobs.indexOf(builderOf(running.jobs, name))] : undefined;
+    drawBuilt(built, builder, status.head);
+    // Which second it is must not draw it anew.
+    drawHead({ state: mine.state, busy: Boolean(built?.owner), previous: status.projections.some((each) => each.name === `${name}__previous`) });
     drawState({ ...mine, lag_seconds: Math.round(mine.lag_seconds), head: status.head });
-    if (may("operator")) {
-      const [waitingKeys, running] = await Promise.all([
-        get(["operations", "parked"], { read_model: name }, { signal }),
-        get(["operations", "jobs"], {}, { signal }),
-      ]);
-      drawParked(waitingKeys.parked);
-      drawJobs(running.jobs.filter((job) => job.target === name));
-    } else if (mine.parked) fill(parked, h("p", { class: "note" }, `${count(mine.parked, "row is parked", "rows are parked")}; an operator can look at them.`));
+    drawJobs(jobsNow.filter((job) => job.target === name && job !== builder));
+    if (waitingKeys) drawParked(waitingKeys.parked);
+    else if (mine.parked) fill(parked, h("p", { class: "note" }, `${count(mine.parked, "row is parked", "rows are parked")}; an operator can look at them.`));
     return true;
   }
 
@@ -83,15 +84,16 @@ function stateOf(each) {
 function deeds(name, each, model, look) {
   if (!model) return [];
   const reason = may("operator") ? null : "An operator's role is needed";
-  const deed = (word, label, question) => h("button", { type: "button", disabled: reason !== null, title: reason, onclick: () => ask(word, question) }, label);
-  async function ask(word, { title, says, fields = [], body = (why) => ({ reason: why }), reasoned = true, danger = false, done }) {
-    const yes = await confirmed(title, { says, button: title.replace(/ .*/, ""), danger, reason: reasoned ? "asked" : "", fields },
+  const deed = (word, label, { busy = null, ...question }) => h("button", { type: "button", disabled: (reason ?? busy) !== null, title: reason ?? busy, onclick: () => ask(word, label, question) }, label);
+  async function ask(word, label, { title, says, fields = [], body = (why) => ({ reason: why }), reasoned = true, danger = false, done }) {
+    const yes = await confirmed(title, { says, button: label, danger, reason: reasoned ? "asked" : "", fields },
       (why) => post(["operations", "projections", name, word], body(why)));
     if (yes) {
       toast(done);
       look();
     }
   }
+  const busy = each.busy ? "A rebuild is under way: wait for its end, or end it" : null;
   const anew = h("input", { type: "checkbox" });
   const still = each.state === "paused" || each.state === "stopped";
   return [
@@ -99,13 +101,13 @@ function deeds(name, each, model, look) {
       ? deed("resume", "Resume", { title: `Resume ${name}?`, says: "It goes on from where it stands.", done: `${name} goes on.` })
       : deed("pause", "Pause", { title: `Pause ${name}?`, says: "It stands still until it is resumed; its rows grow old meanwhile, and reads that wait for it fail.", done: `${name} is paused.` }),
     deed("rebuild", "Rebuild", {
-      title: `Rebuild ${name}?`, reasoned: false,
+      title: `Rebuild ${name}?`, reasoned: false, busy,
       says: "It is folded anew from the whole log, beside the rows that are read; at the end the new rows take their place. The old ones are kept for the way back.",
       fields: [h("label", { class: "check" }, anew, " From the start, even if a rebuild that was killed could go on")],
       body: () => ({ from_start: anew.checked }), done: `The rebuild of ${name} has begun.`,
     }),
     deed("compare", "Compare", {
-      title: `Compare ${name}?`, reasoned: false, body: () => ({}),
+      title: `Compare ${name}?`, reasoned: false, busy, body: () => ({}),
       says: "The rows are folded anew beside those that are read, compared with them, and dropped: it says which rows a rebuild would change, and why. Nothing is switched.",
       done: `The comparison of ${name} has begun; its job shows what comes of it.`,
     }),
@@ -116,28 +118,49 @@ function deeds(name, each, model, look) {
 }
 
 const ORDERS = {
-  pause: ["Pause", "What is folded is kept; it stands still until it is resumed, also when it is begun again."],
-  resume: ["Resume", "It goes on from where it stands."],
-  cancel: ["End it", "Nothing of it is left; the rows that are read stay as they are."],
+  pause: ["Pause", "Pause", "What is folded is kept; it stands still until it is resumed, also when it is begun again."],
+  resume: ["Resume", "Resume", "It goes on from where it stands."],
+  cancel: ["End it", "End", "Nothing of it is left; the rows that are read stay as they are."],
 };
 
-/** A rebuild that is under way, or was left, in whatever process. */
-function builtBeside(name, each, look) {
-  const words = each.state === "paused" ? ["resume", "cancel"] : each.state === "rebuilding" ? ["pause", "cancel"] : ["cancel"];
-  const order = (word) => h("button", {
-    type: "button", class: "small",
-    onclick: async () => {
-      const [label, says] = ORDERS[word];
-      const done = await confirmed(`${label}: the rebuild of ${name}?`, { says, button: label, danger: word === "cancel", reason: "asked" }, (why) => post(["operations", "projections", name, "rebuild", word], { reason: why }));
-      if (done) look();
-    },
-  }, ORDERS[word][0]);
-  return [
-    h("h2", {}, "A rebuild beside it"),
-    h("div", { class: "job" }, h("p", {}, badge(each.state), " ", h("span", { class: "faint" }, `at position ${number(each.position)} of ${number(each.head)}`)),
-      each.error ? h("p", { class: "faint small" }, each.error) : null,
-      h("div", { class: "job-line" }, meter(each.position, each.head, `Rebuild of ${name}`), may("operator") ? words.map(order) : null)),
-  ];
+/** A rebuild that is under way, or was left, in whatever process: draws it into a box. Its buttons are made anew only when
+ *  others are needed, so that they keep the focus while it goes on. */
+function builtBeside(box, name, look) {
+  const how = h("div", {});
+  const far = h("div", { class: "job-part" });
+  const orders = h("div", { class: "job-part" });
+  const whole = h("div", { class: "job" }, how, h("div", { class: "job-line" }, far, orders));
+  const order = (word) => {
+    const [label, verb, says] = ORDERS[word];
+    return h("button", {
+      type: "button", class: "small",
+      onclick: async () => {
+        const done = await confirmed(`${verb} the rebuild of ${name}?`, { says, button: label, danger: word === "cancel", reason: "asked" }, (why) => post(["operations", "projections", name, "rebuild", word], { reason: why }));
+        if (done) look();
+      },
+    }, label);
+  };
+  const drawBox = redrawing(box, (title) => (title ? [h("h2", {}, title), whole] : []));
+  const drawHow = redrawing(how, ({ state, job, position, head, error }) => [
+    h("p", {}, badge(state), " ", h("span", { class: "faint" }, job ? `begun by ${job.actor}, ` : `its rows are written up to position ${number(position)} of ${number(head)}`), job ? timeOf(job.begun_at, { relative: true }) : null),
+    error ? h("p", { class: "faint small" }, prose(error)) : null,
+  ]);
+  const drawFar = redrawing(far, ({ job, words, position, head }) => {
+    if (job) return [meter(job.done, job.total, `Rebuild of ${name}`), h("span", { class: "faint" }, reached(job))];
+    return words ? h("span", {}, words) : meter(position, head, `Rebuild of ${name}`);
+  });
+  const drawOrders = redrawing(orders, (words) => words.map(order));
+  return (built, job, head) => {
+    drawBox(!built ? null : job?.kind === "compare" ? "A comparison beside it" : "A rebuild beside it");
+    if (!built) return;
+    const { state, position } = built;
+    // While it goes on, another process says in words how far it is: further than what it has written.
+    const [error, words] = state === "rebuilding" ? ["", built.error] : [built.error, ""];
+    // What is shown of the job is the same at each look, or has gone on: which second it is must not draw it anew.
+    drawHow({ state, error, job: job ? { actor: job.actor, begun_at: job.begun_at } : null, ...(job ? {} : { position, head }) });
+    drawFar({ job: job ? { state: job.state, done: job.done, total: job.total, rate: job.rate, seconds_left: job.seconds_left } : null, words, position, head });
+    if (may("operator")) drawOrders(state === "paused" ? ["resume", "cancel"] : state === "rebuilding" ? ["pause", "cancel"] : ["cancel"]);
+  };
 }
 
 function parkedOf(list, look) {

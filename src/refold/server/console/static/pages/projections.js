@@ -6,7 +6,7 @@ import { confirmed } from "../dialog.js";
 import { h } from "../dom.js";
 import { breakable } from "../events.js";
 import { pageHead } from "../frame.js";
-import { jobList } from "../jobs.js";
+import { builtFor, jobList, standing } from "../jobs.js";
 import { everySo } from "../live.js";
 import { count, number, rate } from "../numbers.js";
 import { link } from "../router.js";
@@ -17,7 +17,7 @@ import { lasting, timeOf } from "../time.js";
 import { toast } from "../toast.js";
 
 const COLUMNS = [
-  { label: "Projection", cell: (each) => [link(["projections", each.name], breakable(each.name), { class: "strong", "data-row": true }), each.error ? h("p", { class: "error-line", title: each.error }, each.error.split("\n")[0]) : null] },
+  { label: "Projection", cell: (each) => [link(["projections", builtFor(each.name) || each.name], breakable(each.name), { class: "strong", "data-row": true }), each.error ? h("p", { class: isBad(each.state) || isOdd(each.state) ? "error-line" : "error-line calm", title: each.error }, each.error.split("\n")[0]) : null] },
   { label: "State", cell: (each) => badge(each.state) },
   { label: "Position", kind: "num", cell: (each) => number(each.position) },
   { label: "Behind", kind: "num", cell: (each) => (each.lag ? [count(each.lag, "event"), each.lag_seconds ? h("span", { class: "faint block-line" }, lasting(each.lag_seconds)) : null] : h("span", { class: "faint" }, "0")) },
@@ -40,7 +40,7 @@ export default async function page({ signal, titled }) {
     const status = await get(["operations", "status"], {}, { signal });
     lead.textContent = `The log's head is ${number(status.head)}, ${rate(status.rate)} over the last minute.`;
     drawList([...status.projections].sort((one, other) => weight(one) - weight(other)));
-    if (may("operator")) drawJobs((await get(["operations", "jobs"], {}, { signal })).jobs);
+    if (may("operator")) drawJobs(standing((await get(["operations", "jobs"], {}, { signal })).jobs, status.projections));
   }
 
   await look();
