@@ -19,6 +19,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import IO
 from urllib.parse import urlsplit
 
 from neo4j import AsyncGraphDatabase
@@ -85,11 +87,13 @@ def step(what: str) -> Iterator[Status]:
 
 
 @contextmanager
-def worker(settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process, ended in order."""
+def worker(settings: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A worker process, ended in order. What it has to complain of is shown between what is said here."""
     process = subprocess.Popen(  # noqa: S603  # our own program
-        [REFOLD, "worker"], cwd=ROOT, env=settings, stdout=subprocess.DEVNULL
+        [REFOLD, "worker"], cwd=ROOT, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    repeating = Thread(target=repeat, args=[process.stderr], daemon=True)
+    repeating.start()
     try:
         yield process
     finally:
@@ -98,6 +102,13 @@ def worker(settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+        repeating.join()
+
+
+def repeat(lines: IO[str]) -> None:
+    """Says what another process says."""
+    for line in lines:
+        console.print(line.rstrip(), style="dim", markup=False)
 
 
 async def make_up(bank: Context, accounts: int = 30, days: int = 60) -> None:
@@ -216,7 +227,7 @@ async def show(bank: Context, folder: Path, graph: str, chart: Path) -> None:
     volumes = await asyncio.to_thread(volumes_in, folder)
     for view, by in (("monthly_volume", "month"), ("branch", "district")):
         largest = list(totals(volumes, by).items())[:3]
-        answer = ", ".join(f"{name} {amount:,}" for name, amount in largest)
+        answer = "\n".join(f"{name}: {amount:,}" for name, amount in largest)
         table.add_row(view, "Parquet", f"the largest {by}s, by DuckDB", answer)
     console.print(table, soft_wrap=False)
     with step("drawing what moved"):
