@@ -14,7 +14,7 @@ from refold.store.event_store import EventFilter, EventStore, validate_page
 __all__ = ["FoundEvents", "Wanted", "WantedTest", "search_log"]
 
 _PAGE = 2_000
-_SECONDS = 0.15
+_SECONDS = 0.12
 """How long one search looks, unless it has found enough before."""
 
 

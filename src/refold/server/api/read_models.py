@@ -28,7 +28,7 @@ __all__ = ["ReadModelInfo", "ReadModelList", "read_models_of"]
 
 _GROUP = "Read models"
 _ETAG = {"ETag": "Names what is answered; give it as If-None-Match, and 304 says that nothing has changed."}
-_SECONDS = 0.15
+_SECONDS = 0.12
 """How long the log is searched for the events behind a row, before what was found is given."""
 _PROBLEMS = ("stale", "ahead", "stopped", "invalid")
 

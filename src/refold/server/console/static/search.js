@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { number } from "./numbers.js";
 
-const STEPS = 25;
+const STEPS = 30;
 
 /** Searches until `limit` events are found, the log ends, or it has taken a while. `told(position, found)` says how far it is.
  *  Gives `{ events, next, head, enough }`; `enough` is false when it stopped for want of patience. */
