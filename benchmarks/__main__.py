@@ -25,6 +25,7 @@ from benchmarks.suite import (
     read_models,
     rebuild,
 )
+from benchmarks.suite import console as web_console
 from benchmarks.summary import Summary, summarize
 
 MODULES = (
@@ -39,6 +40,7 @@ MODULES = (
     append_aging,
     read_models,
     http,
+    web_console,
 )
 BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in MODULES}
 

@@ -64,10 +64,10 @@ class Connection(asyncio.Protocol):
 
 
 @contextmanager
-def server_process(url: str, *, projections: bool) -> Iterator[str]:
-    """A server on that database, in a process of its own; where it serves."""
+def server_process(url: str, *, projections: bool, app: str = "bank") -> Iterator[str]:
+    """A server on that database, in a process of its own; where it serves. `app` is the module that has the app."""
     module = "benchmarks.contenders.refold.http_server"
-    command = [sys.executable, "-m", module, url, "projections" if projections else "none"]
+    command = [sys.executable, "-m", module, url, "projections" if projections else "none", app]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

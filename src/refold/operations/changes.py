@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from refold.app import App
+from refold.commands.loading import Until
 from refold.folds.engine import AggregateFold
 from refold.messages.recorded import StoredEvent, category_of
+from refold.operations.known_states import KnownStates
 from refold.store.event_store import EventStore
 
 __all__ = ["Change", "changes_between", "changes_of"]
@@ -34,21 +37,34 @@ def changes_between(before: Any, after: Any) -> list[Change]:
 
 
 async def changes_of(
-    store: EventStore, app: App, stream: str, *, after: int = 0, limit: int = 100, field: str = ""
+    store: EventStore,
+    app: App,
+    stream: str,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    field: str = "",
+    seconds: float | None = None,
+    known: KnownStates | None = None,
 ) -> tuple[list[tuple[StoredEvent, list[Change]]], int | None]:
     """The events of a stream after a version, each with what it changed in the state of its aggregate, so many at most;
     and the version to go on after, None when these were the last. With `field`, only those that changed it or what is
     in it.
 
-    The events before are folded too. Raises `ConfigurationError` for a stream of no aggregate, `UnknownEvent`,
-    `DecodeError`, `FoldFailed`.
+    The events before are folded too; with `known` from a state on that was folded before. With `seconds` it gives what
+    it has found by then, once it is beyond `after`. Raises `ConfigurationError` for a stream of no aggregate,
+    `UnknownEvent`, `DecodeError`, `FoldFailed`.
     """
     definition = app.aggregates[app.aggregate_of(category_of(stream))]
     fold = AggregateFold[Any](definition, app.types)
     state: Any = definition.cls()
+    version = 0
+    begun = None if known is None else await known.before(store, definition, stream, Until(version=after))
+    if begun is not None:
+        state, version = begun[0], begun[1].version
     before = _plain(state)
     found: list[tuple[StoredEvent, list[Change]]] = []
-    version = 0
+    deadline = None if seconds is None else time.monotonic() + seconds
     while page := await store.read_stream(stream, after=version, limit=_PAGE):
         for stored in page:
             if len(found) == limit:
@@ -64,6 +80,10 @@ async def changes_of(
                 if not field or any(_within(change.field, field) for change in changes):
                     found.append((stored, changes))
             before = now
+        if known is not None:
+            known.keep(definition, stream, page[-1], state)
+        if deadline is not None and version > after and time.monotonic() > deadline:
+            return found, version if len(page) == _PAGE else None
     return found, None
 
 

@@ -14,14 +14,12 @@ from refold.projections.parking.waiting import Undecodable, events_of_key
 
 __all__ = ["events_behind", "row_at"]
 
-_WINDOW = 10_000
-"""Positions that are looked at before the time is looked at."""
-
 
 async def row_at(context: Context, definition: ReadModelDefinition, key: object, position: int) -> ReadModel | None:
     """The row of a key as today's code folds it from the log up to a position; None when there was none.
 
-    It reads the read model's events up to there, so it takes as long as the log is long. Raises `InvalidQuery` for what
+    It reads the row's stream, where every event goes to the row of its stream's id, and that is text. Else it reads all
+    the read model's events up to there, so it takes as long as the log is long. Raises `InvalidQuery` for what
     is no key, `LogRegression` for a position that the log does not have, `DecodeError`, `FoldFailed`.
     """
     row_key = _key(definition, key)
@@ -34,7 +32,7 @@ async def row_at(context: Context, definition: ReadModelDefinition, key: object,
     async with aclosing(pages) as each_page:
         async for page in each_page:
             events = []
-            for event in page:
+            for event in page.events:
                 if isinstance(event, Undecodable):
                     raise event.problem
                 events.append(event)
@@ -57,19 +55,21 @@ async def events_behind(
     """
     row_key = _key(definition, key)
     head = (await context.store.head()).position
-    deadline = None if seconds is None else time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = None if seconds is None else began + seconds
     found: list[StoredEvent] = []
-    while after < head:
-        upto = min(head, after + _WINDOW) if deadline is not None else head
-        pages = events_of_key(context.store, context.types, definition, row_key, after, upto)
-        async with aclosing(pages) as each_page:
-            async for page in each_page:
-                found += [each.stored for each in page]
-                if len(found) > limit:
-                    return found[:limit], found[limit - 1].position
-        after = upto
-        if deadline is not None and time.monotonic() > deadline:
-            return found, after if after < head else None
+    if after >= head:
+        return found, None
+    pages = events_of_key(context.store, context.types, definition, row_key, after, head)
+    async with aclosing(pages) as each_page:
+        async for page in each_page:
+            found += [each.stored for each in page.events]
+            if len(found) > limit:
+                return found[:limit], found[limit - 1].position
+            now = time.monotonic()
+            if deadline is not None and now + (now - began) > deadline:  # the next page would come too late
+                return found, page.upto if page.upto < head else None
+            began = now
     return found, None
 
 

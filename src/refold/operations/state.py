@@ -12,6 +12,7 @@ from refold.commands.loading import Until
 from refold.errors import InvalidQuery
 from refold.folds.engine import AggregateFold
 from refold.messages.recorded import StoredEvent, category_of, to_microseconds
+from refold.operations.known_states import KnownStates
 from refold.store.event_store import EventStore
 
 __all__ = ["ShownState", "state_of"]
@@ -44,8 +45,10 @@ async def state_of(
     time: Literal["recorded", "occurred"] = "recorded",
     at_version: int | None = None,
     at_position: int | None = None,
+    known: KnownStates | None = None,
 ) -> ShownState:
-    """Folds a stream into the state of its aggregate, up to the bounds that are given.
+    """Folds a stream into the state of its aggregate, up to the bounds that are given. With `known`, it begins with a
+    state that was folded so before, and keeps others for the next time.
 
     Raises `InvalidQuery` for a stream that is not there and for bad bounds, `ConfigurationError` when no aggregate of
     the app has such streams, `UnknownEvent`, `DecodeError`.
@@ -62,12 +65,18 @@ async def state_of(
     state: Any = definition.cls()
     folded = after = 0
     last: StoredEvent | None = None
+    begun = None if known is None else await known.before(store, definition, stream, until)
+    if begun is not None:
+        state, last = begun
+        folded = after = last.version
     while page := await store.read_stream(stream, after=after, limit=_PAGE):
         events = [event for event in page if not until.past(event) and until.wants(event)]
         state = fold.fold(state, events)
         folded += len(events)
         last = events[-1] if events else last
         after = page[-1].version
+        if known is not None and len(events) == len(page) and folded == after:
+            known.keep(definition, stream, page[-1], state)
         if after >= newest or until.past(page[-1]):
             break
     return ShownState(

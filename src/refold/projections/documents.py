@@ -43,7 +43,7 @@ def document_columns(
             columns.append(sa.literal_column(_on_sqlite(path)).label(name))
             # There they are compared as what JSON has of them, which is text.
             kind = Kind.TEXT if kind is Kind.BYTES else kind
-        kinds[name] = (kind, True)
+        kinds[name] = (kind, name not in definition.key)
     return sa.select(*columns).subquery("t"), kinds
 
 

@@ -28,6 +28,7 @@ _POSTGRES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.BYTES: sa.LargeBinary(),
     Kind.JSON: JSONB(),
 }
+_KEY_TEXT = sa.Text(collation="C")
 # SQLite has no exact decimals: text keeps every digit, and a collation of Refold's own compares them as numbers.
 _SQLITE: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
@@ -47,9 +48,9 @@ def table_of(definition: ReadModelDefinition, name: str, dialect: str, constrain
     """The table, by that name. `constraint` names its primary key."""
     engine = _POSTGRES if dialect == "postgresql" else _SQLITE
     columns = [
-        sa.Column(column, engine[kind], nullable=optional, primary_key=column in definition.key, autoincrement=False)
+        sa.Column(column, _type(engine, kind, key), nullable=optional, primary_key=key, autoincrement=False)
         for column, (kind, optional) in column_kinds(definition).items()
-        if column in definition.key or not definition.documents
+        if (key := column in definition.key) or not definition.documents
     ]
     if definition.documents:
         columns.append(sa.Column(DOCUMENT, engine[Kind.JSON], nullable=False))
@@ -57,6 +58,11 @@ def table_of(definition: ReadModelDefinition, name: str, dialect: str, constrain
     if constraint:
         table.primary_key.name = constraint
     return table
+
+
+def _type(engine: Mapping[Kind, sa.types.TypeEngine[Any]], kind: Kind, key: bool) -> sa.types.TypeEngine[Any]:
+    # Rows are sorted by code points, whatever the database's language is: so the key's index must be.
+    return _KEY_TEXT if engine is _POSTGRES and kind is Kind.TEXT and key else engine[kind]
 
 
 def condition_sql(
@@ -82,6 +88,12 @@ def condition_sql(
             return column == sa.any_(_array(value, kind))
         case "in":
             return column.in_([_bound(each, kind, dialect) for each in value])
+        case "starts_with" if (behind := _behind_all_with(value)) is not None:
+            # By code points, what begins alike stands together: an index finds it.
+            return sa.and_(
+                column.op(">=", is_comparison=True)(_bound(value, Kind.TEXT, dialect)),
+                column.op("<", is_comparison=True)(_bound(behind, Kind.TEXT, dialect)),
+            )
         case "starts_with":
             beginning = sa.func.substr(
                 table.c[condition.name], sa.literal_column("1"), sa.literal_column(str(len(value)))
@@ -92,6 +104,16 @@ def condition_sql(
             return position(table.c[condition.name], _bound(value, Kind.TEXT, dialect)) > sa.literal_column("0")
         case operator:
             return column.op(operator, is_comparison=True)(_bound(value, kind, dialect))
+
+
+def _behind_all_with(beginning: str) -> str | None:
+    """The first text, by code points, behind all that begin so; None: there is none."""
+    kept = beginning.rstrip("\U0010ffff")
+    if not kept:
+        return None
+    following = ord(kept[-1]) + 1
+    # No text has surrogates.
+    return kept[:-1] + chr(0xE000 if 0xD800 <= following < 0xE000 else following)
 
 
 def _sortable(column: Any, kind: Kind, dialect: str) -> Any:
@@ -140,5 +162,8 @@ def sqlite_moment(value: datetime.datetime) -> str:
 
 def order_sql(table: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], order: Order, dialect: str) -> Any:
     """A field to sort by, with missing values last."""
-    column = _sortable(table.c[order.name], kinds[order.name][0], dialect)
-    return (column.desc() if order.descending else column.asc()).nulls_last()
+    kind, optional = kinds[order.name]
+    column = _sortable(table.c[order.name], kind, dialect)
+    sorted_by = column.desc() if order.descending else column.asc()
+    # An index has its rows in one order of the two; where nothing is missing, saying which would only hide it.
+    return sorted_by.nulls_last() if optional else sorted_by

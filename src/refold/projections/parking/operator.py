@@ -81,7 +81,7 @@ class Operator:
         pages = events_of_key(self._store, self._types, definition, row_key, parked.position - 1, upto)
         async with aclosing(pages) as each_page:
             async for page in each_page:
-                found += [each.stored for each in page]
+                found += [each.stored for each in page.events]
                 if len(found) > limit:
                     break
         return Waiting(parked, found[:limit], len(found) > limit)

@@ -153,7 +153,7 @@ class Requests:
         pages = events_of_key(self._store, self._types, self._definition, key, after, folding.written)
         async with aclosing(pages) as found:
             async for page in found:
-                for each in page:
+                for each in page.events:
                     if isinstance(each, Undecodable):
                         if skipped == (key, each.stored.position) or folding.gate.left_out(key, each.stored.position):
                             continue

@@ -85,7 +85,8 @@ class PostgresRows:
         return f"{values} from json_to_recordset($6::text::json) as n ({record})"
 
     def _json_type(self, column: str) -> str:
-        if self.kinds[column][0] is Kind.BYTES:
+        # Without the key's collation, which a table that was made by an earlier release does not have.
+        if self.kinds[column][0] in (Kind.BYTES, Kind.TEXT):
             return "text"
         return str(self.table.c[column].type.compile(dialect=DIALECT))
 

@@ -13,6 +13,7 @@ from refold.errors import InvalidQuery
 from refold.folds.aggregate import AggregateDefinition
 from refold.messages.recorded import from_microseconds
 from refold.operations.changes import Change, changes_between, changes_of
+from refold.operations.known_states import KnownStates
 from refold.operations.state import state_of
 from refold.server.api.documents import EventDocument, document_of
 from refold.server.operation import Answer, Call, Operation, Said
@@ -22,6 +23,8 @@ from refold.server.security.identity import Access, Role
 __all__ = ["aggregates_of"]
 
 _GROUP = "Aggregates"
+_SECONDS = 0.12
+"""How long events are looked through for their changes, before what was found is given."""
 Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -70,7 +73,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """Events and what they changed. `next` is the version to go on after; None: these were the last."""
+    """Events and what they changed. `next` is the version to go on after; None: these were the last. They are looked
+    through for a short time only, so a page may be short, or empty, though there are more.
+    """
 
     steps: list[Step]
     next: int | None
@@ -93,7 +98,8 @@ class AggregateList(msgspec.Struct, frozen=True):
 
 def aggregates_of(app: App) -> Sequence[Operation]:
     """The operations of each kind of aggregate, and the list of all."""
-    found = [each for definition in app.aggregates.values() for each in _aggregate(app, definition)]
+    known = KnownStates()
+    found = [each for definition in app.aggregates.values() for each in _aggregate(app, definition, known)]
     infos = [
         AggregateInfo(
             definition.category,
@@ -121,7 +127,7 @@ def aggregates_of(app: App) -> Sequence[Operation]:
     return (*found, listing)
 
 
-def _aggregate(app: App, definition: AggregateDefinition) -> Iterable[Operation]:
+def _aggregate(app: App, definition: AggregateDefinition, known: KnownStates) -> Iterable[Operation]:
     category = definition.category
     path = f"/aggregates/{category}/{{id}}"
     document_type = msgspec.defstruct(
@@ -149,6 +155,7 @@ def _aggregate(app: App, definition: AggregateDefinition) -> Iterable[Operation]
             time=query.time,
             at_version=query.at_version,
             at_position=query.at_position,
+            known=known,
         )
         recorded = None if shown.recorded_at is None else from_microseconds(shown.recorded_at)
         return Answer(
@@ -166,7 +173,7 @@ def _aggregate(app: App, definition: AggregateDefinition) -> Iterable[Operation]
         query: DifferenceQuery = call.query
         stream = await _stream(call, definition)
         first, second = [
-            await state_of(call.context.store, app, stream, at_version=version)
+            await state_of(call.context.store, app, stream, at_version=version, known=known)
             for version in (query.before, query.after)
         ]
         return Answer(Difference(stream, first.version, second.version, changes_between(first.state, second.state)))
@@ -175,7 +182,14 @@ def _aggregate(app: App, definition: AggregateDefinition) -> Iterable[Operation]
         query: ChangesQuery = call.query
         stream = await _stream(call, definition)
         steps, following = await changes_of(
-            call.context.store, app, stream, after=query.after, limit=query.limit, field=query.field
+            call.context.store,
+            app,
+            stream,
+            after=query.after,
+            limit=query.limit,
+            field=query.field,
+            seconds=_SECONDS,
+            known=known,
         )
         return Answer(Steps([Step(document_of(stored), found) for stored, found in steps], following))
 

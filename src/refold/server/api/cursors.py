@@ -63,7 +63,11 @@ def behind(definition: ReadModelDefinition, token: str, orders: Sequence[Order])
             same.append(Comparison(order.name, "is_none", True))
     if not choices:
         raise problem
-    return Any_(tuple(choices))
+    first, value = orders[0], cursor.values[0]
+    if first.name in optional:
+        return Any_(tuple(choices))
+    # Says nothing new, but says it so that a database may begin in an index where the page ended.
+    return All((Comparison(first.name, "<=" if first.descending else ">=", value), Any_(tuple(choices))))
 
 
 def _named(order: Order) -> str:

@@ -24,7 +24,7 @@ __all__ = ["Position", "events_of", "filter_of", "position_before", "readable"]
 _GROUP = "Events"
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _RELATED = 200
-_EACH_WAY = 0.08
+_EACH_WAY = 0.06
 """Seconds for which related events are looked for before an event, and again behind it."""
 
 

@@ -28,7 +28,7 @@ __all__ = ["ReadModelInfo", "ReadModelList", "read_models_of"]
 
 _GROUP = "Read models"
 _ETAG = {"ETag": "Names what is answered; give it as If-None-Match, and 304 says that nothing has changed."}
-_SECONDS = 0.15
+_SECONDS = 0.12
 """How long the log is searched for the events behind a row, before what was found is given."""
 _PROBLEMS = ("stale", "ahead", "stopped", "invalid")
 
@@ -211,8 +211,8 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
         name=f"get_{name}",
         summary=f"One row of {name}, by its key.",
         description=(
-            "With as_of or at_position the row as it was then, folded from all of its events: that takes as long as "
-            "the log is long."
+            "With as_of or at_position the row as it was then, folded from all of its events. Where they can be in "
+            "other streams than those of its id, that takes as long as the log is long."
         ),
         path_types=key_types,
         query=RowQuery,

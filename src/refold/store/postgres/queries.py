@@ -127,7 +127,9 @@ select {COLUMNS}, b.head, b.stop, b.ends from b
 left join lateral (
     select * from @schema@.events e where {inside}{conditions} order by e.position {order} limit {at_least}
 ) e on true"""
-        cap = max(limit, _CANDIDATES)
+        # Where nothing but one tag is asked for, whatever has it is wanted: no others need to be looked at.
+        only_tags = not where.categories and all(len(item.tags) == 1 and not item.types for item in where.matching)
+        cap = limit if only_tags else max(limit, _CANDIDATES)
         first_tags = parameters(wire.texts(list(dict.fromkeys(tags))))
         inside = (
             "t.position < b.beyond and t.position >= b.ends"

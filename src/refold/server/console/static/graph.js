@@ -15,12 +15,12 @@ const EDGE = 14;
 const MOST = 60;
 
 /** The graph of a conversation around one of its events, and the same as a list. */
-export function graph(events, here) {
+export function graph(events, here, complete = true) {
   const at = events.findIndex((each) => each.position === here.position);
   const from = Math.max(0, Math.min(at - MOST / 2, events.length - MOST));
   const near = events.slice(from, from + MOST);
   const nodes = nodesOf(near);
-  if (nodes.length === 1) return h("p", { class: "faint" }, "Nothing caused it that the log knows of, and it caused nothing.");
+  if (nodes.length === 1) return h("p", { class: "faint" }, complete ? "Nothing caused it that the log knows of, and it caused nothing." : "No cause of it was found nearby in the log, and nothing that it caused.");
   const hidden = events.length - near.length;
   const view = h("div", { class: "scroll graph", tabindex: 0, role: "region", "aria-label": "Graph of causes and effects" }, drawn(nodes, here));
   const mine = nodes.findIndex((node) => node.event?.position === here.position);

@@ -4,9 +4,10 @@ import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { number } from "./numbers.js";
 
-const STEPS = 25;
+const STEPS = 30;
 
-/** Searches until `limit` events are found, the log ends, or it has taken a while. `told(position, found)` says how far it is.
+/** Searches until `limit` events are found, the log ends, or it has taken a while. `told(position, events)` says
+ *  how far it is, and what was found by then.
  *  Gives `{ events, next, head, enough }`; `enough` is false when it stopped for want of patience. */
 export async function search(filters, { after = 0, limit = 100, backward = true, signal, told = () => {}, stop = { asked: false } }) {
   const events = [];
@@ -18,7 +19,7 @@ export async function search(filters, { after = 0, limit = 100, backward = true,
     head = page.head;
     next = page.next;
     if (next === null || events.length >= limit) return { events, next, head, enough: true };
-    told(next, events.length);
+    told(next, events);
     if (stop.asked) break;
   }
   return { events, next, head, enough: false };
@@ -29,6 +30,6 @@ export function progressLine() {
   const stop = { asked: false };
   const line = h("div", { class: "searching", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Searching…");
   const button = h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
-  const told = (position, found) => fill(line, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched back to ${number(position)}, ${number(found)} found so far `, button);
+  const told = (position, { length: found }) => fill(line, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched back to ${number(position)}, ${number(found)} found so far `, button);
   return { line, stop, told };
 }

@@ -5,7 +5,7 @@ import { fill, h, icon } from "./dom.js";
 import { beforeAfter, eventLink } from "./events.js";
 import { encode, jsonView, Numeral } from "./json.js";
 import { number } from "./numbers.js";
-import { problemLine } from "./states.js";
+import { problemLine, waiting } from "./states.js";
 import { fromLocal, timeOf } from "./time.js";
 import { showWhy } from "./why.js";
 
@@ -55,6 +55,7 @@ export function statePanel({ category, key, newest, version: first, signal, move
   async function fetchIt() {
     asked += 1;
     const mine = asked;
+    const slow = setTimeout(() => { if (mine === asked && !signal.aborted) fill(shown, waiting("Folding it from its events…")); }, 300);
     try {
       const [state, steps] = await Promise.all([
         get(["aggregates", category, key], { at_version: version }, { signal }),
@@ -64,6 +65,8 @@ export function statePanel({ category, key, newest, version: first, signal, move
       if (mine === asked && !signal.aborted) draw(state, steps.steps[0] ?? null);
     } catch (problem) {
       if (mine === asked && !signal.aborted) fill(shown, problemLine(problem));
+    } finally {
+      clearTimeout(slow);
     }
   }
 

@@ -27,8 +27,16 @@ export function showWhy({ category, key, field }) {
 
   async function load(after, before) {
     try {
-      const { steps, next } = await get(["aggregates", category, key, "changes"], { field, after: after || null, limit: PAGE });
-      const all = [...before, ...steps];
+      const all = [...before];
+      let next = after;
+      // The server looks for a short time at once: of a long stream, step by step.
+      do {
+        const page = await get(["aggregates", category, key, "changes"], { field, after: next || null, limit: PAGE + before.length - all.length });
+        all.push(...page.steps);
+        next = page.next;
+        if (next !== null && !box.isConnected) return;
+        if (next !== null && !before.length && !all.length) fill(shown, waiting(`Looked through the first ${number(next)} events…`));
+      } while (next !== null && all.length < before.length + PAGE);
       if (!all.length) {
         fill(shown, empty("No event changed it.", "It has the default of its class."));
         return;

@@ -74,7 +74,7 @@ async function conversation(box, event, signal) {
   try {
     const { events, complete } = await get(["events", String(event.position), "related"], {}, { signal });
     if (signal.aborted) return;
-    fill(box, head, graph(events, event),
+    fill(box, head, graph(events, event, complete),
       complete ? null : h("p", { class: "note" }, "Only the neighbourhood was searched: there may be more. ", event.metadata.correlation_id ? link(["log"], "Search the whole log", { query: { correlation_id: event.metadata.correlation_id } }) : null));
   } catch (problem) {
     if (!signal.aborted) fill(box, head, problemLine(problem));

@@ -25,6 +25,7 @@ export default async function page({ query, signal, titled }) {
   const live = newest ? liveButton() : null;
   const progress = progressLine();
   const searching = h("div", {});
+  let soFar = 0;
   const body = [
     pageHead("Log", { actions: [live?.element, exportLinks(filters)].filter(Boolean) }),
     filterForm(query, known, apply), chips(query, apply), searching, list,
@@ -35,13 +36,20 @@ export default async function page({ query, signal, titled }) {
   async function load() {
     fill(searching, progress.line);
     try {
-      const found = await search(filters, { after, limit: PAGE, signal, ...progress });
+      const found = await search(filters, { after, limit: PAGE, signal, stop: progress.stop, told: shownSoFar });
       if (signal.aborted) return;
       fill(searching);
       draw(found);
     } catch (problem) {
       if (!signal.aborted) fill(searching, problemLine(problem));
     }
+  }
+
+  /** What a long search has found can be read while it goes on. */
+  function shownSoFar(position, events) {
+    progress.told(position, events);
+    if (events.length > soFar && !signal.aborted) fill(list, table("Events found so far, the newest first", LOG_COLUMNS, events).element);
+    soFar = events.length;
   }
 
   function draw(found) {
@@ -56,6 +64,7 @@ export default async function page({ query, signal, titled }) {
   }
 
   function begin(found, shown, nothing) {
+    live.element.hidden = false;
     const passes = besides(filters);
     let waitingEvents = [];
     let missed = false;
@@ -125,7 +134,7 @@ function liveButton() {
   const button = h("button", { type: "button", "data-pause": true, class: "live" });
   const told = h("span", { class: "unseen", role: "status" });
   const self = {
-    element: h("span", {}, button, told),
+    element: h("span", { hidden: true }, button, told),
     onGo: () => {},
     paused: () => paused,
     state: (now) => { away = now !== "live"; draw(); },

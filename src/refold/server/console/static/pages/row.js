@@ -59,7 +59,9 @@ export default async function page({ parts, query, signal, titled }) {
       fill(shown, h("p", { class: "cause faint" }, words), row ? fieldsOf(row, before) : empty("There was no such row.", "It had no event by then, or was removed."));
     } catch (problem) {
       clearTimeout(slow);
-      if (!signal.aborted) fill(shown, problemLine(problem));
+      if (signal.aborted) return;
+      const why = "Where its key is not the id of a stream, its events may be anywhere in the log, and this log is too long to be read through for one answer.";
+      fill(shown, problemLine(problem), problem.code === "timeout" ? h("p", { class: "note" }, why) : null);
     }
   }
 
