@@ -39,6 +39,8 @@ async def test_nobody_appends(clock: Clock) -> None:
     """It begins with a small page, as it does not know yet, and then takes large ones."""
     give_way = GiveWay()
     assert give_way.page == 500
+    await clock.page(give_way, 500, head=100_000)
+    assert give_way.page == 500
     for _ in range(50):
         await clock.page(give_way, 5_000, head=100_000)
         assert (give_way.page, give_way.active) == (5_000, False)

@@ -10,6 +10,7 @@ __all__ = ["GiveWay", "go_last"]
 
 _PAGE = 5_000
 _FIRST_PAGE = 500
+"""As long as it is not known whether others append."""
 _SMALL_PAGE = 200
 """Small enough that its reading, and then its folding, are short beside one append."""
 _LONGEST_REST = 1.0
@@ -49,7 +50,7 @@ class GiveWay:
 
     async def rest(self, folded: int, head: int) -> None:
         """To be called after each page, with the number of positions folded and the log's head."""
-        now = time.monotonic()
+        now, first = time.monotonic(), self._head is None
         self._folded += folded
         self._grown += 0 if self._head is None else head - self._head
         self._head = head
@@ -59,7 +60,7 @@ class GiveWay:
             self.active = self._grown > 0 and not hopeless
         if over:
             self._since, self._folded, self._grown = now, 0, 0
-        self.page = _SMALL_PAGE if self.active else _PAGE
+        self.page = _SMALL_PAGE if self.active else _FIRST_PAGE if first else _PAGE
         if self.active:
             await asyncio.sleep(min(_REST * (now - self._resumed), _LONGEST_REST))
         self._resumed = time.monotonic()
