@@ -67,7 +67,8 @@ class RoutedSink:
                 async with asyncio.timeout(SECONDS_TO_ANSWER):
                     await sink.prepare()
             except (RefoldError, TimeoutError) as problem:
-                _log.warning("read models in %s wait: %s", sink.place, str(problem) or "it does not answer")
+                # Of each read model that has to wait for it, a warning says so when it is registered.
+                _log.debug("read models in %s wait: %s", sink.place, str(problem) or "it does not answer")
 
     async def close(self) -> None:
         """Closes the stores elsewhere."""
