@@ -115,6 +115,7 @@ async def test_two_releases_at_once(tmp_path: Path, url: str) -> None:
     other = App("shop", read_models=[Other], events=[Added, Moved, Gone, Noise])
     async with connected(tmp_path, url) as context:
         await fill(context, 10)
+        await until(lambda: reads(context), "the table to be made")
         await assert_equals_fold(context)
     async with other.connect(log, sinks={"stock": url}, lease=LEASE) as later:
         await until(lambda: _is_current(later), "the new rows to be there", 30)
