@@ -6,7 +6,7 @@ import enum
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, dataclass_transform
 from uuid import UUID
@@ -62,6 +62,8 @@ class ReadModelDefinition(msgspec.Struct, frozen=True, kw_only=True):
     `refold.projections.shards`. No part of the fingerprint: the rows are the same.
     """
     documents: bool = False
+    indexes: tuple[tuple[str, ...], ...] = ()
+    """The fields of each index that its table has besides that of the key."""
 
     def new_row(self, key: RowKey) -> ReadModel:
         """The row of that key before any event."""
@@ -96,13 +98,14 @@ class _ReadModelMeta(msgspec.StructMeta):
         on_error: str = "stop",
         shards: int = 1,
         documents: bool = False,
+        indexes: Sequence[str | tuple[str, ...]] = (),
         **options: Any,
     ) -> type:
         options.setdefault("kw_only", True)
         cls = cast("type[ReadModel]", super().__new__(mcls, cls_name, bases, namespace, **options))
         cls.__own_handlers__ = collect(cls, sys._getframe(1).f_locals)
         if bases != (msgspec.Struct,):
-            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, shards, documents)
+            cls.__read_model__ = _define(cls, key, name, inline, fold_version, on_error, shards, documents, indexes)
         return cls
 
 
@@ -117,7 +120,9 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
     be folded: the whole read model stops before it ("stop"), or only its row does, and other rows go on ("park").
     `shards` is the number of parts that several workers may share, each with the rows of its keys (1 to 64).
     `documents=True` keeps each row as one JSON document beside its key, where conditions may name what is nested
-    (`field("address.city")`); otherwise each field has a column of its own type.
+    (`field("address.city")`); otherwise each field has a column of its own type. `indexes=("city", ("kind", "since"))`
+    gives its table an index for each field, or several fields together, by which rows are often found or sorted; a
+    table has one for its key anyway, and each costs something with every write.
     Raises `DefinitionError` at definition time, naming class and method.
     """
 
@@ -136,6 +141,7 @@ class ReadModel(msgspec.Struct, metaclass=_ReadModelMeta):
             on_error: Literal["stop", "park"] = "stop",
             shards: int = 1,
             documents: bool = False,
+            indexes: Sequence[str | tuple[str, ...]] = (),
             **options: Any,
         ) -> None: ...
 
@@ -159,6 +165,7 @@ def _define(
     on_error: str,
     shards: int,
     documents: bool,
+    indexes: Sequence[str | tuple[str, ...]],
 ) -> ReadModelDefinition:
     where = f"{cls.__module__}.{cls.__qualname__}"
     keys = (key,) if isinstance(key, str) else tuple(key or ())
@@ -207,7 +214,10 @@ def _define(
         f"{event.__message_name__} {handler.key if isinstance(handler.key, str) else ''}"
         for event, handler in handlers.evolves.items()
     ]
-    layout = ["documents"] if documents else []
+    indexed = _indexes(where, indexes, fields, keys, documents)
+    layout = {"documents": "True"} if documents else {}
+    if indexed:
+        layout["indexes"] = "; ".join(", ".join(each) for each in indexed)
     return ReadModelDefinition(
         cls=cls,
         name=table,
@@ -219,15 +229,51 @@ def _define(
         parks=on_error == "park",
         shards=shards,
         documents=documents,
-        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *layout, *routing], functions),
+        indexes=indexed,
+        fingerprint=fingerprint_of(
+            [
+                schema,
+                repr(keys),
+                str(inline),
+                str(fold_version),
+                *(["documents"] if documents else []),
+                *([f"indexes {layout['indexes']}"] if indexed else []),
+                *routing,
+            ],
+            functions,
+        ),
         parts={
             **parts_of(cls, handlers.evolves),
             "key": ", ".join(keys),
             "inline": str(inline),
             "fold_version": str(fold_version),
-            **dict.fromkeys(layout, "True"),
+            **layout,
         },
     )
+
+
+def _indexes(
+    where: str,
+    indexes: Sequence[str | tuple[str, ...]],
+    fields: Container[str],
+    key: tuple[str, ...],
+    documents: bool,
+) -> tuple[tuple[str, ...], ...]:
+    """Each index as the tuple of its fields."""
+    if isinstance(indexes, str):
+        raise DefinitionError(f"{where}: indexes={indexes!r} must be a tuple: indexes=({indexes!r},)")
+    found = tuple((each,) if isinstance(each, str) else tuple(each) for each in indexes)
+    if found and documents:
+        raise DefinitionError(f"{where}: its rows are documents, which have no columns to index; leave indexes out")
+    for each in found:
+        for name in each:
+            if name not in fields:
+                raise DefinitionError(f"{where}: indexes= names {name!r}, which is no field of it")
+        if not each or len(set(each)) < len(each) or found.count(each) > 1:
+            raise DefinitionError(f"{where}: indexes= has {each!r}, which names nothing, or something twice")
+        if each == key[: len(each)]:
+            raise DefinitionError(f"{where}: indexes= has {each!r}, which the key's own index serves; leave it out")
+    return found
 
 
 _DIVISIBLE = (str, int, bool, UUID, date)

@@ -57,14 +57,17 @@ _LAST = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 
 def column_kinds(definition: ReadModelDefinition) -> Mapping[str, tuple[Kind, bool]]:
-    """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key that cannot be
-    one.
+    """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key or index that
+    cannot be one.
     """
-    return _column_kinds(definition.cls, definition.key, definition.documents)
+    indexed = frozenset(name for each in definition.indexes for name in each)
+    return _column_kinds(definition.cls, definition.key, definition.documents, indexed)
 
 
 @functools.lru_cache(maxsize=10_000)
-def _column_kinds(cls: type[ReadModel], key: tuple[str, ...], documents: bool) -> Mapping[str, tuple[Kind, bool]]:
+def _column_kinds(
+    cls: type[ReadModel], key: tuple[str, ...], documents: bool, indexed: frozenset[str]
+) -> Mapping[str, tuple[Kind, bool]]:
     # Kept, because it is asked for with every read, and annotations take longer to evaluate than a row to be read.
     config = cls.__struct_config__
     if config.omit_defaults or config.array_like or config.tag is not None:
@@ -83,6 +86,9 @@ def _column_kinds(cls: type[ReadModel], key: tuple[str, ...], documents: bool) -
                 f"{cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or "
                 "the like, and always there"
             )
+    for name in sorted(indexed):
+        if kinds[name][0] in (Kind.JSON, Kind.BYTES):
+            raise DefinitionError(f"{cls.__qualname__}: indexes= names {name!r}, which is neither sorted nor found by")
     return types.MappingProxyType(kinds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from refold.folds.read_model import ReadModelDefinition
 from refold.projections.columns import DOCUMENT, Kind, column_kinds
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order
 
-__all__ = ["condition_sql", "order_sql", "sqlite_moment", "table_of", "text_of"]
+__all__ = ["condition_sql", "create_indexes", "order_sql", "sqlite_moment", "table_of", "text_of"]
 
 _POSTGRES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
@@ -28,7 +29,7 @@ _POSTGRES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.BYTES: sa.LargeBinary(),
     Kind.JSON: JSONB(),
 }
-_KEY_TEXT = sa.Text(collation="C")
+_SORTED_TEXT = sa.Text(collation="C")
 # SQLite has no exact decimals: text keeps every digit, and a collation of Refold's own compares them as numbers.
 _SQLITE: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
@@ -47,8 +48,11 @@ _SQLITE: dict[Kind, sa.types.TypeEngine[Any]] = {
 def table_of(definition: ReadModelDefinition, name: str, dialect: str, constraint: str = "") -> sa.Table:
     """The table, by that name. `constraint` names its primary key."""
     engine = _POSTGRES if dialect == "postgresql" else _SQLITE
+    indexed = {*definition.key, *(name for each in definition.indexes for name in each)}
     columns = [
-        sa.Column(column, _type(engine, kind, key), nullable=optional, primary_key=key, autoincrement=False)
+        sa.Column(
+            column, _type(engine, kind, column in indexed), nullable=optional, primary_key=key, autoincrement=False
+        )
         for column, (kind, optional) in column_kinds(definition).items()
         if (key := column in definition.key) or not definition.documents
     ]
@@ -60,9 +64,25 @@ def table_of(definition: ReadModelDefinition, name: str, dialect: str, constrain
     return table
 
 
-def _type(engine: Mapping[Kind, sa.types.TypeEngine[Any]], kind: Kind, key: bool) -> sa.types.TypeEngine[Any]:
-    # Rows are sorted by code points, whatever the database's language is: so the key's index must be.
-    return _KEY_TEXT if engine is _POSTGRES and kind is Kind.TEXT and key else engine[kind]
+def _type(engine: Mapping[Kind, sa.types.TypeEngine[Any]], kind: Kind, indexed: bool) -> sa.types.TypeEngine[Any]:
+    # Rows are sorted by code points, whatever the database's language is: so an index must be.
+    return _SORTED_TEXT if engine is _POSTGRES and kind is Kind.TEXT and indexed else engine[kind]
+
+
+def create_indexes(definition: ReadModelDefinition, table: str, dialect: str) -> list[str]:
+    """The statements that make the indexes which the read model declares, each by a name that was never given: it stays
+    when its table is renamed.
+    """
+    kinds = column_kinds(definition)
+    statements = []
+    for each in definition.indexes:
+        if dialect == "sqlite" and any(kinds[column][0] is Kind.DECIMAL for column in each):
+            # By a collation of ours, without which no other program could vacuum the file, or write to the table.
+            continue
+        name = f'"{definition.name}_{secrets.token_hex(4)}_idx"'
+        columns = ", ".join(f'"{column}"' for column in each)
+        statements.append(f'create index {name} on "{table}" ({columns})')
+    return statements
 
 
 def condition_sql(

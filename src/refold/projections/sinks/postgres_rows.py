@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateTable
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.columns import DOCUMENT, Kind, column_kinds, refuse_unkeepable, refuse_unkeepable_keys
 from refold.projections.documents import document_columns
-from refold.projections.tables import table_of
+from refold.projections.tables import create_indexes, table_of
 
 __all__ = ["DIALECT", "NOW", "PostgresRows", "create_table", "rows_of"]
 
@@ -146,7 +146,9 @@ def rows_of(definition: ReadModelDefinition, table: str, checkpoints: str) -> Po
 
 
 def create_table(definition: ReadModelDefinition, table: str) -> str:
-    """The statement that makes a read model's table."""
+    """The statements that make a read model's table, and its indexes."""
     # A constraint keeps its name when its table is renamed, so each table's has a name of its own.
     shape = table_of(definition, table, "postgresql", f"{definition.name}_{secrets.token_hex(4)}_pkey")
-    return str(CreateTable(shape).compile(dialect=DIALECT))
+    return ";\n".join(
+        [str(CreateTable(shape).compile(dialect=DIALECT)), *create_indexes(definition, table, "postgresql")]
+    )

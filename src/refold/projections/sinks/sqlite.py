@@ -45,7 +45,7 @@ from refold.projections.sinks.sqlite_checkpoints import (
     seen_checkpoint_of,
 )
 from refold.projections.sinks.sqlite_rows import SqliteRows, rows_of
-from refold.projections.tables import condition_sql, order_sql, sqlite_moment
+from refold.projections.tables import condition_sql, create_indexes, order_sql, sqlite_moment
 from refold.store.event_store import EventFilter
 
 __all__ = ["SqliteSink"]
@@ -109,7 +109,8 @@ class SqliteSink(SqliteCheckpoints):
                     f"{definition.cls.__qualname__} another name=…"
                 )
             if not there:
-                connection.execute(create)
+                for statement in create:
+                    connection.execute(statement)
                 connection.execute(
                     "insert into refold_checkpoints values (?, 0, '', ?, '', 0, 0, ?, '', ?) on conflict (name) "
                     "do update set position = 0, append_id = '', fingerprint = excluded.fingerprint, owner = '', "
@@ -120,8 +121,9 @@ class SqliteSink(SqliteCheckpoints):
 
         await self._store.transact(run)
 
-    def _create(self, definition: ReadModelDefinition, table: str) -> str:
-        return str(CreateTable(self._rows(definition, table).table).compile(dialect=sqlite.dialect()))
+    def _create(self, definition: ReadModelDefinition, table: str) -> list[str]:
+        create = str(CreateTable(self._rows(definition, table).table).compile(dialect=sqlite.dialect()))
+        return [create, *create_indexes(definition, table, "sqlite")]
 
     async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
         """See `Sink.begin`."""
@@ -135,7 +137,8 @@ class SqliteSink(SqliteCheckpoints):
             self._epoch = max(self._epoch + 1, now)
             connection.execute(f'drop table if exists "{table}"')
             forget_table(connection, table)
-            connection.execute(create)
+            for statement in create:
+                connection.execute(statement)
             connection.execute(
                 "insert or replace into refold_checkpoints values (?, 0, '', ?, ?, ?, ?, ?, '', ?)",
                 (table, definition.fingerprint, owner, self._epoch, now + int(seconds * 1_000_000), RUNNING, now),
