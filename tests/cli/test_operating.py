@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,6 +167,9 @@ def test_pause_and_resume_beside_a_worker(boxes: Boxes) -> None:
     with boxes.worker():
         assert boxes.refold("pause", "box", "--reason", "we move", "--actor", "ann").out == "box is paused\n"
         assert boxes.refold("pause", "box").out == "box is paused already; see `refold status`\n"
+        deadline = time.monotonic() + 60
+        while boxes.refold("status", "--json").json["projections"][0]["owner"]:
+            assert time.monotonic() < deadline, "the worker has not heard that it is to stand still"
         late = boxes.run(
             "from refold import StaleRead\n"
             "with app.connect_sync(URL, projections=False) as c:\n"
