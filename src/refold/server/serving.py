@@ -14,7 +14,6 @@ import uvicorn
 from refold.errors import ConfigurationError
 from refold.operations.endpoints import parsed_address
 from refold.server.asgi import Server
-from refold.server.one_write import OneWrite
 from refold.server.security.guard import is_loopback
 
 __all__ = ["ADDRESS", "run", "serve"]
@@ -52,7 +51,6 @@ async def serve(
     try:
         config = uvicorn.Config(
             server,
-            http=OneWrite,
             log_config=None,
             access_log=False,
             lifespan="off",
