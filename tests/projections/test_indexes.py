@@ -188,7 +188,9 @@ def _plan(database: Database, sql: str, parameters: Any) -> str:
 @pytest.mark.parametrize(
     ("indexes", "said"),
     [
-        ("city", r"must be a tuple: indexes=\('city',\)"),
+        ("city", "must be a tuple of fields"),
+        (7, "must be a tuple of fields"),
+        ((7,), "must be a tuple of fields"),
         (("town",), "names 'town', which is no field of it"),
         (("city", "city"), "something twice"),
         ((("city", "city"),), "something twice"),

@@ -15,7 +15,7 @@ from refold.app import Context
 from refold.folds.read_model import read_model_of
 from refold.operations.worker import catch_up
 from refold.projections.conditions import Condition, Order, orders_of
-from refold.projections.sinks import postgres
+from refold.projections.sinks import postgres_pages
 from refold.server.api.cursors import behind, cursor_of
 from tests.domain import AccountSummary, OpenAccount, bank
 
@@ -105,7 +105,7 @@ async def test_pages_in_another_order_keep_no_more_than_the_page(
 async def test_what_is_filtered_is_found_wherever_it_stands(
     large: Context, condition: Condition, found: int, order_by: str, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "_FIRST", first)
+    monkeypatch.setattr(postgres_pages, "_FIRST", first)
     everything = await large.find(AccountSummary, order_by=order_by, limit=None)
     expected = [row for row in everything if condition.holds(row)]
 

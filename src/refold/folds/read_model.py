@@ -215,9 +215,12 @@ def _define(
         for event, handler in handlers.evolves.items()
     ]
     indexed = _indexes(where, indexes, fields, keys, documents)
-    layout = {"documents": "True"} if documents else {}
+    # What is not declared leaves no trace: so a class that does without keeps its fingerprint.
+    layout = ["documents"] if documents else []
+    parts = {**parts_of(cls, handlers.evolves), **dict.fromkeys(layout, "True")}
     if indexed:
-        layout["indexes"] = "; ".join(", ".join(each) for each in indexed)
+        parts["indexes"] = "; ".join(", ".join(each) for each in indexed)
+        layout.append(f"indexes {parts['indexes']}")
     return ReadModelDefinition(
         cls=cls,
         name=table,
@@ -230,25 +233,8 @@ def _define(
         shards=shards,
         documents=documents,
         indexes=indexed,
-        fingerprint=fingerprint_of(
-            [
-                schema,
-                repr(keys),
-                str(inline),
-                str(fold_version),
-                *(["documents"] if documents else []),
-                *([f"indexes {layout['indexes']}"] if indexed else []),
-                *routing,
-            ],
-            functions,
-        ),
-        parts={
-            **parts_of(cls, handlers.evolves),
-            "key": ", ".join(keys),
-            "inline": str(inline),
-            "fold_version": str(fold_version),
-            **layout,
-        },
+        fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *layout, *routing], functions),
+        parts={**parts, "key": ", ".join(keys), "inline": str(inline), "fold_version": str(fold_version)},
     )
 
 
@@ -260,8 +246,10 @@ def _indexes(
     documents: bool,
 ) -> tuple[tuple[str, ...], ...]:
     """Each index as the tuple of its fields."""
-    if isinstance(indexes, str):
-        raise DefinitionError(f"{where}: indexes={indexes!r} must be a tuple: indexes=({indexes!r},)")
+    if not isinstance(indexes, (tuple, list)) or not all(isinstance(each, (str, tuple, list)) for each in indexes):
+        raise DefinitionError(
+            f"{where}: indexes={indexes!r} must be a tuple of fields, or of tuples of fields: indexes=('city',)"
+        )
     found = tuple((each,) if isinstance(each, str) else tuple(each) for each in indexes)
     if found and documents:
         raise DefinitionError(f"{where}: its rows are documents, which have no columns to index; leave indexes out")

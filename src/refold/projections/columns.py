@@ -60,13 +60,12 @@ def column_kinds(definition: ReadModelDefinition) -> Mapping[str, tuple[Kind, bo
     """For each field its kind, and whether it may be missing (None). Raises `DefinitionError` for a key or index that
     cannot be one.
     """
-    indexed = frozenset(name for each in definition.indexes for name in each)
-    return _column_kinds(definition.cls, definition.key, definition.documents, indexed)
+    return _column_kinds(definition.cls, definition.key, definition.documents, definition.indexes)
 
 
 @functools.lru_cache(maxsize=10_000)
 def _column_kinds(
-    cls: type[ReadModel], key: tuple[str, ...], documents: bool, indexed: frozenset[str]
+    cls: type[ReadModel], key: tuple[str, ...], documents: bool, indexes: tuple[tuple[str, ...], ...]
 ) -> Mapping[str, tuple[Kind, bool]]:
     # Kept, because it is asked for with every read, and annotations take longer to evaluate than a row to be read.
     config = cls.__struct_config__
@@ -86,7 +85,7 @@ def _column_kinds(
                 f"{cls.__qualname__}: key field {name!r} must be text, a whole number, a date, a UUID or "
                 "the like, and always there"
             )
-    for name in sorted(indexed):
+    for name in (name for each in indexes for name in each):
         if kinds[name][0] in (Kind.JSON, Kind.BYTES):
             raise DefinitionError(f"{cls.__qualname__}: indexes= names {name!r}, which is neither sorted nor found by")
     return types.MappingProxyType(kinds)

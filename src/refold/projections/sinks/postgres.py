@@ -21,8 +21,7 @@ from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
-from refold.projections.columns import Kind
-from refold.projections.conditions import All, Condition, names_in
+from refold.projections.conditions import Condition
 from refold.projections.parking.postgres import DoesNotHold
 from refold.projections.parking.records import Renamed
 from refold.projections.shards import SHARDED, WHOLE, Shard, divided, shard_of
@@ -47,15 +46,13 @@ from refold.projections.sinks.postgres_checkpoints import (
     from_row,
     on_connection,
 )
+from refold.projections.sinks.postgres_pages import ordering, page_of
 from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table, rows_of
-from refold.projections.tables import condition_sql, order_sql
+from refold.projections.tables import condition_sql
 
 __all__ = ["PostgresSink"]
 
 _HEAL_PAGE = 5_000
-
-_FIRST = 20_000
-"""Rows among which a page is looked for, before it is looked for among all: some milliseconds."""
 
 
 class PostgresSink(PostgresCheckpoints):
@@ -322,11 +319,9 @@ class PostgresSink(PostgresCheckpoints):
 
     def _select(self, rows: PostgresRows, query: Query, parameters_before: int) -> tuple[str, list[str | int | None]]:
         t, kinds = rows.asked(query.names)
-        walked = _among_the_first(t, kinds, query, rows.definition)
-        page = _page(t, kinds, query) if walked is None else walked
         # Numbered behind the limit: to number all rows, all of them would be sorted for the sake of a page.
-        limited = page.subquery("t")
-        number = sa.func.row_number().over(order_by=_ordering(limited, kinds, query))
+        limited = page_of(t, kinds, query, rows.definition).subquery("t")
+        number = sa.func.row_number().over(order_by=ordering(limited, kinds, query))
         statement = sa.select(sa.literal_column(rows.as_json), number).select_from(limited)
         return _compiled(statement, parameters_before)
 
@@ -417,51 +412,6 @@ class PostgresSink(PostgresCheckpoints):
         )
         if not (await run(sql, parameters))[0][0]:
             raise ProjectionStopped(f"the checkpoint of read model {rows.table.name!r} was moved by another")
-
-
-def _page(t: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], query: Query) -> sa.Select[Any]:
-    page = sa.select(t)
-    if query.where is not None:
-        page = page.where(condition_sql(t, kinds, query.where, "postgresql"))
-    page = page.order_by(*_ordering(t, kinds, query))
-    if query.limit is not None:
-        page = page.limit(sa.literal_column(str(int(query.limit))))
-    if query.offset:
-        page = page.offset(sa.literal_column(str(int(query.offset))))
-    return page
-
-
-def _among_the_first(
-    t: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], query: Query, definition: ReadModelDefinition
-) -> sa.SelectBase | None:
-    """A page in the order of the key of rows that fulfil what its index does not know: looked for among the first rows,
-    and if they are too few, among all. None: another page.
-
-    Postgres would walk through the index until the page is full, believing that it will be soon; where few rows or none
-    fulfil the condition, that reads the whole table one row at a time, which takes ten times as long as from its
-    beginning to its end.
-    """
-    directions = {order.descending for order in query.order}
-    in_key_order = tuple(order.name for order in query.order) == definition.key and len(directions) == 1
-    if query.where is None or query.limit is None or query.offset or not in_key_order:
-        return None
-    parts = query.where.parts if isinstance(query.where, All) else (query.where,)
-    of_key = [part for part in parts if names_in(part) <= set(definition.key)]
-    if len(of_key) == len(parts):
-        return None
-    first = sa.select(t).order_by(*_ordering(t, kinds, query)).limit(sa.literal_column(str(_FIRST)))
-    if of_key:
-        first = first.where(condition_sql(t, kinds, All(tuple(of_key)), "postgresql"))
-    near = _page(first.subquery("near"), kinds, query).cte("found").prefix_with("materialized")
-    enough = sa.select(sa.func.count()).select_from(near).scalar_subquery() >= sa.literal_column(str(int(query.limit)))
-    # Behind an offset no index helps to sort, so the planner reads the table as it is.
-    fenced = sa.select(t).where(condition_sql(t, kinds, query.where, "postgresql")).offset(sa.literal_column("0"))
-    everywhere = _page(fenced.subquery("fenced"), kinds, Query(None, query.order, query.limit)).subquery("everywhere")
-    return sa.union_all(sa.select(near).where(enough), sa.select(everywhere).where(sa.not_(enough)))
-
-
-def _ordering(t: sa.FromClause, kinds: Mapping[str, tuple[Kind, bool]], query: Query) -> list[Any]:
-    return [order_sql(t, kinds, order, "postgresql") for order in query.order]
 
 
 def _compiled(statement: Any, parameters_before: int) -> tuple[str, list[str | int | None]]:

@@ -28,7 +28,6 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 @functools.lru_cache(maxsize=1_000)
-@functools.lru_cache(1_000)
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address is this machine, and no other can be meant."""
     name = host.strip("[]").partition("%")[0].lower()
