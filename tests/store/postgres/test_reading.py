@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -127,13 +129,7 @@ async def test_a_log_with_a_hole_is_refused(store: PostgresStore, fresh_database
 async def test_a_reader_ends_a_read_that_waits_when_it_is_closed(
     behind: int, store: PostgresStore, fresh_database: str
 ):
-    for number in range(behind):
-        await store.append(append(f"s-{number}", 0))
-    reader = await store.open_reader()
-    await reader.read(0, 1)
-    with psycopg.connect(fresh_database) as blocker:
-        blocker.execute("lock table refold.events in access exclusive mode")
-        waiting = await _waits(reader, fresh_database)
+    async with _held_up(store, behind, fresh_database) as (reader, waiting):
         async with asyncio.timeout(20):
             await reader.close()
             with pytest.raises(StoreUnavailable):
@@ -144,13 +140,7 @@ async def test_a_reader_ends_a_read_that_waits_when_it_is_closed(
 
 @pytest.mark.parametrize("behind", [0, 3], ids=["at the end", "behind"])
 async def test_a_read_that_is_given_up_disturbs_no_other(behind: int, store: PostgresStore, fresh_database: str):
-    for number in range(behind):
-        await store.append(append(f"s-{number}", 0))
-    reader = await store.open_reader()
-    await reader.read(0, 1)
-    with psycopg.connect(fresh_database) as blocker:
-        blocker.execute("lock table refold.events in access exclusive mode")
-        waiting = await _waits(reader, fresh_database)
+    async with _held_up(store, behind, fresh_database) as (reader, waiting):
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -162,13 +152,22 @@ async def test_a_read_that_is_given_up_disturbs_no_other(behind: int, store: Pos
     await reader.close()
 
 
-async def _waits(reader: LogReader, database: str) -> asyncio.Task[LogPage]:
-    """A read that has begun, and waits in the server."""
-    waiting = asyncio.create_task(reader.read(0, 1))
-    async with asyncio.timeout(20):
-        while not run_sql(database, "select 1 from pg_locks where not granted"):
-            await asyncio.sleep(0.01)
-    return waiting
+@asynccontextmanager
+async def _held_up(
+    store: PostgresStore, behind: int, database: str
+) -> AsyncIterator[tuple[LogReader, asyncio.Task[LogPage]]]:
+    """A reader that has read one of so many events, and a read of it that waits in the server."""
+    for number in range(behind):
+        await store.append(append(f"s-{number}", 0))
+    reader = await store.open_reader()
+    await reader.read(0, 1)
+    with psycopg.connect(database) as blocker:
+        blocker.execute("lock table refold.events in access exclusive mode")
+        waiting = asyncio.create_task(reader.read(0, 1))
+        async with asyncio.timeout(20):
+            while not run_sql(database, "select 1 from pg_locks where not granted"):
+                await asyncio.sleep(0.01)
+        yield reader, waiting
 
 
 async def test_reads_that_are_given_up_leave_the_store_usable(store: PostgresStore, fresh_database: str):
