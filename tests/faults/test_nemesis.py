@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 def finish(workers: list[Any], folder: Path) -> None:
     for number, worker in enumerate(workers):
         code = worker.wait(120)
-        assert code in (0, -9), (number, code, [path.read_text()[-2000:] for path in folder.glob("*.stderr")])
+        if code not in (0, -9):
+            said = "".join(f"{path.name}:\n{path.read_text()[-6000:]}\n" for path in folder.glob("*.stderr"))
+            pytest.fail(f"worker {number} ended with {code}\n{said}")
 
 
 def checked_elsewhere(url: str, folder: Path) -> str:

@@ -161,6 +161,7 @@ async def one_unit(context: Context, journal: Journal, caller: int, number: int)
 async def work(context: Context, journal: Journal, rounds: int, rebuild: bool) -> None:
     async def caller(number: int) -> None:
         for turn in range(rounds):
+            await head_of(context)
             with contextlib.suppress(StoreUnavailable, Injected):
                 await one_append(context, journal, await an_append(context, number, turn))
             await one_command(context, journal, turn, number)
@@ -184,9 +185,18 @@ async def follow(context: Context, path: Path, seen: list[int]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def head_of(context: Context) -> int:
+    """The log's last position, once the store is there: who went on without it would use up all rounds meanwhile."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(StoreUnavailable, Injected):
+                return (await context.store.head()).position
+            await asyncio.sleep(0.05)
+
+
 async def seen_to_the_end(context: Context, seen: list[int]) -> None:
+    head = await head_of(context)
     async with asyncio.timeout(30):
-        head = (await context.store.head()).position
         while seen[0] < head:
             await asyncio.sleep(0.01)
 
