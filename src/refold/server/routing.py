@@ -8,13 +8,13 @@ import re
 import typing
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, nullcontext
-from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp
 
 from refold.app import Context
 from refold.errors import RefoldError
@@ -37,6 +37,7 @@ API_HEADERS: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_API_HEADERS_RAW = {name.lower().encode(): value.encode() for name, value in API_HEADERS.items()}
 _AT_FIELD = re.compile(r" - at `(?:key in )?(\$[^`]*)`")
 
 
@@ -92,7 +93,7 @@ class Endpoint:
         try:
             try:
                 async with asyncio.timeout(self._house.bounds.seconds):
-                    path = {name: unquote(str(value)) for name, value in request.path_params.items()}
+                    path = {name: unquote(str(value)) for name, value in scope["path_params"].items()}
                     access = operation.access_for(path)
                     if not access.public:
                         identity = await self._house.guard.recognised(request)
@@ -159,10 +160,14 @@ class _Headers(dict[str, str]):
 class _Request(Request):
     """A request that looks through its headers once: ten are asked for, and Starlette goes through all each time."""
 
-    @cached_property
+    def __init__(self, scope: Any, receive: Any) -> None:
+        super().__init__(scope, receive)
+        self._found = _Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
+
+    @property
     def headers(self) -> _Headers:  # type: ignore[override]  # it has what is asked of it
         """The headers."""
-        return _Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"])
+        return self._found
 
 
 def _fields_of(query: Any) -> tuple[tuple[str, bool], ...]:
@@ -227,15 +232,32 @@ def _invalid(problem: msgspec.ValidationError, where: str) -> Problem:
     return Problem("invalid", f"{where}: {problem}", field=found[1] if found else None)
 
 
-def _response(answer: Answer | Stream, *, with_body: bool) -> Response:
-    headers = {**API_HEADERS, **answer.headers}
-    if isinstance(answer, Stream) and not with_body:
-        return Response(None, headers={**headers, "Content-Type": answer.kind})
-    if isinstance(answer, Stream):
-        return StreamingResponse(_closing(answer.pieces), headers={**headers, "Content-Type": answer.kind})
-    if answer.status not in (204, 304):
-        headers["Content-Type"] = answer.kind
-    return Response(answer.content, answer.status, headers)
+def _response(answer: Answer | Stream, *, with_body: bool) -> ASGIApp:
+    if isinstance(answer, Answer):
+        return _Whole(answer, with_body=with_body)
+    headers = {**API_HEADERS, **answer.headers, "Content-Type": answer.kind}
+    return StreamingResponse(_closing(answer.pieces), headers=headers) if with_body else Response(None, headers=headers)
+
+
+class _Whole:
+    """A whole answer, as ASGI has it: Starlette's own would look through headers that are the same each time."""
+
+    def __init__(self, answer: Answer, *, with_body: bool) -> None:
+        body = answer.content
+        headers = _API_HEADERS_RAW.copy()
+        # Nothing comes with these, not even a length of nothing.
+        if answer.status not in (204, 304):
+            headers[b"content-type"] = answer.kind.encode("latin-1")
+            headers[b"content-length"] = b"%d" % len(body)
+        for name, value in answer.headers.items():
+            headers[name.lower().encode("latin-1")] = value.encode("latin-1")
+        self._start = {"type": "http.response.start", "status": answer.status, "headers": [*headers.items()]}
+        self._body = {"type": "http.response.body", "body": body if with_body else b""}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Sends it."""
+        await send(self._start)
+        await send(self._body)
 
 
 async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

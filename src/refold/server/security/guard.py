@@ -41,6 +41,12 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+@functools.lru_cache(maxsize=1_000)
+def _name_in(host: str) -> str:
+    """The name or address in a Host header."""
+    return urlsplit(f"//{host}").hostname or ""
+
+
 class Guard:
     """Recognises callers by an API key or a token; where neither is configured, only this machine is let in."""
 
@@ -113,11 +119,12 @@ class Guard:
             raise Problem(
                 "forbidden", "no authentication is configured, so only this machine is let in (see `refold keys`)"
             )
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        headers = request.headers
+        host = _name_in(headers.get("host", ""))
         if host and not is_loopback(host):
             # A page of another site whose name was pointed at this machine would otherwise be let in.
             raise Problem("forbidden", f"this server is localhost here, not {host!r}; no authentication is configured")
-        if any(name in request.headers for name in _FORWARDED):
+        if any(name in headers for name in _FORWARDED):
             raise Problem(
                 "forbidden", "no authentication is configured, so nobody is let in through a proxy (see `refold keys`)"
             )
