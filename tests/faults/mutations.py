@@ -347,6 +347,20 @@ MUTATIONS = [
         (f"{SHARDS}::test_a_receipt_waits_for_the_shard_of_its_row_alone",),
     ),
     Mutation(
+        "One of several keys that are read together fails the others",
+        "src/refold/projections/shared_reads.py",
+        "if len(waiting) > 1 and not isinstance(problem, StoreUnavailable):",
+        "if False:",
+        ("tests/projections/test_shared_reads.py",),
+    ),
+    Mutation(
+        "Of rows that are read together, each is taken to be as old as the oldest",
+        "src/refold/projections/reads.py",
+        "reached = answer.seen.get(keys[0], answer.position)",
+        "reached = answer.position",
+        (f"{SHARDS}::test_a_receipt_waits_for_the_shard_of_its_row_alone",),
+    ),
+    Mutation(
         "Stopped is kept only where the process goes on",
         "src/refold/projections/projection.py",
         "        while True:  # once at least: whoever saw it stop may be ending this process already",

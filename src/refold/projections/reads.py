@@ -24,6 +24,7 @@ from refold.projections.parking.records import as_text
 from refold.projections.projection import Projection, check_history, paused_in_words
 from refold.projections.routed import RoutedSink
 from refold.projections.shards import Shard, shard_of, shards_of
+from refold.projections.shared_reads import SharedReads
 from refold.projections.sink import Answer, Query, Sink, previous, refuse_other
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter, EventStore
@@ -55,6 +56,7 @@ class Reads:
         self._sink = sink
         self._types = types
         self._running = running
+        self._shared: dict[type[ReadModel], SharedReads] = {}
 
     async def get(
         self, definition: ReadModelDefinition, key: object, after: int | None, fresh: bool, timeout: float
@@ -178,11 +180,21 @@ class Reads:
                 # Of one row, its own shard is enough.
                 key = keys[0] if query is None and len(keys) == 1 else None
                 await self._wait(definition, after, timeout - (time.monotonic() - began), look_here, key)
-            answer = await self._answer(definition, keys, query)
-            if not after or answer.position >= after:
+            if query is None and len(keys) == 1:
+                answer = await self._shared_read(definition).of(keys[0])
+                reached = answer.seen.get(keys[0], answer.position)
+            else:
+                answer = await self._answer(definition, keys, query)
+                reached = answer.position
+            if not after or reached >= after:
                 return answer
             # The rows were rolled back, or lost their last moments, and the projection here does not know it yet.
             look_here = False
+
+    def _shared_read(self, definition: ReadModelDefinition) -> SharedReads:
+        if definition.cls not in self._shared:
+            self._shared[definition.cls] = SharedReads(lambda keys: self._answer(definition, keys, None))
+        return self._shared[definition.cls]
 
     async def _answer(self, definition: ReadModelDefinition, keys: Sequence[RowKey], query: Query | None) -> Answer:
         """From the version that is read; from the previous one when that is of this definition: another release, whose
