@@ -14,6 +14,7 @@ import msgspec
 
 from refold.errors import RefoldError, Refused
 from refold.projections.rebuild_orders import RebuildCancelled
+from refold.server.problems import Problem
 
 __all__ = ["Job", "JobDocument", "Jobs"]
 
@@ -22,6 +23,8 @@ _log = logging.getLogger("refold.server")
 _KEPT = 100
 """Jobs that are remembered after their end."""
 _AT_ONCE = 4
+_BUILD = frozenset({"rebuild", "compare"})
+"""Kinds of jobs that build beside the rows of a read model, where there is room for one."""
 
 
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +124,11 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
 
     def begin(self, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Job:
-        """Begins one. Raises `Refused` when the same is under way, or too many are."""
+        """Begins one. Raises `Problem` when the same is under way, or one that it would be in the way of, and `Refused`
+        when too many are.
+        """
+        self.refuse_second(kind, target)
         running = [job for job in self._jobs.values() if job.running]
-        for job in running:
-            if (job.kind, job.target) == (kind, target):
-                raise Refused(f"{kind} of {target} is under way already: job {job.id}")
         if len(running) >= _AT_ONCE:
             raise Refused(f"{len(running)} jobs are under way; wait for the end of one")
         job = Job(kind, target, actor)
@@ -135,6 +138,19 @@ class Jobs:
                 del self._jobs[old.id]
         job.task = asyncio.create_task(job.run(work), name=f"refold-{kind}-{target}")
         return job
+
+    def refuse_second(self, kind: str, target: str) -> None:
+        """Raises `Problem` when a job of this process does so already."""
+        kinds = _BUILD if kind in _BUILD else {kind}
+        for job in self._jobs.values():
+            if job.running and job.kind in kinds and job.target == target:
+                now = job.document()
+                since = now.begun_at.isoformat(timespec="seconds")
+                raise Problem(
+                    "under-way",
+                    f"{now.kind} of {now.target} was begun by {now.actor} at {since} and is under way: job {now.id}; "
+                    "wait for its end, or cancel it",
+                )
 
     def all(self) -> list[Job]:
         """All that are known, the newest first."""

@@ -83,7 +83,7 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         body=VerifyOrder,
         run=begin_verify,
         answers={202: Said("It has begun: the job.", JobDocument, LOCATION)},
-        problems=("refused",),
+        problems=("refused", "under-way"),
         **common,
     )
     yield Operation(
