@@ -98,7 +98,6 @@ def test_a_rebuild_is_led_from_another_server(servers: tuple[httpx.Client, httpx
     gate.page()
     seen = until_built(there, state="rebuilding", position=0)  # nothing is written yet, and it is told all the same
     assert seen["error"].startswith(f"it is at {2 * PAGE} of {EVENTS} (")
-    assert there.get(f"/operations/jobs/{job}").status_code == 404
 
     owner = seen["owner"].partition(":rebuild:")[0]
     assert f"by {owner} since 20" in refused(there)
@@ -114,6 +113,28 @@ def test_a_rebuild_is_led_from_another_server(servers: tuple[httpx.Client, httpx
     found = ended(here, job)
     assert (found["state"], "the wrong one" in found["problem"]) == ("cancelled", True)
     assert built(here) == built(there) == {}
+
+
+def test_a_job_is_known_where_it_was_begun_and_what_it_builds_everywhere(
+    servers: tuple[httpx.Client, httpx.Client], gate: Gate
+) -> None:
+    here, there = servers
+    fill(here)
+    job = here.post(REBUILD.replace("rebuild", "compare"), json={}).raise_for_status().json()
+    gate.wait()
+    assert until_built(there, state="rebuilding")["owner"].startswith(job["process"])
+    path = f"/operations/jobs/{job['id']}"
+    own = [api.get("/operations/jobs").json() for api in servers]
+    assert [each["process"] == job["process"] for each in own] == [True, False]
+    assert [len(each["jobs"]) for each in own] == [1, 0]
+    for method in ("GET", "DELETE"):
+        unknown = there.request(method, path)
+        assert unknown.status_code == 404
+        assert "a job belongs to the process that began it" in unknown.json()["detail"]
+    gate.open()
+    assert ended(here, job["id"])["result"]["same"] == 1
+    told = there.get("/operations/log").json()["operations"][0]
+    assert (told["operation"], told["target"]) == ("rebuild: compare", "account_summary")
 
 
 def test_the_switch_is_seen_by_another_server(servers: tuple[httpx.Client, httpx.Client], gate: Gate) -> None:

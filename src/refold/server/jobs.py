@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -28,14 +30,15 @@ _BUILD = frozenset({"rebuild", "compare"})
 
 
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A job: what it does, for whom, how far it is (`done` of `total`, in whatever it counts; `rate` a second;
-    `seconds_left`), and what came of it.
+    """A job: what it does, for whom, in which process (host and number), how far it is (`done` of `total`, in whatever
+    it counts; `rate` a second; `seconds_left`), and what came of it.
     """
 
     id: str
     kind: str
     target: str
     actor: str
+    process: str
     state: Literal["running", "done", "failed", "cancelled"]
     begun_at: datetime
     ended_at: datetime | None
@@ -50,11 +53,12 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
 class Job:
     """Work under way. `advance` tells how far it is."""
 
-    def __init__(self, kind: str, target: str, actor: str) -> None:
+    def __init__(self, kind: str, target: str, actor: str, process: str) -> None:
         self.id = secrets.token_hex(8)
         self.kind = kind
         self.target = target
         self.actor = actor
+        self.process = process
         self.task: asyncio.Task[None] | None = None
         self._begun = time.monotonic()
         self._begun_at = datetime.now(UTC)
@@ -105,6 +109,7 @@ class Job:
             kind=self.kind,
             target=self.target,
             actor=self.actor,
+            process=self.process,
             state=self._state,
             begun_at=self._begun_at,
             ended_at=self._ended_at,
@@ -121,6 +126,7 @@ class Jobs:
     """The jobs of this process: those that run, and the last that have ended."""
 
     def __init__(self) -> None:
+        self.process = f"{socket.gethostname()}:{os.getpid()}"
         self._jobs: dict[str, Job] = {}
 
     def begin(self, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Job:
@@ -131,7 +137,7 @@ class Jobs:
         running = [job for job in self._jobs.values() if job.running]
         if len(running) >= _AT_ONCE:
             raise Refused(f"{len(running)} jobs are under way; wait for the end of one")
-        job = Job(kind, target, actor)
+        job = Job(kind, target, actor, self.process)
         self._jobs[job.id] = job
         for old in list(self._jobs.values())[:-_KEPT]:
             if not old.running:
@@ -156,9 +162,17 @@ class Jobs:
         """All that are known, the newest first."""
         return list(self._jobs.values())[::-1]
 
-    def find(self, job_id: str) -> Job | None:
-        """The job of that id, if this process has it."""
-        return self._jobs.get(job_id)
+    def find(self, job_id: str) -> Job:
+        """The job of that id. Raises `Problem` when this process does not have it: another may."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise Problem(
+                "not-found",
+                f"this process ({self.process}) has no such job: a job belongs to the process that began it, and is "
+                "forgotten when that ends. Ask the server that began it. How far a rebuild or comparison is, every "
+                "server says (GET /operations/status), and what was done is in the log of operations",
+            )
+        return job
 
     async def close(self) -> None:
         """Cancels what runs, and waits for its end."""
