@@ -64,7 +64,7 @@ def definition_named(server: Server, call: Call) -> ReadModelDefinition:
 
 
 def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
-    """Begins a job, and says which. Raises `Refused`."""
+    """Begins a job, and says which. Raises `Problem` when the same is under way, and `Refused` when too many are."""
     job = server.jobs.begin(kind, target, actor, work)
     return Answer(job.document(), 202, {"Location": f"/operations/jobs/{job.id}"})
 
