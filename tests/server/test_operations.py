@@ -135,8 +135,20 @@ async def test_a_job_is_cancelled(server: Server, api: httpx.AsyncClient) -> Non
 
     assert (twice.status_code, cancelled.status_code) == (409, 202)
     assert (await api.get(f"/operations/jobs/{job.id}")).json()["state"] == "cancelled"
-    assert (await api.get("/operations/jobs/none")).status_code == 404
-    assert [each["id"] for each in (await api.get("/operations/jobs")).json()["jobs"]] == [job.id]
+    listed = (await api.get("/operations/jobs")).json()
+    assert [(each["id"], each["process"]) for each in listed["jobs"]] == [(job.id, listed["process"])]
+
+
+async def test_a_job_that_is_not_here_is_said_to_be_known_where_it_was_begun(
+    server: Server, api: httpx.AsyncClient
+) -> None:
+    for method in ("GET", "DELETE"):
+        problem = await api.request(method, "/operations/jobs/0123456789abcdef")
+        assert (problem.status_code, problem.json()["code"]) == (404, "not-found")
+        detail = problem.json()["detail"]
+        assert f"this process ({server.jobs.process}) has no such job" in detail
+        assert "a job belongs to the process that began it" in detail
+        assert "GET /operations/status" in detail
 
 
 async def test_snapshots_are_listed_and_dropped(server: Server, api: httpx.AsyncClient) -> None:

@@ -81,6 +81,15 @@ def ended(api: httpx.Client, job: str) -> dict[str, Any]:
         time.sleep(0.02)
 
 
+def refused(api: httpx.Client) -> str:
+    """Why another one does not begin."""
+    answer = api.post(REBUILD, json={})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (409, "under-way"), problem
+    assert api.post(REBUILD.replace("rebuild", "compare"), json={}).status_code == 409
+    return str(problem["detail"])
+
+
 def test_a_rebuild_is_led_from_another_server(servers: tuple[httpx.Client, httpx.Client], gate: Gate) -> None:
     here, there = servers
     fill(here)
@@ -89,21 +98,43 @@ def test_a_rebuild_is_led_from_another_server(servers: tuple[httpx.Client, httpx
     gate.page()
     seen = until_built(there, state="rebuilding", position=0)  # nothing is written yet, and it is told all the same
     assert seen["error"].startswith(f"it is at {2 * PAGE} of {EVENTS} (")
-    assert there.get(f"/operations/jobs/{job}").status_code == 404
 
-    second = there.post(REBUILD, json={}).raise_for_status().json()["id"]
-    refused = ended(there, second)
-    assert (refused["state"], "being rebuilt by another process" in refused["problem"]) == ("failed", True)
+    owner = seen["owner"].partition(":rebuild:")[0]
+    assert f"by {owner} since 20" in refused(there)
+    assert job in refused(here)  # the process that does it knows more
 
     ordered(there, "pause", "it is noon")
     for api in servers:
         assert "it is noon" in until_built(api, state="paused", position=2 * PAGE)["error"]
+        assert "it is noon" in refused(api)
     ordered(there, "resume", "")
     until_built(there, state="rebuilding")
     ordered(there, "cancel", "the wrong one")
     found = ended(here, job)
     assert (found["state"], "the wrong one" in found["problem"]) == ("cancelled", True)
     assert built(here) == built(there) == {}
+
+
+def test_a_job_is_known_where_it_was_begun_and_what_it_builds_everywhere(
+    servers: tuple[httpx.Client, httpx.Client], gate: Gate
+) -> None:
+    here, there = servers
+    fill(here)
+    job = here.post(REBUILD.replace("rebuild", "compare"), json={}).raise_for_status().json()
+    gate.wait()
+    assert until_built(there, state="rebuilding")["owner"].startswith(job["process"])
+    path = f"/operations/jobs/{job['id']}"
+    own = [api.get("/operations/jobs").json() for api in servers]
+    assert [each["process"] == job["process"] for each in own] == [True, False]
+    assert [len(each["jobs"]) for each in own] == [1, 0]
+    for method in ("GET", "DELETE"):
+        unknown = there.request(method, path)
+        assert unknown.status_code == 404
+        assert "a job belongs to the process that began it" in unknown.json()["detail"]
+    gate.open()
+    assert ended(here, job["id"])["result"]["same"] == 1
+    told = there.get("/operations/log").json()["operations"][0]
+    assert (told["operation"], told["target"]) == ("rebuild: compare", "account_summary")
 
 
 def test_the_switch_is_seen_by_another_server(servers: tuple[httpx.Client, httpx.Client], gate: Gate) -> None:

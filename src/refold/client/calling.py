@@ -143,6 +143,7 @@ def problem_in(response: httpx.Response) -> RefoldError:
         "stopped": ProjectionStopped,
         "ahead": LogRegression,
         "refused": Refused,
+        "under-way": Refused,
         "unauthenticated": ConfigurationError,
         "forbidden": ConfigurationError,
     }

@@ -26,6 +26,7 @@ from refold.projections.row_store import FullText, RowStore, Standing
 from refold.projections.sink import (
     Answer,
     Decode,
+    Holder,
     Loaded,
     LogSink,
     Query,
@@ -228,6 +229,10 @@ class ExternalSink:
             return None
         faults.at("external.fenced")
         return _standing_at(claimed, fenced)
+
+    async def holder(self, name: str) -> Holder | None:
+        """See `Sink.holder`."""
+        return await self._leases.holder(name)
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""

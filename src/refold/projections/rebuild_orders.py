@@ -20,6 +20,7 @@ from refold.projections.sink import Sink, building, read_model_of_table
 __all__ = [
     "RebuildCancelled",
     "RebuildOrders",
+    "actor_who_cancels",
     "cancel_rebuild",
     "cancelled_in_words",
     "pause_rebuild",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 CANCEL, PAUSE, RESUME = "rebuild: cancel", "rebuild: pause", "rebuild: resume"
+_CANCELLER = "cancel:"
 _LOOK_EVERY = 0.4
 """Seconds: an order is obeyed within one."""
 _SECONDS_TO_DROP = 5.0
@@ -100,6 +102,11 @@ async def cancelled_in_words(sink: Sink, definition: ReadModelDefinition, epoch:
     return ""
 
 
+def actor_who_cancels(owner: str) -> str:
+    """The operator who has taken a table to drop it; "" when its owner is a builder."""
+    return owner.removeprefix(_CANCELLER) if owner.startswith(_CANCELLER) else ""
+
+
 def paused_rebuild_in_words(pause: Pause) -> str:
     """Who paused a rebuild, since when and why."""
     why = f": {pause.reason}" if pause.reason else ""
@@ -137,7 +144,7 @@ async def cancel_rebuild(sink: Sink, definition: ReadModelDefinition, *, actor: 
     await sink.records.apply([Logged(done)])
     faults.at("orders.cancelling")
     # From here on its builder writes nothing.
-    await sink.claim(table, f"cancel:{actor}", _SECONDS_TO_DROP, force=True)
+    await sink.claim(table, f"{_CANCELLER}{actor}", _SECONDS_TO_DROP, force=True)
     await sink.drop(table)
     await sink.records.apply([Resume(table)])
     return True

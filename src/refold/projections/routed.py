@@ -17,7 +17,17 @@ from refold.projections.definitions import KnownDefinition
 from refold.projections.external import ExternalSink
 from refold.projections.parking.records import ProjectionRecords
 from refold.projections.roster import Roster
-from refold.projections.sink import Answer, Decode, InlineRows, Loaded, LogSink, Query, Sink, read_model_of_table
+from refold.projections.sink import (
+    Answer,
+    Decode,
+    Holder,
+    InlineRows,
+    Loaded,
+    LogSink,
+    Query,
+    Sink,
+    read_model_of_table,
+)
 
 __all__ = ["SECONDS_TO_ANSWER", "RoutedSink", "log_of"]
 
@@ -145,6 +155,10 @@ class RoutedSink:
     ) -> Checkpoint | None:
         """See `Sink.claim`."""
         return await self._of(name).claim(name, owner, seconds, force=force, above=above)
+
+    async def holder(self, name: str) -> Holder | None:
+        """See `Sink.holder`."""
+        return await self._of(name).holder(name)
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""

@@ -20,6 +20,7 @@ from refold.store.event_store import StoreTransaction
 __all__ = [
     "Answer",
     "Decode",
+    "Holder",
     "InlineRows",
     "Kept",
     "Loaded",
@@ -166,6 +167,14 @@ class Kept(msgspec.Struct, frozen=True):
     renewed: bool
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a lease: the owner, in which epoch, and for how many seconds still unless it is renewed."""
+
+    owner: str
+    epoch: int
+    seconds: float
+
+
 class Sink(Protocol):
     """Rows and checkpoints in one store. `table` is the read model's name, `building(name)` or `previous(name)`.
 
@@ -224,7 +233,8 @@ class Sink(Protocol):
     async def begin(self, definition: ReadModelDefinition, owner: str, seconds: float) -> Checkpoint | None:
         """Makes the table in which the next version is built, empty, and owned by `owner` for so long.
 
-        What a dead builder left is dropped. None: the lease of another builder holds. Its epoch was never given before.
+        What a dead builder left is dropped. None: the lease of another builder holds. Its epoch was never given before:
+        it is this moment, in microseconds since 1970, or a little more.
         """
         ...
 
@@ -255,6 +265,12 @@ class Sink(Protocol):
         (or by force). None: somebody is, or there is no such checkpoint.
 
         What stopped it before is forgotten: whoever owns it tries.
+        """
+        ...
+
+    async def holder(self, name: str) -> Holder | None:
+        """Who holds the lease of a checkpoint now, by the database's clock. None: nobody does, so that it can be
+        claimed, or there is no such checkpoint.
         """
         ...
 

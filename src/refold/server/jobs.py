@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ import msgspec
 
 from refold.errors import RefoldError, Refused
 from refold.projections.rebuild_orders import RebuildCancelled
+from refold.server.problems import Problem
 
 __all__ = ["Job", "JobDocument", "Jobs"]
 
@@ -22,17 +25,20 @@ _log = logging.getLogger("refold.server")
 _KEPT = 100
 """Jobs that are remembered after their end."""
 _AT_ONCE = 4
+_BUILD = frozenset({"rebuild", "compare"})
+"""Kinds of jobs that build beside the rows of a read model, where there is room for one."""
 
 
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A job: what it does, for whom, how far it is (`done` of `total`, in whatever it counts; `rate` a second;
-    `seconds_left`), and what came of it.
+    """A job: what it does, for whom, in which process (host and number), how far it is (`done` of `total`, in whatever
+    it counts; `rate` a second; `seconds_left`), and what came of it.
     """
 
     id: str
     kind: str
     target: str
     actor: str
+    process: str
     state: Literal["running", "done", "failed", "cancelled"]
     begun_at: datetime
     ended_at: datetime | None
@@ -47,11 +53,12 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
 class Job:
     """Work under way. `advance` tells how far it is."""
 
-    def __init__(self, kind: str, target: str, actor: str) -> None:
+    def __init__(self, kind: str, target: str, actor: str, process: str) -> None:
         self.id = secrets.token_hex(8)
         self.kind = kind
         self.target = target
         self.actor = actor
+        self.process = process
         self.task: asyncio.Task[None] | None = None
         self._begun = time.monotonic()
         self._begun_at = datetime.now(UTC)
@@ -102,6 +109,7 @@ class Job:
             kind=self.kind,
             target=self.target,
             actor=self.actor,
+            process=self.process,
             state=self._state,
             begun_at=self._begun_at,
             ended_at=self._ended_at,
@@ -118,17 +126,18 @@ class Jobs:
     """The jobs of this process: those that run, and the last that have ended."""
 
     def __init__(self) -> None:
+        self.process = f"{socket.gethostname()}:{os.getpid()}"
         self._jobs: dict[str, Job] = {}
 
     def begin(self, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Job:
-        """Begins one. Raises `Refused` when the same is under way, or too many are."""
+        """Begins one. Raises `Problem` when the same is under way, or one that it would be in the way of, and `Refused`
+        when too many are.
+        """
+        self.refuse_second(kind, target)
         running = [job for job in self._jobs.values() if job.running]
-        for job in running:
-            if (job.kind, job.target) == (kind, target):
-                raise Refused(f"{kind} of {target} is under way already: job {job.id}")
         if len(running) >= _AT_ONCE:
             raise Refused(f"{len(running)} jobs are under way; wait for the end of one")
-        job = Job(kind, target, actor)
+        job = Job(kind, target, actor, self.process)
         self._jobs[job.id] = job
         for old in list(self._jobs.values())[:-_KEPT]:
             if not old.running:
@@ -136,13 +145,34 @@ class Jobs:
         job.task = asyncio.create_task(job.run(work), name=f"refold-{kind}-{target}")
         return job
 
+    def refuse_second(self, kind: str, target: str) -> None:
+        """Raises `Problem` when a job of this process does so already."""
+        kinds = _BUILD if kind in _BUILD else {kind}
+        for job in self._jobs.values():
+            if job.running and job.kind in kinds and job.target == target:
+                now = job.document()
+                since = now.begun_at.isoformat(timespec="seconds")
+                raise Problem(
+                    "under-way",
+                    f"{now.kind} of {now.target} was begun by {now.actor} at {since} and is under way: job {now.id}; "
+                    "wait for its end, or cancel it",
+                )
+
     def all(self) -> list[Job]:
         """All that are known, the newest first."""
         return list(self._jobs.values())[::-1]
 
-    def find(self, job_id: str) -> Job | None:
-        """The job of that id, if this process has it."""
-        return self._jobs.get(job_id)
+    def find(self, job_id: str) -> Job:
+        """The job of that id. Raises `Problem` when this process does not have it: another may."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise Problem(
+                "not-found",
+                f"this process ({self.process}) has no such job: a job belongs to the process that began it, and is "
+                "forgotten when that ends. Ask the server that began it. How far a rebuild or comparison is, every "
+                "server says (GET /operations/status), and what was done is in the log of operations",
+            )
+        return job
 
     async def close(self) -> None:
         """Cancels what runs, and waits for its end."""

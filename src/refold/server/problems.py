@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "conflict": Kind(409, "Other writers were faster"),
     "rejected": Kind(409, "The domain refuses the command"),
     "refused": Kind(409, "It would overwrite or mix up what is there"),
+    "under-way": Kind(409, "It is under way already"),
     "ahead": Kind(412, "The log is not that long"),
     "too-large": Kind(413, "The body is too large"),
     "unsupported-media-type": Kind(415, "The body is not of that type"),

@@ -123,6 +123,30 @@ def test_it_is_watched_paused_resumed_and_ended(
     assert tables(server) == {"account_summary": "running", "daily_balance": "running", "parcel": "running"}
 
 
+def test_one_that_another_has_begun_meanwhile_is_said_where_it_was_asked_for(
+    opened: Callable[..., Visit], server: ServerProcess, gate: Gate
+) -> None:
+    visit = opened(server.url)
+    page = visit.to("projections/account_summary")
+    visit.button("Rebuild").click()
+    path = f"{server.url}/operations/projections/account_summary"
+    job = httpx.post(f"{path}/rebuild", json={}, timeout=30).raise_for_status().json()
+    gate.wait()
+    asked = page.get_by_role("dialog")
+    visit.button("Rebuild", within=asked).click()
+    expect(asked.get_by_role("alert")).to_contain_text(f"was begun by {job['actor']} at")
+    expect(asked.get_by_role("alert")).to_contain_text("wait for its end, or cancel it")
+
+    httpx.post(f"{path}/rebuild/pause", json={"reason": "it is noon"}, timeout=30).raise_for_status()
+    visit.button("Rebuild", within=asked).click()
+    expect(asked.get_by_role("alert")).to_contain_text("it is noon")
+    visit.button("Leave it", within=asked).click()
+    for another in ("Rebuild", "Compare"):
+        expect(visit.button(another)).to_be_disabled()
+        expect(visit.button(another)).to_have_attribute("title", "A rebuild is paused: resume it, or end it")
+    assert len(httpx.get(f"{server.url}/operations/jobs", timeout=30).json()["jobs"]) == 1  # nothing else was begun
+
+
 def test_it_finishes_is_read_and_is_rolled_back(
     opened: Callable[..., Visit], server: ServerProcess, gate: Gate
 ) -> None:

@@ -24,6 +24,7 @@ from refold.projections.roster import MemoryRoster, Roster
 from refold.projections.sink import (
     Answer,
     Decode,
+    Holder,
     Kept,
     Loaded,
     Query,
@@ -174,6 +175,13 @@ class MemorySink:
         lease_until = _now() + int(seconds * 1_000_000)
         epoch = max(known.epoch, above) + 1
         return self._change(name, owner=owner, epoch=epoch, lease_until=lease_until, status=RUNNING, error="")
+
+    async def holder(self, name: str) -> Holder | None:
+        """See `Sink.holder`."""
+        known, now = self._checkpoints.get(name), _now()
+        if known is None or not known.owner or known.lease_until < now:
+            return None
+        return Holder(known.owner, known.epoch, (known.lease_until - now) / 1_000_000)
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""

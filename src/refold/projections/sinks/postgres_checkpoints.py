@@ -21,7 +21,7 @@ from refold.projections.parking.postgres import PostgresRecords
 from refold.projections.parking.records import Dropped, Forget
 from refold.projections.roster import PostgresRoster, Roster
 from refold.projections.shards import SHARDED, all_joined, divided, joined
-from refold.projections.sink import Kept, previous
+from refold.projections.sink import Holder, Kept, previous
 from refold.projections.sinks.postgres_rows import NOW
 from refold.store.event_store import LogPage, StoreTransaction
 
@@ -226,6 +226,18 @@ class PostgresCheckpoints:
             (owner, int(seconds * 1_000_000), name, int(force), above),
         )
         return from_row(rows[0]) if rows else None
+
+    async def holder(self, name: str) -> Holder | None:
+        """See `Sink.holder`."""
+        # Whoever only looks does not prepare.
+        if await self._store.run("select 1 where to_regclass($1) is null", (self._checkpoints,)):
+            return None
+        rows = await self._store.run(
+            f"select owner, epoch, lease_until - {NOW} from {self._checkpoints} "
+            f"where name = $1 and owner <> '' and lease_until >= {NOW}",
+            (name,),
+        )
+        return Holder(rows[0][0], rows[0][1], max(0, rows[0][2]) / 1_000_000) if rows else None
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""

@@ -13,7 +13,7 @@ from refold.projections.checkpoint import Checkpoint, Move
 from refold.projections.definitions import KnownDefinition, known_definition
 from refold.projections.parking.sqlite import SqliteRecords, forget_table, rename_table
 from refold.projections.roster import Roster
-from refold.projections.sink import Kept, previous
+from refold.projections.sink import Holder, Kept, previous
 from refold.store.event_store import EventFilter, LogPage, StoreTransaction
 
 __all__ = [
@@ -206,6 +206,13 @@ class SqliteCheckpoints:
             return checkpoint_of(connection, name) if changed else None
 
         return await self._store.transact(run)
+
+    async def holder(self, name: str) -> Holder | None:
+        """See `Sink.holder`."""
+        known, now = await self.checkpoint(name), now_in_microseconds()
+        if known is None or not known.owner or known.lease_until < now:
+            return None
+        return Holder(known.owner, known.epoch, (known.lease_until - now) / 1_000_000)
 
     async def renew(self, name: str, epoch: int, seconds: float) -> bool:
         """See `Sink.renew`."""

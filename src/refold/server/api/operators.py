@@ -10,6 +10,7 @@ import msgspec
 from refold.app import Context
 from refold.errors import ConfigurationError
 from refold.folds.read_model import ReadModelDefinition, read_model_of
+from refold.projections.rebuild_under_way import paused_rebuild, running_rebuild
 from refold.server.jobs import Job
 from refold.server.operation import Answer, Call
 from refold.server.problems import Problem
@@ -26,6 +27,7 @@ __all__ = [
     "Limit",
     "Nothing",
     "Reason",
+    "begun_build",
     "begun_job",
     "definition_named",
     "record",
@@ -62,9 +64,26 @@ def definition_named(server: Server, call: Call) -> ReadModelDefinition:
 
 
 def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
-    """Begins a job, and says which. Raises `Refused`."""
+    """Begins a job, and says which. Raises `Problem` when the same is under way, and `Refused` when too many are."""
     job = server.jobs.begin(kind, target, actor, work)
     return Answer(job.document(), 202, {"Location": f"/operations/jobs/{job.id}"})
+
+
+async def begun_build(
+    server: Server, call: Call, kind: str, definition: ReadModelDefinition, work: Callable[[Job], Awaitable[Any]]
+) -> Answer:
+    """Begins a job that builds beside a read model's rows, unless one is known to do so, in whatever process. Raises
+    `Problem`, `Refused`.
+
+    Two that ask at the same moment may both find nobody: the job of the later one fails then, and says why.
+    """
+    sink = call.context.projections.sink
+    if paused := await paused_rebuild(sink, definition):
+        raise Problem("under-way", paused)
+    server.jobs.refuse_second(kind, definition.name)  # it knows more than a lease: the job, and who began it
+    if running := await running_rebuild(sink, definition):
+        raise Problem("under-way", running)
+    return begun_job(server, kind, definition.name, call.identity.name, work)
 
 
 async def record(context: Context, what: str, target: str, actor: str, details: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from refold.server.api.operators import (
     Changed,
     Nothing,
     Reason,
-    begun_job,
+    begun_build,
     definition_named,
     record,
 )
@@ -80,7 +80,7 @@ def projections_of(server: Server) -> Iterable[Operation]:
             await record(context, "rebuild", definition.name, actor, {"position": position})
             return {"position": position}
 
-        return begun_job(server, "rebuild", definition.name, actor, work)
+        return await begun_build(server, call, "rebuild", definition, work)
 
     async def rollback(call: Call) -> Answer:
         definition = definition_named(server, call)
@@ -100,19 +100,27 @@ def projections_of(server: Server) -> Iterable[Operation]:
         return Answer({"row": row})
 
     def deed(
-        word: str, summary: str, run: Callable[[Call], Awaitable[Answer]], body: Any, status: int, said: Said
+        word: str,
+        summary: str,
+        run: Callable[[Call], Awaitable[Answer]],
+        body: Any,
+        status: int,
+        said: Said,
+        description: str = "",
+        more_problems: tuple[str, ...] = (),
     ) -> Operation:
         return Operation(
             method="POST",
             path=f"/operations/projections/{{name}}/{word}",
             name=f"{word}_projection",
             summary=summary,
+            description=description,
             group=OPERATIONS,
             access=OPERATOR,
             run=run,
             body=body,
             answers={status: said},
-            problems=("not-found", "refused", "stopped"),
+            problems=("not-found", "refused", "stopped", *more_problems),
         )
 
     yield deed(
@@ -128,6 +136,9 @@ def projections_of(server: Server) -> Iterable[Operation]:
         RebuildOrder,
         202,
         Said("It has begun: the job.", JobDocument, LOCATION),
+        "One that is under way in whatever process, or was paused, is told at once (`under-way`: by whom, since when, "
+        "and what to do). Of two that are begun at the same moment, the job of one may fail instead.",
+        ("under-way",),
     )
     yield deed(
         "rollback",

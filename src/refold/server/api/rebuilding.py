@@ -16,7 +16,7 @@ from refold.server.api.operators import (
     Changed,
     Nothing,
     Reason,
-    begun_job,
+    begun_build,
     definition_named,
     record,
 )
@@ -48,7 +48,7 @@ def rebuilding_of(server: Server) -> Sequence[Operation]:
             plain: dict[str, Any] = msgspec.to_builtins(diff, enc_hook=str)
             return plain
 
-        return begun_job(server, "compare", definition.name, actor, work)
+        return await begun_build(server, call, "compare", definition, work)
 
     async def pause(call: Call, read_model: type[ReadModel]) -> bool:
         return await call.context.projections.pause_rebuild(
@@ -77,7 +77,7 @@ def rebuilding_of(server: Server) -> Sequence[Operation]:
             body=Nothing,
             run=compare,
             answers={202: Said("It has begun: the job.", JobDocument, LOCATION)},
-            problems=("not-found", "refused"),
+            problems=("not-found", "refused", "under-way"),
         ),
         _order(server, "pause", "Let a rebuild stand still, whatever process it is in, until it is resumed.", pause),
         _order(server, "resume", "Let a paused rebuild go on.", resume),

@@ -13,12 +13,16 @@ from refold.operations.verify.manner import Sample
 from refold.server.api.operators import LOCATION, OPERATIONS, OPERATOR, begun_job, record
 from refold.server.jobs import Job, JobDocument
 from refold.server.operation import Answer, Call, Operation, Said
-from refold.server.problems import Problem
 
 if TYPE_CHECKING:
     from refold.server.asgi import Server
 
 __all__ = ["verifying_of"]
+
+_OF_ITS_PROCESS = (
+    "A job belongs to the process that began it: other servers do not know it, and it is forgotten when that process "
+    "ends."
+)
 
 
 class VerifyOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,8 +34,9 @@ class VerifyOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """The jobs of this process, the newest first."""
+    """The jobs of this process (host and number), the newest first; those of other servers are not among them."""
 
+    process: str
     jobs: list[JobDocument]
 
 
@@ -56,19 +61,13 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         return begun_job(server, "verify", "everything" if order.sample is None else f"{order.sample:g} %", actor, work)
 
     async def list_jobs(call: Call) -> Answer:
-        return Answer(JobList([job.document() for job in server.jobs.all()]))
-
-    def job_of(call: Call) -> Job:
-        job = server.jobs.find(call.path["id"])
-        if job is None:
-            raise Problem("not-found", "this process has no such job: it was begun in another, or before a restart")
-        return job
+        return Answer(JobList(server.jobs.process, [job.document() for job in server.jobs.all()]))
 
     async def show_job(call: Call) -> Answer:
-        return Answer(job_of(call).document())
+        return Answer(server.jobs.find(call.path["id"]).document())
 
     async def cancel_job(call: Call) -> Answer:
-        job = job_of(call)
+        job = server.jobs.find(call.path["id"])
         if job.running and job.task is not None:
             job.task.cancel()
             await record(call.context, f"{job.kind}: cancel", job.target, call.identity.name, {})
@@ -83,7 +82,7 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         body=VerifyOrder,
         run=begin_verify,
         answers={202: Said("It has begun: the job.", JobDocument, LOCATION)},
-        problems=("refused",),
+        problems=("refused", "under-way"),
         **common,
     )
     yield Operation(
@@ -91,6 +90,7 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         path="/operations/jobs",
         name="list_jobs",
         summary="The jobs of this process, the newest first.",
+        description=_OF_ITS_PROCESS,
         run=list_jobs,
         answers={200: Said("The jobs.", JobList)},
         **common,
@@ -100,6 +100,7 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         path="/operations/jobs/{id}",
         name="show_job",
         summary="How far a job is, and what came of it.",
+        description=_OF_ITS_PROCESS,
         run=show_job,
         answers={200: Said("The job.", JobDocument)},
         problems=("not-found",),
@@ -110,6 +111,7 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         path="/operations/jobs/{id}",
         name="cancel_job",
         summary="Cancel a job that runs.",
+        description=_OF_ITS_PROCESS,
         run=cancel_job,
         answers={202: Said("The job; it ends soon.", JobDocument)},
         problems=("not-found",),

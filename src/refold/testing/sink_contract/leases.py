@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from refold.projections.checkpoint import RUNNING, Move
-from refold.projections.sink import Sink
+from refold.projections.sink import Sink, building
 from refold.testing.sink_contract.models import (
     EVERYTHING,
     ID,
@@ -74,6 +74,31 @@ class Leases:
         assert mine is not None
         assert await sink.renew(EVERYTHING.name, mine.epoch, 60)
         assert await sink.claim(EVERYTHING.name, "other", 60) is None
+
+    async def test_who_holds_it_is_told(self, sink: Sink) -> None:
+        """As long as nobody else can have it."""
+        await sink.register(EVERYTHING, EVERYTHING.name)
+        assert await sink.holder("nothing") is None
+        assert await sink.holder(EVERYTHING.name) is None
+        mine = await sink.claim(EVERYTHING.name, "me", 60)
+        assert mine is not None
+        holder = await sink.holder(EVERYTHING.name)
+        assert holder is not None
+        assert (holder.owner, holder.epoch) == ("me", mine.epoch)
+        assert 30 < holder.seconds <= 60
+        await sink.release(EVERYTHING.name, mine.epoch)
+        assert await sink.holder(EVERYTHING.name) is None
+        assert await sink.claim(EVERYTHING.name, "me", -1) is not None
+        assert await sink.holder(EVERYTHING.name) is None  # its time is over
+
+    async def test_the_epoch_of_a_table_that_is_built_says_since_when(self, sink: Sink) -> None:
+        """By the database's clock, which is not this process's."""
+        begun = await sink.begin(EVERYTHING, "me", 60)
+        assert begun is not None
+        assert abs(begun.epoch - begun.updated_at) < 10_000_000
+        holder = await sink.holder(building(EVERYTHING.name))
+        assert holder is not None
+        assert (holder.owner, holder.epoch) == ("me", begun.epoch)
 
     async def test_taken_by_force(self, sink: Sink) -> None:
         """For operators, and for tests."""

@@ -54,7 +54,7 @@ export default async function page({ query, signal, titled }) {
 
   function draw(found) {
     const shown = table("Events, the newest first", LOG_COLUMNS, found.events);
-    const nothing = h("div", { hidden: found.events.length > 0 }, nothingThere(found, filters));
+    const nothing = h("div", { hidden: found.events.length > 0 }, nothingThere(found, filters, after));
     const older = found.next !== null ? pageAddress(["log"], { ...filters, after: found.next }) : null;
     const searched = !found.enough ? h("p", { class: "note" }, `Searched back to position ${number(found.next)}. `, h("a", { href: older }, "Go on from there")) : null;
     if (!found.events.length) shown.element.hidden = true;
@@ -122,8 +122,11 @@ function besides(filters) {
     && (!sought || JSON.stringify(event.payload).toLowerCase().includes(sought));
 }
 
-function nothingThere(found, filters) {
-  if (Object.keys(filters).length) return empty("No event fits.", found.enough ? "The whole log was searched." : "Not yet: the search has not come to the log's beginning.");
+function nothingThere(found, filters, after) {
+  if (Object.keys(filters).length) {
+    const searched = after ? "Now the log was searched to its beginning." : "The whole log was searched.";
+    return empty(after ? "No older event fits." : "No event fits.", found.enough ? searched : "Not yet: the search has not come to the log's beginning.");
+  }
   return empty("The log is empty.", "Events appear here by themselves as soon as there are any.");
 }
 

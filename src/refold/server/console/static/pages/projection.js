@@ -55,7 +55,7 @@ export default async function page({ parts, signal, titled }) {
     const builder = built ? jobsNow[running.jobs.indexOf(builderOf(running.jobs, name))] : undefined;
     drawBuilt(built, builder, status.head);
     // Which second it is must not draw it anew.
-    drawHead({ state: mine.state, busy: Boolean(built?.owner), previous: status.projections.some((each) => each.name === `${name}__previous`) });
+    drawHead({ state: mine.state, busy: built?.state === "paused" || built?.owner ? built.state : "", previous: status.projections.some((each) => each.name === `${name}__previous`) });
     drawState({ ...mine, lag_seconds: Math.round(mine.lag_seconds), head: status.head });
     drawJobs(jobsNow.filter((job) => job.target === name && job !== builder));
     if (waitingKeys) drawParked(waitingKeys.parked);
@@ -93,7 +93,7 @@ function deeds(name, each, model, look) {
       look();
     }
   }
-  const busy = each.busy ? "A rebuild is under way: wait for its end, or end it" : null;
+  const busy = each.busy === "paused" ? "A rebuild is paused: resume it, or end it" : each.busy ? "A rebuild is under way: wait for its end, or end it" : null;
   const anew = h("input", { type: "checkbox" });
   const still = each.state === "paused" || each.state === "stopped";
   return [
