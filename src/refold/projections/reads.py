@@ -188,6 +188,8 @@ class Reads:
                 reached = answer.position
             if not after or reached >= after:
                 return answer
+            if (waited := time.monotonic() - began) > timeout:
+                raise StaleRead(definition.name, after, reached, waited)
             # The rows were rolled back, or lost their last moments, and the projection here does not know it yet.
             look_here = False
 
