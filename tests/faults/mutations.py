@@ -361,6 +361,13 @@ MUTATIONS = [
         (f"{SHARDS}::test_a_receipt_waits_for_the_shard_of_its_row_alone",),
     ),
     Mutation(
+        "Streams of one id are shared out by their whole names",
+        "src/refold/store/postgres/shares.py",
+        "hashtext({_ID})",
+        "hashtext(e.stream)",
+        ("tests/projections/test_shares.py::test_the_same_rows",),
+    ),
+    Mutation(
         "Stopped is kept only where the process goes on",
         "src/refold/projections/projection.py",
         "        while True:  # once at least: whoever saw it stop may be ending this process already",

@@ -65,6 +65,8 @@ async def fill(context: Any) -> int:
         await context.append(
             f"stock-{number % 7}", [Added(count=number), Moved(other=f"{number % 5}", count=1), Noise()]
         )
+        # Of another category, and the same rows.
+        await context.append(f"shelf-{number % 7}", [Added(count=3)])
         last = (await context.append(f"stock-{number % 3}", [Gone() if number % 4 == 3 else Noise()])).last
     return last
 

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections import OrderedDict
 from functools import reduce
+from typing import cast
 
 import msgspec
 
@@ -23,7 +24,7 @@ from refold.projections.giving_way import GiveWay, go_last
 from refold.projections.parking.gate import Gate, open_gate
 from refold.projections.rebuild_orders import RebuildOrders
 from refold.projections.sink import Sink, building
-from refold.store.event_store import EventStore, LogPage, LogReader
+from refold.store.event_store import EventStore, LogPage, LogReader, SharedLog
 from refold.store.group_commit import Limits
 
 _ROWS_KEPT = 50_000
@@ -47,7 +48,7 @@ class _Work:
         self._touched: set[RowKey] = set()
         self._position = 0
         self._orders = RebuildOrders(sink, definition, task.epoch)
-        # Where a row has its stream's id, other shares' events need not even be decoded.
+        # Where a row has its stream's id, other shares' events need not even be read.
         self._by_stream = definition.key_types == (str,) and all(
             handler.key is None for handler in definition.evolves.values()
         )
@@ -63,11 +64,11 @@ class _Work:
             if event.type not in self._known:
                 raise UnknownEvent(event.type, event.position, event.stream)
             return False
-        return not self._by_stream or self._is_mine(event.stream.partition("-")[2])
+        return True
 
     async def go(self, until: int) -> None:
         """Folds up to a position, and writes. Raises what the fold raises."""
-        reader = await self._store.open_reader()
+        reader = await self._opened()
         give_way = GiveWay()
         reading = _page(reader, self._position, until, give_way.page)
         try:
@@ -90,6 +91,12 @@ class _Work:
             await reader.close()
         await self._write()
         _say(Answer(self._position, done=True))
+
+    async def _opened(self) -> LogReader:
+        if not self._by_stream:
+            return await self._store.open_reader()
+        # Only where processes can share a log are there several.
+        return await cast("SharedLog", self._store).open_share(self._task.number, self._task.of)
 
     async def _take(self, page: LogPage) -> None:
         events = [self._types.decode(event) for event in page.events if self._takes(event)]

@@ -21,6 +21,7 @@ __all__ = [
     "Head",
     "LogPage",
     "LogReader",
+    "SharedLog",
     "Snapshot",
     "StoreTransaction",
     "StreamInfo",
@@ -112,6 +113,16 @@ class LogReader(Protocol):
 
     async def close(self) -> None:
         """Gives the connection back."""
+        ...
+
+
+class SharedLog(Protocol):
+    """A log that several processes read together."""
+
+    async def open_share(self, number: int, of: int) -> LogReader:
+        """A reader of the share `number` of `of`, from its first event to its last. Each stream is in one share, with
+        all others of its id. A page goes over so many positions as it is asked for, and holds those of the share.
+        """
         ...
 
 

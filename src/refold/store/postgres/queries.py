@@ -15,19 +15,20 @@ from refold.store.postgres.address import Address
 from refold.store.postgres.rows import COLUMNS, Rows
 from refold.store.postgres.wire import Parameter
 
-__all__ = ["LogQueries"]
+__all__ = ["HEAD", "LogQueries"]
 
 _WINDOW = 20_000
 """Positions that one filtered read looks at, at most: some milliseconds, whatever matches."""
 _CANDIDATES = 2_000
 """Tagged positions that one read by tag looks at, at least."""
 
-_HEAD = "select coalesce((select l.position from @schema@.events l order by l.position desc limit 1), 0) as head"
+HEAD = "select coalesce((select l.position from @schema@.events l order by l.position desc limit 1), 0) as head"
+"""The log's last position."""
 _FORWARD = f"""
-select {COLUMNS}, h.head from ({_HEAD}) h
+select {COLUMNS}, h.head from ({HEAD}) h
 left join lateral (select * from @schema@.events e where e.position > $1 order by e.position limit $2) e on true"""
 _BACKWARD = f"""
-select {COLUMNS}, h.head from ({_HEAD}) h
+select {COLUMNS}, h.head from ({HEAD}) h
 left join lateral (select * from @schema@.events e where e.position < $1 order by e.position desc limit $2) e on true"""
 _FROM_THE_END = 2**63 - 1
 
@@ -163,7 +164,7 @@ left join lateral (
             beyond = f"greatest({beyond}, @schema@.position_at({parameters(wire.bigint(where.recorded_from - 1))}))"
         if where.recorded_until is not None:
             ends = f"@schema@.position_at({parameters(wire.bigint(where.recorded_until - 1))})"
-        return f"select h.head, {beyond} as beyond, {ends} as ends from ({_HEAD}) h"
+        return f"select h.head, {beyond} as beyond, {ends} as ends from ({HEAD}) h"
 
     @staticmethod
     def _bounds_backward(after: int, where: EventFilter, parameters: _Parameters) -> str:
@@ -173,7 +174,7 @@ left join lateral (
             beyond = f"least({beyond}, @schema@.position_at({parameters(wire.bigint(where.recorded_until - 1))}) + 1)"
         if where.recorded_from is not None:
             ends = f"@schema@.position_at({parameters(wire.bigint(where.recorded_from - 1))}) + 1"
-        return f"select h.head, least({beyond}, h.head + 1) as beyond, {ends} as ends from ({_HEAD}) h"
+        return f"select h.head, least({beyond}, h.head + 1) as beyond, {ends} as ends from ({HEAD}) h"
 
 
 def _conditions(where: EventFilter, parameters: _Parameters) -> list[str]:

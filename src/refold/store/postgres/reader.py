@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import psycopg
 from psycopg import pq
@@ -17,18 +19,34 @@ from refold.store.event_store import EventFilter, LogPage
 from refold.store.postgres.address import Address
 from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.problems import ServerProblem, explain, raise_for
-from refold.store.postgres.queries import LogQueries
 from refold.store.postgres.rows import Rows
+from refold.store.postgres.wire import Parameter
 
 __all__ = ["PostgresLogReader"]
 
 _EVERYTHING = EventFilter()
 
 
+class PageQueries(Protocol):
+    """How a page is asked for, and made from the answer."""
+
+    def statement(
+        self, after: int, limit: int, where: EventFilter, backward: bool
+    ) -> tuple[bytes, Sequence[Parameter]]:
+        """The statement for one page."""
+        ...
+
+    def page(
+        self, result: pq.abc.PGresult, rows: Rows, after: int, limit: int, where: EventFilter, backward: bool
+    ) -> LogPage:
+        """The page that the statement gave."""
+        ...
+
+
 class PostgresLogReader:
     """Reads pages of the log. It connects at the first read, and again after a connection was lost."""
 
-    def __init__(self, address: Address, queries: LogQueries) -> None:
+    def __init__(self, address: Address, queries: PageQueries) -> None:
         self._address = address
         self._queries = queries
         self._rows = Rows()

@@ -36,6 +36,7 @@ from refold.store.postgres.queries import LogQueries
 from refold.store.postgres.reader import PostgresLogReader
 from refold.store.postgres.restore import restore_events
 from refold.store.postgres.rows import COLUMNS, Rows
+from refold.store.postgres.shares import ShareQueries
 from refold.store.postgres.snapshots import Snapshots
 from refold.store.postgres.streams import StreamQueries
 from refold.store.postgres.transaction import Transactions
@@ -208,6 +209,12 @@ class PostgresStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         return PostgresLogReader(self._address, self._queries)
+
+    async def open_share(self, number: int, of: int) -> LogReader:
+        """See `SharedLog.open_share`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return PostgresLogReader(self._address, ShareQueries(self._address, number, of))
 
     def transaction(self) -> AbstractAsyncContextManager[StoreTransaction]:
         """See `EventStore.transaction`."""
