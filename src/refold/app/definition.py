@@ -101,6 +101,11 @@ class App:
         for cls, definition in self.read_models.items():
             if definition.name == name:
                 return cls
+        if name in self.projections:
+            raise ConfigurationError(
+                f"{name!r} is a projection written by hand, and no read model: it has no rows of Refold's, and goes on "
+                "from where it is"
+            )
         known = ", ".join(sorted(definition.name for definition in self.read_models.values())) or "none"
         raise ConfigurationError(f"app {self.name!r} has no read model {name!r}; it has: {known}")
 

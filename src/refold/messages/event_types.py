@@ -19,17 +19,26 @@ from refold.messages.event import Event, event_tags
 from refold.messages.misfits import huge_number_in, naive_moment_in, refuse_what_json_changes
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
-__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_json", "refuse_nul"]
+__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_in_order", "encode_json", "refuse_nul"]
 
 DEFAULT_PAYLOAD_LIMIT = 1_048_576 * 8
 """Bytes of one event's payload and metadata together, unless the app says otherwise: 8 MiB."""
 
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+_in_order = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order="deterministic")
 
 
 def encode_json(value: Any) -> bytes:
     """Compact JSON; decimals as strings, so that no digit is lost."""
     return _encoder.encode(value)
+
+
+def encode_in_order(value: Any) -> bytes:
+    """The same, and the same for equal values: sets and dicts, which have no order of their own, are sorted."""
+    try:
+        return _in_order.encode(value)
+    except TypeError:  # it sorts no dict whose keys are not text yet: dates, numbers, enums
+        return _in_order.encode(msgspec.to_builtins(value, str_keys=True, order="deterministic"))
 
 
 def refuse_nul(encoded: bytes, what: str) -> None:
