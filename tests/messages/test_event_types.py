@@ -64,7 +64,25 @@ def test_a_number_that_would_become_null_is_refused(number: float):
             types.prepare(Noted(text="x", anything=anything))
     with pytest.raises(InvalidAppend, match="JSON has no word for the number"):
         encode_metadata(Metadata(data={"a": number}))
-    assert types.prepare(Noted(text="x", amount=Decimal("NaN")))[1].amount.is_nan()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "-NaN12", "Infinity", "-Infinity"])
+def test_a_decimal_that_is_no_number_is_refused(number: str):
+    """For ever in the log, it would stop each read model that adds it up: no column holds it."""
+    with pytest.raises(InvalidAppend, match=r"event 'Noted': amount is .*, not a finite number"):
+        types.prepare(Noted(text="x", amount=Decimal(number)))
+
+
+@pytest.mark.parametrize("number", ["1E+131072", "9" * 131_073, "1E-16384", "0E-16384", "1." + "0" * 16_384])
+def test_a_decimal_of_more_digits_than_a_column_holds_is_refused(number: str):
+    with pytest.raises(InvalidAppend, match=r"event 'Noted': amount has more digits than a column holds"):
+        types.prepare(Noted(text="x", amount=Decimal(number)))
+
+
+@pytest.mark.parametrize("number", ["1E+131071", "-1E-16383", "1E+5", "0E+200000"])
+def test_a_decimal_that_a_column_holds_is_kept(number: str):
+    text = "NaN, Infinity, 1E+999999"  # that is a text, and stays one
+    assert types.prepare(Noted(text=text, amount=Decimal(number)))[1] == Noted(text=text, amount=Decimal(number))
 
 
 def test_a_time_zone_that_json_would_round_is_refused():

@@ -16,7 +16,7 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
-from refold.messages.misfits import huge_number_in, naive_moment_in, refuse_what_json_changes
+from refold.messages.misfits import misfit_number_in, naive_moment_in, refuse_what_json_changes
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
 __all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_in_order", "encode_json", "refuse_nul"]
@@ -127,8 +127,8 @@ class EventTypes:
         """An event ready to be appended, and the event exactly as every later reader will get it.
 
         Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a
-        float that is no number, a naive `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the
-        app's limit.
+        float or Decimal that is no number, a naive `occurred_at`, a class that is not of this app), `PayloadTooLarge`
+        past the app's limit.
         """
         cls = type(event)
         name = getattr(cls, "__message_name__", "")
@@ -140,15 +140,13 @@ class EventTypes:
         try:
             payload = encode_json(event)
             as_read = self._decoders[name](payload)
+            if (misfit := misfit_number_in(as_read, payload)) is not None:
+                raise InvalidAppend(f"event {name!r}: {misfit[0]} {misfit[1]}")
             if as_read != event:
                 refuse_what_json_changes(event)
         except (TypeError, ValueError, UnicodeEncodeError, RecursionError, ArithmeticError) as problem:
             raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
         refuse_nul(payload, f"event {name!r}")
-        if (field := huge_number_in(as_read, payload)) is not None:
-            raise InvalidAppend(
-                f"event {name!r}: {field} is a whole number beyond 64 bits, which no column holds; use a Decimal"
-            )
         naive = self._naive_moments.get(name)
         if naive is not None and (field := naive(as_read)) is not None:
             raise InvalidAppend(f"event {name!r}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)")
