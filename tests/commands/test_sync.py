@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,8 @@ from refold import Rejected
 from refold.app.loop_thread import running_loop_in_thread
 from refold.errors import StoreError, StoreUnavailable
 from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_commands_and_states(tmp_path: Path):
@@ -92,3 +96,27 @@ def test_an_iterator_that_is_left_early_is_ended_on_the_loop():
         assert next(following) == 1
         following.close()
         assert ended == ["refold-loop"]
+
+
+def test_in_a_forked_child_it_says_so(tmp_path: Path) -> None:
+    """A server that loads the application and then forks its workers waited for ever: nobody runs the loop there."""
+    program = (
+        "import os, sys\n"
+        "from refold.errors import StoreUnavailable\n"
+        "from tests.domain import OpenAccount, bank\n"
+        f"with bank.connect_sync('sqlite:///{tmp_path}/bank.db') as context:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        try:\n"
+        "            context.execute(OpenAccount(account_id='1', owner='ada'))\n"
+        "        except StoreUnavailable as problem:\n"
+        "            print(problem, flush=True)\n"
+        "        sys.exit(0)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)\n"
+        "    print(context.execute(OpenAccount(account_id='1', owner='ada')).version)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "of which this one was forked; connect after the fork" in done.stdout
+    assert done.stdout.splitlines()[1:] == ["0", "1"], done.stderr

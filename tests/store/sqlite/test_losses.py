@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from refold import faults
+from refold.errors import StoreUnavailable
 from refold.store.append import AppendResult
 from refold.store.sqlite import SqliteStore, open_sqlite
 from tests.store.postgres.events import append, assert_sound, event, whole_log
@@ -121,6 +122,34 @@ async def test_callers_cancelled_while_they_append_store_each_append_whole_or_no
     for number in range(100):
         stored = sum(each.stream == f"a-{number}" for each in log)
         assert stored in ((0, 3) if number % 2 == 0 else (3,))
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
+async def test_nothing_is_acknowledged_when_the_file_is_gone(store: SqliteStore, file: Path, how: str):
+    """SQLite would go on with the file that it has open, and nobody would ever see again what it took."""
+    await store.append(append("a"))
+    aside = file.with_name("aside.db")
+    file.rename(aside)
+    if how == "deleted":
+        aside.unlink()
+    elif how == "replaced":
+        file.write_bytes(aside.read_bytes())
+
+    with pytest.raises(StoreUnavailable, match="moved, replaced or deleted while it is open; nothing was stored"):
+        await store.append(append("b"))
+    with pytest.raises(StoreUnavailable, match="moved, replaced or deleted"):
+        async with store.transaction() as transaction:
+            await transaction.execute("create table mine (a integer)")
+    with pytest.raises(StoreUnavailable, match="moved, replaced or deleted"):
+        await store.transact(lambda connection: connection.execute("create table mine (a integer)"))
+
+    if how == "moved":
+        aside.rename(file)
+        assert (await store.append(append("b"))).first == 2
+        assert_sound(await whole_log(store))
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
