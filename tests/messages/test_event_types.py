@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from refold import Event
-from refold.errors import DecodeError, InvalidAppend, InvalidQuery, PayloadTooLarge, UnknownEvent
+from refold.errors import DecodeError, DefinitionError, InvalidAppend, InvalidQuery, PayloadTooLarge, UnknownEvent
 from refold.messages.event_types import EventTypes
 from refold.messages.ids import as_uuid, new_id
 from refold.messages.metadata import Metadata, encode_metadata
@@ -151,6 +152,26 @@ def test_whole_numbers_fit_into_64_bits():
             types.prepare(Noted(text="x" * 30, anything={"deep": [number]}))
 
 
+class Mixed(enum.Enum):
+    TEXT = "text"
+    NUMBER = 2
+
+
+class Unreadable(Event):
+    kind: Mixed
+
+
+class Unknown(Event):
+    what: Nowhere  # type: ignore[name-defined]  # noqa: F821  # that is the mistake
+
+
+@pytest.mark.parametrize("cls", [Unreadable, Unknown])
+def test_a_class_that_json_cannot_hold_is_named_with_its_reason(cls: type[Event]):
+    """msgspec's own error says which type it does not like, and not whose field has it."""
+    with pytest.raises(DefinitionError, match=rf"test_event_types\.{cls.__name__}: .*(Mixed|Nowhere)"):
+        EventTypes([cls])
+
+
 def test_who_says_so_may_keep_local_times():
     class Planned(Event):
         at: Annotated[datetime, msgspec.Meta(tz=False)]
@@ -163,6 +184,34 @@ def test_who_says_so_may_keep_local_times():
 def test_microseconds_survive():
     moment = datetime(2026, 1, 15, 12, 30, 15, 123457, tzinfo=UTC)
     assert from_microseconds(to_microseconds(moment)) == moment
+
+
+class Kind(enum.Enum):
+    CAR = "car"
+    HOME = "home"
+
+
+class Level(enum.IntEnum):
+    HIGH = 2
+
+
+class Booked(Event, tags=("kind", "level", "seats", "kinds", "rows", "code")):
+    kind: Kind
+    level: Level | None = None
+    seats: list[str] = []
+    kinds: set[Kind] = set()
+    rows: tuple[int | None, ...] = ()
+    code: str | None = None
+
+
+def test_each_value_of_a_list_is_a_tag_and_an_enumeration_is_written_as_its_value():
+    """As it is in the JSON: whoever asks for a tag writes it by hand, and a guard that never matches guards nothing."""
+
+    event = Booked(kind=Kind.CAR, level=Level.HIGH, seats=["b", "a", "b"], kinds={Kind.HOME, Kind.CAR}, rows=(1, None))
+    assert EventTypes([Booked]).prepare(event)[0].tags == (
+        "kind:car", "level:2", "seats:b", "seats:a", "kinds:car", "kinds:home", "rows:1",
+    )  # fmt: skip
+    assert EventTypes([Booked]).prepare(Booked(kind=Kind.HOME))[0].tags == ("kind:home",)
 
 
 def test_tags_come_from_fields_and_none_gives_none():

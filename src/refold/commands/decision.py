@@ -11,6 +11,7 @@ from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
+from refold.messages.event_types import decoder_of
 from refold.messages.misfits import misfit_decimal_in, naive_moment_in, refuse_what_json_changes
 
 __all__ = ["Decider", "Deciders"]
@@ -24,7 +25,7 @@ class Decider:
     def __init__(self, definition: AggregateDefinition, handler: DecideHandler) -> None:
         self.definition = definition
         self._handler = handler
-        self._decode = msgspec.json.Decoder(handler.command).decode
+        self._decode = decoder_of(handler.command)
         self._naive_moment = naive_moment_in(handler.command)
 
     def validated(self, command: Command) -> Command:

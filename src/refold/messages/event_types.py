@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +19,9 @@ from refold.messages.event import Event, event_tags
 from refold.messages.misfits import misfit_number_in, naive_moment_in, refuse_what_json_changes
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
-__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_in_order", "encode_json", "refuse_nul"]
+__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "decoder_of", "encode_in_order", "encode_json", "refuse_nul"]
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 DEFAULT_PAYLOAD_LIMIT = 1_048_576 * 8
 """Bytes of one event's payload and metadata together, unless the app says otherwise: 8 MiB."""
@@ -54,6 +56,16 @@ def refuse_nul(encoded: bytes, what: str) -> None:
         at = encoded.find(b"\\u0000", at + 1)
 
 
+def decoder_of(cls: type[M]) -> Callable[[bytes], M]:
+    """What reads JSON as that class. Raises `DefinitionError`, naming it, for fields that JSON cannot hold."""
+    try:
+        return msgspec.json.Decoder(cls).decode
+    except (TypeError, NameError) as problem:
+        raise DefinitionError(
+            f"{cls.__module__}.{cls.__qualname__}: its fields cannot be read from JSON: {problem}"
+        ) from problem
+
+
 class EventTypes:
     """Maps names in the log to event classes and back. Built once from the classes of an app; knows nothing of any
     store.
@@ -74,7 +86,9 @@ class EventTypes:
         return name in self._classes
 
     def add(self, cls: type[Event]) -> None:
-        """Registers one class. Raises `DefinitionError` when another class has its name already."""
+        """Registers one class. Raises `DefinitionError` when another class has its name already, or JSON cannot hold
+        its fields.
+        """
         given: object = cls
         if not (isinstance(given, type) and issubclass(given, Event)) or given is Event:
             raise DefinitionError(f"{cls!r} is not an event: derive it from refold.Event")
@@ -87,8 +101,9 @@ class EventTypes:
                 f"two event classes are named {name!r}: {known.__module__}.{known.__qualname__} and "
                 f"{cls.__module__}.{cls.__qualname__}; give one of them another name=…"
             )
+        decode = decoder_of(cls)
         self._classes[name] = cls
-        self._decoders[name] = msgspec.json.Decoder(cls).decode
+        self._decoders[name] = decode
         naive = naive_moment_in(cls)
         if naive is not None:
             self._naive_moments[name] = naive
