@@ -132,7 +132,8 @@ def test_a_field_that_makes_no_column_everywhere_is_refused(names: list[str], sa
 
         fields: dict[str, Any] = {"account_id": str, **dict.fromkeys(names, int)}
         body = {"__annotations__": fields, **dict.fromkeys(names, 0), "opened": evolve(opened)}
-        type(ReadModel)("Summary", (ReadModel,), body, key="account_id", **options)
+        make: Any = type(ReadModel)
+        make("Summary", (ReadModel,), body, key="account_id", **options)
 
     with pytest.raises(DefinitionError, match=f"Summary: the field.*{said}"):
         define()

@@ -260,8 +260,8 @@ def _refuse_names(where: str, names: Iterable[str]) -> None:
         other = seen.setdefault("".join(each.lower() if each.isascii() else each for each in name), name)
         if other != name:
             raise DefinitionError(
-                f"{where}: the fields {other!r} and {name!r} differ in upper and lower case only, which SQLite does not "
-                "tell apart"
+                f"{where}: the fields {other!r} and {name!r} differ in upper and lower case only, which SQLite does "
+                "not tell apart"
             )
 
 
