@@ -164,12 +164,13 @@ async def test_what_it_waited_for_was_cancelled(tmp_path: Path, request: pytest.
     for kind in ("memory", "sqlite"):
         seen.clear()
         cancelled = 1
-        async with app.connect(place(kind, request, tmp_path), lease=LEASE) as context:
+        store = place(kind, request, tmp_path)
+        async with app.connect(store, lease=LEASE) as context:
             last = (await context.append("stock-a", [Added(count=1)])).last
             await context.reached("mailer", last, timeout=10)
             assert seen == [1]
         cancelled = ATTEMPTS
-        async with app.connect(place(kind, request, tmp_path), lease=LEASE) as context:
+        async with app.connect(store, lease=LEASE) as context:
             last = (await context.append("stock-a", [Added(count=1)])).last
             with pytest.raises(StaleRead, match="let a CancelledError through"):
                 await context.reached("mailer", last, timeout=20)
