@@ -148,7 +148,8 @@ class Context:
         met.
 
         A command with an id, an actor or a time of its own is given as `Enveloped(command=…, command_id=…)`. Commands
-        for one stream are decided in their order; one that fails does not stop the others.
+        for one stream are decided in their order; one that fails does not stop the others. What else a `@decide` method
+        raises, a mistake, is raised once all others are done.
         """
         common: dict[str, Any] = {
             "actor": actor,
@@ -169,7 +170,14 @@ class Context:
                 except RefoldError as problem:
                     return problem
 
-        return await asyncio.gather(*(one(command) for command in commands))
+        # All to their end, also when one meets a mistake: otherwise the others would go on behind the caller's back.
+        results = await asyncio.gather(*(one(command) for command in commands), return_exceptions=True)
+        found: list[Receipt | RefoldError] = []
+        for result in results:
+            if not isinstance(result, (Receipt, RefoldError)):
+                raise result
+            found.append(result)
+        return found
 
     @asynccontextmanager
     async def transaction(self, *, actor: str | None = None) -> AsyncIterator[UnitOfWork]:
