@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from refold import Rejected
+from refold.app import Context
 from refold.app.loop_thread import running_loop_in_thread
-from refold.errors import StoreError, StoreUnavailable
-from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
+from refold.errors import ConfigurationError, StoreError, StoreUnavailable
+from tests.domain import Account, AccountOpened, AccountSummary, DepositMoney, OpenAccount, WithdrawMoney, bank
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,3 +122,26 @@ def test_in_a_forked_child_it_says_so(tmp_path: Path) -> None:
     )
     assert "of which this one was forked; connect after the fork" in done.stdout
     assert done.stdout.splitlines()[1:] == ["0", "1"], done.stderr
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_context_stays_in_its_event_loop(tmp_path: Path, kind: str) -> None:
+    """As in a web framework that has a loop for each request: the command was stored, and its caller got an error."""
+
+    async def all_refuse(context: Context) -> None:
+        opened = OpenAccount(account_id="1", owner="ada")
+        for call in (
+            context.execute(opened),
+            context.append("account-1", [AccountOpened(owner="ada")]),
+            context.load(Account, "1"),
+            context.find(AccountSummary),
+            context.transaction().__aenter__(),
+        ):
+            with pytest.raises(ConfigurationError, match="connected in another event loop"):
+                await call
+
+    url = "sqlite:///:memory:" if kind == "memory" else f"sqlite:///{tmp_path}/bank.db"
+    async with bank.connect(url) as context:
+        await asyncio.to_thread(lambda: asyncio.run(all_refuse(context)))
+        assert (await context.store.head()).position == 0
+        await context.execute(OpenAccount(account_id="1", owner="ada"))
