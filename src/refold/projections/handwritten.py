@@ -271,6 +271,9 @@ class HandWrittenProjection:
         )
         if not final:
             await self._wait(min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+            if self._stopping.is_set() and checkpoint is not None:
+                with contextlib.suppress(RefoldError):
+                    await self._sink.release(self.declared.name, checkpoint.epoch)
             return
         self.status = STOPPED
         await self._stand(checkpoint)
