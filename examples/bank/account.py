@@ -167,7 +167,7 @@ class Account(Aggregate, stream="account", id="account_id"):
         self._must_be_positive(amount)
 
     def _must_be_positive(self, amount: Decimal) -> None:
-        if not amount.is_finite() or amount <= 0:
+        if amount <= 0:
             raise Rejected(f"the amount must be more than zero, not {amount}")
 
     def _must_know(self, person: str | None) -> None:

@@ -134,6 +134,23 @@ def test_what_cannot_be_done_is_said(boxes: Boxes) -> None:
     assert boxes.refold("resume", "box").out == "box is neither paused nor stopped\n"
 
 
+def test_what_is_written_by_hand_is_paused_too(boxes: Boxes) -> None:
+    with (boxes.folder / "boxes.py").open("a") as file:
+        file.write(
+            "\n@app.projection('mailer', transaction=False)\n"
+            "async def mail(page):\n"
+            "    print('mailed', page.position)\n"
+        )
+    assert boxes.refold("pause", "mailer", "--reason", "no mails").out == "mailer is paused\n"
+    stands = boxes.refold("worker", "--once")
+    assert stands.code == 1
+    assert "projection mailer is paused by" in stands.err
+    assert "mailed" not in stands.out
+    assert boxes.refold("resume", "mailer").out == "mailer goes on\n"
+    assert "mailed 4" in boxes.refold("worker", "--once").out
+    assert "is a projection written by hand" in boxes.refold("rebuild", "mailer").err
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("boxes", ["postgres"], indirect=True)
 @pytest.mark.parametrize("kind", ["retry", "release", "skip"])

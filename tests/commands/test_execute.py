@@ -244,6 +244,34 @@ async def test_a_number_in_a_command_that_would_become_null_is_refused():
             await gauges.execute(Measure(thing_id="1", value=1.5), command_id="\ud800")
 
 
+async def test_a_mistake_in_one_of_many_is_raised_when_the_others_are_done():
+    """They went on behind the back of a caller who had been told that it failed, and who may have tried again."""
+
+    class Put(Command):
+        thing_id: str
+
+    class WasPut(Event):
+        pass
+
+    class Thing(Aggregate, stream="thing", id="thing_id"):
+        @decide
+        def put(self, command: Put) -> WasPut:
+            return {"1": WasPut(), "3": WasPut()}[command.thing_id]
+
+    async with App("things", aggregates=[Thing]).connect(MemoryStore()) as things:
+        with pytest.raises(KeyError, match="2"):
+            await things.execute_many([Put(thing_id="2"), Put(thing_id="1"), Put(thing_id="3")])
+        assert (await things.store.head()).position == 2
+
+
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "1E+131072"])
+async def test_a_decimal_that_is_no_amount_is_refused(context: Context, amount: str):
+    """Before the domain sees it: NaN > 0 raises there, and Infinity > 0 would be deposited."""
+    with pytest.raises(InvalidCommand, match=r"command DepositMoney: amount (is .*, not a finite|has more digits)"):
+        await context.execute(DepositMoney(account_id="42", amount=Decimal(amount)))
+    assert await context.history("account-42") == []
+
+
 @pytest.mark.parametrize("account", ["", "a\x00b", "tab\t", "x" * 300, "\ud800"])
 async def test_ids_that_make_no_stream_are_refused(context: Context, account: str):
     with pytest.raises((InvalidAppend, InvalidCommand)):

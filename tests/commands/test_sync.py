@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from refold import Rejected
+from refold.app import Context
 from refold.app.loop_thread import running_loop_in_thread
-from refold.errors import StoreError, StoreUnavailable
-from tests.domain import Account, DepositMoney, OpenAccount, WithdrawMoney, bank
+from refold.errors import ConfigurationError, StoreError, StoreUnavailable
+from tests.domain import Account, AccountOpened, AccountSummary, DepositMoney, OpenAccount, WithdrawMoney, bank
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_commands_and_states(tmp_path: Path):
@@ -92,3 +98,50 @@ def test_an_iterator_that_is_left_early_is_ended_on_the_loop():
         assert next(following) == 1
         following.close()
         assert ended == ["refold-loop"]
+
+
+def test_in_a_forked_child_it_says_so(tmp_path: Path) -> None:
+    """A server that loads the application and then forks its workers waited for ever: nobody runs the loop there."""
+    program = (
+        "import os, sys\n"
+        "from refold.errors import StoreUnavailable\n"
+        "from tests.domain import OpenAccount, bank\n"
+        f"with bank.connect_sync('sqlite:///{tmp_path}/bank.db') as context:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        try:\n"
+        "            context.execute(OpenAccount(account_id='1', owner='ada'))\n"
+        "        except StoreUnavailable as problem:\n"
+        "            print(problem, flush=True)\n"
+        "        sys.exit(0)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)\n"
+        "    print(context.execute(OpenAccount(account_id='1', owner='ada')).version)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "of which this one was forked; connect after the fork" in done.stdout
+    assert done.stdout.splitlines()[1:] == ["0", "1"], done.stderr
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_context_stays_in_its_event_loop(tmp_path: Path, kind: str) -> None:
+    """As in a web framework that has a loop for each request: the command was stored, and its caller got an error."""
+
+    async def all_refuse(context: Context) -> None:
+        opened = OpenAccount(account_id="1", owner="ada")
+        for call in (
+            context.execute(opened),
+            context.append("account-1", [AccountOpened(owner="ada")]),
+            context.load(Account, "1"),
+            context.find(AccountSummary),
+            context.transaction().__aenter__(),
+        ):
+            with pytest.raises(ConfigurationError, match="connected in another event loop"):
+                await call
+
+    url = "sqlite:///:memory:" if kind == "memory" else f"sqlite:///{tmp_path}/bank.db"
+    async with bank.connect(url) as context:
+        await asyncio.to_thread(lambda: asyncio.run(all_refuse(context)))
+        assert (await context.store.head()).position == 0
+        await context.execute(OpenAccount(account_id="1", owner="ada"))

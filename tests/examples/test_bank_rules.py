@@ -39,6 +39,7 @@ from examples.bank.events import (
 )
 from examples.bank.read_models import AccountSummary, DailyBalance
 from refold import Command, Event
+from refold.errors import InvalidCommand
 from refold.testing import Scenario, on
 from refold.testing.strategies import histories
 
@@ -119,7 +120,12 @@ class TestAnAccount:
             DepositMoney(account_id="42", amount=Decimal(5))
         ).rejects("closed")
 
-    @pytest.mark.parametrize("amount", ["0", "-1", "NaN", "Infinity"])
+    @pytest.mark.parametrize("amount", ["NaN", "Infinity"])
+    def test_never_sees_what_is_no_number(self, amount: str):
+        with pytest.raises(InvalidCommand, match="not a finite number"):
+            given(OPENED, DEPOSITED).when(DepositMoney(account_id="42", amount=Decimal(amount)))
+
+    @pytest.mark.parametrize("amount", ["0", "-1"])
     def test_refuses_what_is_not_an_amount(self, amount: str):
         commands: list[Command] = [
             DepositMoney(account_id="42", amount=Decimal(amount)),

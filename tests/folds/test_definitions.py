@@ -115,6 +115,31 @@ def test_a_key_that_is_no_field_is_refused():
             def opened(self, event: Opened) -> None: ...
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a" * 64], "has 64 bytes, and a column's name in Postgres 63 at most"),
+        (["ü" * 32], "has 64 bytes"),
+        (["xmin"], "'xmin' is a column of every table in Postgres"),
+        (["Total", "total"], "'Total' and 'total' differ in upper and lower case only"),
+    ],
+)
+def test_a_field_that_makes_no_column_everywhere_is_refused(names: list[str], said: str):
+    """On one database it worked, and on the other its table could not be made, or each of its events failed."""
+
+    def define(**options: Any) -> None:
+        def opened(self: Any, event: Opened) -> None: ...
+
+        fields: dict[str, Any] = {"account_id": str, **dict.fromkeys(names, int)}
+        body = {"__annotations__": fields, **dict.fromkeys(names, 0), "opened": evolve(opened)}
+        make: Any = type(ReadModel)
+        make("Summary", (ReadModel,), body, key="account_id", **options)
+
+    with pytest.raises(DefinitionError, match=f"Summary: the field.*{said}"):
+        define()
+    define(documents=True)  # which has a column of its own for all of them
+
+
 def test_a_read_model_that_decides_is_refused():
     with pytest.raises(DefinitionError, match="a read model has no @decide"):
 

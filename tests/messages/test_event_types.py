@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from refold import Event
-from refold.errors import DecodeError, InvalidAppend, InvalidQuery, PayloadTooLarge, UnknownEvent
+from refold.errors import DecodeError, DefinitionError, InvalidAppend, InvalidQuery, PayloadTooLarge, UnknownEvent
 from refold.messages.event_types import EventTypes
 from refold.messages.ids import as_uuid, new_id
 from refold.messages.metadata import Metadata, encode_metadata
@@ -64,7 +65,25 @@ def test_a_number_that_would_become_null_is_refused(number: float):
             types.prepare(Noted(text="x", anything=anything))
     with pytest.raises(InvalidAppend, match="JSON has no word for the number"):
         encode_metadata(Metadata(data={"a": number}))
-    assert types.prepare(Noted(text="x", amount=Decimal("NaN")))[1].amount.is_nan()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "-NaN12", "Infinity", "-Infinity"])
+def test_a_decimal_that_is_no_number_is_refused(number: str):
+    """For ever in the log, it would stop each read model that adds it up: no column holds it."""
+    with pytest.raises(InvalidAppend, match=r"event 'Noted': amount is .*, not a finite number"):
+        types.prepare(Noted(text="x", amount=Decimal(number)))
+
+
+@pytest.mark.parametrize("number", ["1E+131072", "9" * 131_073, "1E-16384", "0E-16384", "1." + "0" * 16_384])
+def test_a_decimal_of_more_digits_than_a_column_holds_is_refused(number: str):
+    with pytest.raises(InvalidAppend, match=r"event 'Noted': amount has more digits than a column holds"):
+        types.prepare(Noted(text="x", amount=Decimal(number)))
+
+
+@pytest.mark.parametrize("number", ["1E+131071", "-1E-16383", "1E+5", "0E+200000"])
+def test_a_decimal_that_a_column_holds_is_kept(number: str):
+    text = "NaN, Infinity, 1E+999999"  # that is a text, and stays one
+    assert types.prepare(Noted(text=text, amount=Decimal(number)))[1] == Noted(text=text, amount=Decimal(number))
 
 
 def test_a_time_zone_that_json_would_round_is_refused():
@@ -133,6 +152,26 @@ def test_whole_numbers_fit_into_64_bits():
             types.prepare(Noted(text="x" * 30, anything={"deep": [number]}))
 
 
+class Mixed(enum.Enum):
+    TEXT = "text"
+    NUMBER = 2
+
+
+class Unreadable(Event):
+    kind: Mixed
+
+
+class Unknown(Event):
+    what: Nowhere  # type: ignore[name-defined]  # noqa: F821  # that is the mistake
+
+
+@pytest.mark.parametrize("cls", [Unreadable, Unknown])
+def test_a_class_that_json_cannot_hold_is_named_with_its_reason(cls: type[Event]):
+    """msgspec's own error says which type it does not like, and not whose field has it."""
+    with pytest.raises(DefinitionError, match=rf"test_event_types\.{cls.__name__}: .*(Mixed|Nowhere)"):
+        EventTypes([cls])
+
+
 def test_who_says_so_may_keep_local_times():
     class Planned(Event):
         at: Annotated[datetime, msgspec.Meta(tz=False)]
@@ -145,6 +184,34 @@ def test_who_says_so_may_keep_local_times():
 def test_microseconds_survive():
     moment = datetime(2026, 1, 15, 12, 30, 15, 123457, tzinfo=UTC)
     assert from_microseconds(to_microseconds(moment)) == moment
+
+
+class Kind(enum.Enum):
+    CAR = "car"
+    HOME = "home"
+
+
+class Level(enum.IntEnum):
+    HIGH = 2
+
+
+class Booked(Event, tags=("kind", "level", "seats", "kinds", "rows", "code")):
+    kind: Kind
+    level: Level | None = None
+    seats: list[str] = []
+    kinds: set[Kind] = set()
+    rows: tuple[int | None, ...] = ()
+    code: str | None = None
+
+
+def test_each_value_of_a_list_is_a_tag_and_an_enumeration_is_written_as_its_value():
+    """As it is in the JSON: whoever asks for a tag writes it by hand, and a guard that never matches guards nothing."""
+
+    event = Booked(kind=Kind.CAR, level=Level.HIGH, seats=["b", "a", "b"], kinds={Kind.HOME, Kind.CAR}, rows=(1, None))
+    assert EventTypes([Booked]).prepare(event)[0].tags == (
+        "kind:car", "level:2", "seats:b", "seats:a", "kinds:car", "kinds:home", "rows:1",
+    )  # fmt: skip
+    assert EventTypes([Booked]).prepare(Booked(kind=Kind.HOME))[0].tags == ("kind:home",)
 
 
 def test_tags_come_from_fields_and_none_gives_none():

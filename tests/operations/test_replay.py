@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -450,6 +450,39 @@ async def test_the_order_of_a_set_makes_no_difference(baseline: Path) -> None:
     rest = [MoneyDeposited]
     await replay(StoreLog(store), App("bank", read_models=[Names], events=rest), save=baseline)
     report = await replay(StoreLog(store), App("bank", read_models=[NamesFromBehind], events=rest), baseline=baseline)
+    assert report.ok
+    assert report.folds[0].same_code is False
+
+
+async def test_a_dict_may_have_keys_that_are_no_text(baseline: Path) -> None:
+    """Its encoder sorts no dict by dates or numbers. It raised, and the state was called one that cannot be folded."""
+
+    class Days(ReadModel, key="all"):
+        all: str
+        days: dict[date, set[str]] = {}
+        lengths: dict[int, str] = {}
+
+        @evolve(key=lambda event: "all")
+        def opened(self, event: AccountOpened) -> None:
+            self.days.setdefault(date(2026, 1, 1 + len(event.owner)), set()).add(event.owner)
+            self.lengths[len(event.owner)] = event.owner
+
+    class DaysFromBehind(ReadModel, key="all", name="days"):
+        all: str
+        days: dict[date, set[str]] = {}
+        lengths: dict[int, str] = {}
+
+        @evolve(key=lambda event: "all")
+        def opened(self, event: AccountOpened) -> None:
+            self.days.setdefault(date(2026, 1, 1 + len(event.owner)), set()).add(event.owner)
+            self.days = dict(sorted(self.days.items(), reverse=True))
+            self.lengths = {len(event.owner): event.owner, **self.lengths, len(event.owner): event.owner}
+
+    store = MemoryStore()
+    await fill(store, 0, seed=9, accounts=30)
+    rest = [MoneyDeposited]
+    await replay(StoreLog(store), App("bank", read_models=[Days], events=rest), save=baseline)
+    report = await replay(StoreLog(store), App("bank", read_models=[DaysFromBehind], events=rest), baseline=baseline)
     assert report.ok
     assert report.folds[0].same_code is False
 

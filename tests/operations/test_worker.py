@@ -11,6 +11,7 @@ from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel
 from refold.operations.worker import catch_up
 from refold.projections.checkpoint import STOPPED
+from refold.projections.handwritten import ProjectionPage
 from refold.store.event_store import EventStore
 from tests.projections.stores import Added, Gone, Inline, Moved, Noise, Poison, inline_shop, shop, until
 
@@ -61,3 +62,44 @@ async def test_an_inline_read_model_is_current(store: EventStore) -> None:
         receipt = await context.append("stock-a", [Added(count=1)])
         assert await asyncio.wait_for(catch_up(context), 10) == []
         assert await context.get(Inline, "a", after=receipt) == Inline(item="a", count=1)
+
+
+@pytest.mark.usefixtures("short_pauses")
+async def test_a_hand_written_projection_is_waited_for(store: EventStore) -> None:
+    """It was not: who waited for `refold worker --once` went on without it, and was told that all is well."""
+    app = App("shop", events=[Added])
+    seen: list[int] = []
+    fails = False
+
+    @app.projection("mailer", transaction=False)
+    async def mail(page: ProjectionPage) -> None:
+        await asyncio.sleep(0.3)
+        if fails:
+            raise ZeroDivisionError("it is broken")
+        seen.extend(recorded.position for recorded in page.events)
+
+    async with app.connect(store, lease=2.0) as context:
+        await context.append("stock-a", [Added(count=1), Added(count=2)])
+        assert await asyncio.wait_for(catch_up(context), 20) == []
+        assert seen == [1, 2]
+    fails = True
+    async with app.connect(store, lease=2.0) as context:
+        await context.append("stock-a", [Added(count=3)])
+        found = await asyncio.wait_for(catch_up(context), 20)
+        assert [(each.name, each.error) for each in found] == [("mailer", "ZeroDivisionError('it is broken')")]
+        fails = False
+        # It has stopped: to pause it and to let it go on makes it try again.
+        assert await context.projections.pause("mailer", actor="ann", reason="for a while")
+        await context.append("stock-a", [Added(count=4)])
+
+        async def paused() -> bool:
+            return any("paused by ann" in each.error for each in await asyncio.wait_for(catch_up(context), 20))
+
+        await until(paused, "it to stand still, paused")
+        assert await context.projections.resume("mailer", actor="ann")
+
+        async def caught_up() -> bool:
+            return await asyncio.wait_for(catch_up(context), 20) == []
+
+        await until(caught_up, "it to go on")
+        assert seen == [1, 2, 3, 4]

@@ -15,7 +15,7 @@ import pytest
 from refold.app import App, Context
 from refold.errors import ConfigurationError, DefinitionError, StaleRead
 from refold.operations.status import status_of
-from refold.projections.checkpoint import STOPPED
+from refold.projections.checkpoint import PAUSED, STOPPED
 from refold.projections.handwritten import HandWrittenProjection, ProjectionPage
 from refold.projections.parking.care import ATTEMPTS
 from refold.store.event_store import EventStore
@@ -140,6 +140,68 @@ async def test_what_fails_is_rolled_back_and_tried_again(sql: str) -> None:
     async with app.connect(sql, lease=LEASE) as context:
         await context.reached("second", last)
         assert -1 in [position for position, _ in await rows(context)]
+
+
+@pytest.mark.usefixtures("short_pauses")
+async def test_what_it_waited_for_was_cancelled(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A request or a connection's task may be cancelled by others. That is a failure like any other; it ended the
+    projection, and nobody was told.
+    """
+    app = App("shop", events=[Added])
+    seen: list[int] = []
+    cancelled = 1
+
+    @app.projection("mailer", transaction=False)
+    async def mail(page: ProjectionPage) -> None:
+        nonlocal cancelled
+        if cancelled:
+            cancelled -= 1
+            waited_for = asyncio.ensure_future(asyncio.sleep(60))
+            waited_for.cancel()
+            await waited_for
+        seen.extend(recorded.position for recorded in page.events)
+
+    for kind in ("memory", "sqlite"):
+        seen.clear()
+        cancelled = 1
+        store = place(kind, request, tmp_path)
+        async with app.connect(store, lease=LEASE) as context:
+            last = (await context.append("stock-a", [Added(count=1)])).last
+            await context.reached("mailer", last, timeout=10)
+            assert seen == [1]
+        cancelled = ATTEMPTS
+        async with app.connect(store, lease=LEASE) as context:
+            last = (await context.append("stock-a", [Added(count=1)])).last
+            with pytest.raises(StaleRead, match="let a CancelledError through"):
+                await context.reached("mailer", last, timeout=20)
+            assert await context.projections.resume("mailer", actor="ann", reason="mended")
+            await until(lambda: _is(seen, [1, 2]), "it to go on", 10)
+
+
+async def _is(found: list[int], wanted: list[int]) -> bool:
+    return found == wanted
+
+
+async def test_it_is_paused_and_resumed_by_its_name(context: Context) -> None:
+    projections = context.projections
+    async with context.transaction() as unit:
+        await unit.execute(CREATE)
+    await context.reached("ledger", await fill(context, 3))
+    assert await projections.pause("ledger", actor="ann", reason="the table is moved")
+    assert not await projections.pause("ledger", actor="ann")
+
+    async def stands() -> bool:
+        return projections.running()["ledger"].status == PAUSED
+
+    await until(stands, "it to stand still")
+    assert "paused by ann" in projections.running()["ledger"].error
+    last = await fill(context, 3)
+    with pytest.raises(StaleRead):
+        await context.reached("ledger", last, timeout=0.5)
+    assert await projections.resume("ledger", actor="ann")
+    await context.reached("ledger", last, timeout=20)
+    with pytest.raises(ConfigurationError, match=r"no hand-written projection 'leger'; there are: ledger"):
+        await projections.pause("leger", actor="ann")
 
 
 async def test_without_a_transaction(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -171,3 +171,18 @@ async def test_a_store_that_has_no_read_models_yet(where: str | EventStore) -> N
         for ask in asks:
             with pytest.raises(ProjectionStopped, match="no table yet"):
                 await ask
+
+
+def test_python_cannot_combine_conditions() -> None:
+    """`a and b` is b, and 1 < x < 5 is x < 5: rows came back that the first half was to keep out."""
+    count: Any = field("count")  # mypy sees that nothing can come of it
+    for wrong in (
+        lambda: count > 1 and count < 5,
+        lambda: count < 1 or count > 5,
+        lambda: not count > 1,
+        lambda: 1 < count < 5,
+    ):
+        with pytest.raises(InvalidQuery, match=r"combine two with & and \|, negate one with ~"):
+            wrong()
+    with pytest.raises(InvalidQuery, match=r"item: in_\('ab'\) needs a list"):
+        field("item").in_("ab")

@@ -71,6 +71,7 @@ class Context:
         patience: float,
         tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self.app = app
         self.store = store
         self._place = place
@@ -110,6 +111,7 @@ class Context:
         `InvalidCommand`, `UnknownCommand`, `Conflict` (other writers were faster forty times), `Overloaded`,
         `OutcomeUnknown`, `StoreUnavailable`.
         """
+        self._refuse_another_loop()
         decider = self._commands.deciders.of(command)
         name = type(command).__message_name__
         with self._tracing.command(name, traceparent):
@@ -148,7 +150,8 @@ class Context:
         met.
 
         A command with an id, an actor or a time of its own is given as `Enveloped(command=…, command_id=…)`. Commands
-        for one stream are decided in their order; one that fails does not stop the others.
+        for one stream are decided in their order; one that fails does not stop the others. What else a `@decide` method
+        raises, a mistake, is raised once all others are done.
         """
         common: dict[str, Any] = {
             "actor": actor,
@@ -169,7 +172,14 @@ class Context:
                 except RefoldError as problem:
                     return problem
 
-        return await asyncio.gather(*(one(command) for command in commands))
+        # All to their end, also when one meets a mistake: otherwise the others would go on behind the caller's back.
+        results = await asyncio.gather(*(one(command) for command in commands), return_exceptions=True)
+        found: list[Receipt | RefoldError] = []
+        for result in results:
+            if not isinstance(result, (Receipt, RefoldError)):
+                raise result
+            found.append(result)
+        return found
 
     @asynccontextmanager
     async def transaction(self, *, actor: str | None = None) -> AsyncIterator[UnitOfWork]:
@@ -178,6 +188,7 @@ class Context:
         Leaving the block commits; an exception rolls everything back. Raises `Conflict` on leaving when another writer
         was faster: nothing is stored then, run the block again.
         """
+        self._refuse_another_loop()
         counts = counts_of(self.store)
         try:
             async with self.store.transaction() as transaction:
@@ -211,6 +222,7 @@ class Context:
         again gives the first result. Raises `Conflict`, `ConditionFailed`, `InvalidAppend`, `PayloadTooLarge`,
         `Overloaded`, `OutcomeUnknown`.
         """
+        self._refuse_another_loop()
         said = list(events)
         with self._tracing.append(len(said)):
             envelope = sealed(
@@ -249,6 +261,7 @@ class Context:
         `InvalidQuery` (naive datetime, negative bound), `UnknownEvent`, `DecodeError`, `FoldFailed`,
         `ConfigurationError` (a class that is not of this app).
         """
+        self._refuse_another_loop()
         definition = self.app.aggregates.get(aggregate)
         if definition is None:
             raise ConfigurationError(f"{aggregate.__qualname__} is not an aggregate of app {self.app.name!r}")
@@ -487,12 +500,23 @@ class Context:
         await self.projections.reached(projection, _position(after) or 0, timeout)
 
     def _model(self, read_model: type[ReadModel]) -> ReadModelDefinition:
+        self._refuse_another_loop()
         definition = self.app.read_models.get(read_model)
         if definition is None:
             raise ConfigurationError(f"{read_model.__qualname__} is not a read model of app {self.app.name!r}")
         return definition
 
     # --- life ---------------------------------------------------------------------------------------------------------
+
+    def _refuse_another_loop(self) -> None:
+        """Its locks and futures belong to the loop in which it was connected: in another one a command would be stored,
+        and its caller get an error, or wait for ever.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(
+                "this context was connected in another event loop, and cannot be used in this one; connect it in each "
+                "loop, or use `app.connect_sync` from threads"
+            )
 
     async def start(self, *, projections: bool) -> None:
         """Begins what runs in the background. Called by `App.connect`."""

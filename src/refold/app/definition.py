@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +30,7 @@ from refold.tracing import tracing_by
 __all__ = ["App"]
 
 F = TypeVar("F", bound=Function)
+_PATIENCE_TO_END = 10.0
 
 
 class App:
@@ -101,6 +103,11 @@ class App:
         for cls, definition in self.read_models.items():
             if definition.name == name:
                 return cls
+        if name in self.projections:
+            raise ConfigurationError(
+                f"{name!r} is a projection written by hand, and no read model: it has no rows of Refold's, and goes on "
+                "from where it is"
+            )
         known = ", ".join(sorted(definition.name for definition in self.read_models.values())) or "none"
         raise ConfigurationError(f"app {self.name!r} has no read model {name!r}; it has: {known}")
 
@@ -153,10 +160,10 @@ class App:
                         await context.start(projections=projections)
                     yield context
                 finally:
-                    await context.stop()
+                    await _to_its_end(context.stop())
         finally:
             if opened is not store:
-                await opened.close()
+                await _to_its_end(opened.close())
 
     def checked_sinks(self, sinks: Mapping[str, str | RowStore] | None) -> Mapping[str, str | RowStore]:
         """The sinks, each of a read model that may live elsewhere. Raises `ConfigurationError`."""
@@ -209,6 +216,20 @@ class App:
             )
             with loop.entered(connection) as context:
                 yield SyncContext(context, loop)
+
+
+async def _to_its_end(ending: Coroutine[Any, Any, None]) -> None:
+    """Ends what runs, also when its caller is cancelled meanwhile, who hears of that afterwards: otherwise tasks would
+    go on for ever on a store that is closed. What hangs is not waited for longer than `_PATIENCE_TO_END`.
+    """
+    task = asyncio.ensure_future(ending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_PATIENCE_TO_END)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _refuse_shared(named: Iterable[tuple[str, type]], what: str) -> None:

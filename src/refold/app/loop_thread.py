@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -23,6 +24,10 @@ class LoopThread:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._process = os.getpid()
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
 
     def run(self, awaitable: Awaitable[T]) -> T:
         """Runs it on the loop and waits for its result. A Ctrl-C here cancels it there."""
@@ -34,6 +39,14 @@ class LoopThread:
             if inspect.iscoroutine(awaitable):
                 awaitable.close()
             raise StoreUnavailable("the connection is closed: this is after the block of `with app.connect_sync(…)`")
+        if self._is_forked():
+            # Only the thread that forked goes on in the child: nobody runs the loop there, and it would wait for ever.
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise StoreUnavailable(
+                f"the connection was made in process {self._process}, of which this one was forked; connect after the "
+                "fork"
+            )
         future = asyncio.run_coroutine_threadsafe(wrapped(), self._loop)
         try:
             return future.result()
@@ -68,10 +81,11 @@ class LoopThread:
         try:
             yield value
         except BaseException as problem:
-            if not self.run(context.__aexit__(type(problem), problem, problem.__traceback__)):
+            if self._is_forked() or not self.run(context.__aexit__(type(problem), problem, problem.__traceback__)):
                 raise
         else:
-            self.run(context.__aexit__(None, None, None))
+            if not self._is_forked():  # what was entered is the parent's, which goes on with it
+                self.run(context.__aexit__(None, None, None))
         finally:
             for variable, token in changed:
                 variable.reset(token)
@@ -87,9 +101,15 @@ def running_loop_in_thread() -> Iterator[LoopThread]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="refold-loop", daemon=True)
     thread.start()
+    process = os.getpid()
     try:
         yield LoopThread(loop)
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        if os.getpid() == process:  # in a forked child it is the parent's, which goes on with it
+            _end(loop, thread)
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

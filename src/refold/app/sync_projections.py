@@ -56,11 +56,11 @@ class SyncProjections:
         """Leaves the event that failed out of a parked row; see `Projections.skip`."""
         return self._loop.run(self._projections.skip(read_model, key, actor=actor, reason=reason, timeout=timeout))
 
-    def pause(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+    def pause(self, read_model: type[ReadModel] | str, *, actor: str, reason: str = "") -> bool:
         """Lets a read model stand still; see `Projections.pause`."""
         return self._loop.run(self._projections.pause(read_model, actor=actor, reason=reason))
 
-    def resume(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
+    def resume(self, read_model: type[ReadModel] | str, *, actor: str, reason: str = "") -> bool:
         """Lets a read model go on; see `Projections.resume`."""
         return self._loop.run(self._projections.resume(read_model, actor=actor, reason=reason))
 

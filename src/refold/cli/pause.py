@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from refold.app import Context
+from refold.app import App, Context
 from refold.cli.command import Command, actor_option, app_of_settings, app_options, json_option
 from refold.cli.printing import print_json
 from refold.cli.store import on_context
-from refold.folds.read_model import read_model_of
+from refold.folds.read_model import ReadModel
 
 __all__ = ["pause", "resume"]
 
@@ -20,14 +20,15 @@ __all__ = ["pause", "resume"]
 @json_option
 @app_options
 def pause(name: str, reason: str, actor: str, as_json: bool) -> None:
-    """Let the read model NAME stand still, whatever process keeps it, until `refold resume NAME`.
+    """Let the read model or hand-written projection NAME stand still, whatever process keeps it, until `refold resume
+    NAME`.
 
     Its rows can be read. Whoever waits for newer ones is told that it is paused, by whom and why.
     """
-    definition = read_model_of(app_of_settings().read_model_named(name))
+    which = _named(app_of_settings(), name)
 
     async def work(context: Context) -> bool:
-        return await context.projections.operator.pause(definition, actor=actor, reason=reason)
+        return await context.projections.pause(which, actor=actor, reason=reason)
 
     changed = on_context(work, projections=False)
     if as_json:
@@ -43,16 +44,21 @@ def pause(name: str, reason: str, actor: str, as_json: bool) -> None:
 @json_option
 @app_options
 def resume(name: str, reason: str, actor: str, as_json: bool) -> None:
-    """Let the read model NAME go on that is paused, or that has stopped: what failed is tried again, also an event that
-    killed its worker.
+    """Let the read model or hand-written projection NAME go on that is paused, or that has stopped: what failed is
+    tried again, also an event that killed its worker.
     """
-    definition = read_model_of(app_of_settings().read_model_named(name))
+    which = _named(app_of_settings(), name)
 
     async def work(context: Context) -> bool:
-        return await context.projections.operator.resume(definition, actor=actor, reason=reason)
+        return await context.projections.resume(which, actor=actor, reason=reason)
 
     changed = on_context(work, projections=False)
     if as_json:
         print_json({"name": name, "changed": changed})
     else:
         click.echo(f"{name} goes on" if changed else f"{name} is neither paused nor stopped")
+
+
+def _named(app: App, name: str) -> type[ReadModel] | str:
+    """The read model of that name, or the name itself of a hand-written projection. Raises `ConfigurationError`."""
+    return name if name in app.projections else app.read_model_named(name)

@@ -11,13 +11,11 @@ import msgspec
 from refold.cli.command import Command, app_of_settings, app_options, json_option
 from refold.cli.printing import moment, print_facts, print_json
 from refold.cli.store import on_store
+from refold.messages.event_types import encode_in_order
 from refold.messages.recorded import from_microseconds
 from refold.operations.state import ShownState, state_of
 
 __all__ = ["show"]
-
-_encode = msgspec.json.Encoder(decimal_format="string", order="deterministic").encode
-"""The same state looks the same each time; a set has no order of its own."""
 
 
 class _Moment(click.ParamType[datetime]):
@@ -87,7 +85,7 @@ def _seen(shown: ShownState) -> str:
 
 
 def _plain(state: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.json.decode(_encode(state))
+    plain: dict[str, Any] = msgspec.json.decode(encode_in_order(state))
     return plain
 
 

@@ -77,7 +77,8 @@ async def _once(context: Context) -> list[Stopped]:
     told = {each.name for each in stopped_in(context)}
     for each in stopped:
         if each.name not in told:
-            say(f"read model {each.name} stands still: {each.error}", problem=True)
+            what = "projection" if each.name in context.app.projections else "read model"
+            say(f"{what} {each.name} stands still: {each.error}", problem=True)
     if not stopped:
         click.echo(f"every read model has seen position {count(head)}")
     return stopped
@@ -106,7 +107,9 @@ async def _until_stopped(context: Context) -> list[Stopped]:
         else:
             say(_summary(before))
 
-    names = ", ".join(definition.name for definition in context.projections.definitions) or "no read model"
+    followed = [each.name for each in context.projections.definitions]
+    followed += [each.name for each in context.projections.declared]
+    names = ", ".join(followed) or "no read model"
     say(f"working on {context.store.name}: {names}")
     await work(stopping, report=report, every=_EVERY)
     say("stopping, after the page at hand")

@@ -11,7 +11,8 @@ from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
-from refold.messages.misfits import naive_moment_in, refuse_what_json_changes
+from refold.messages.event_types import decoder_of
+from refold.messages.misfits import misfit_decimal_in, naive_moment_in, refuse_what_json_changes
 
 __all__ = ["Decider", "Deciders"]
 
@@ -24,7 +25,7 @@ class Decider:
     def __init__(self, definition: AggregateDefinition, handler: DecideHandler) -> None:
         self.definition = definition
         self._handler = handler
-        self._decode = msgspec.json.Decoder(handler.command).decode
+        self._decode = decoder_of(handler.command)
         self._naive_moment = naive_moment_in(handler.command)
 
     def validated(self, command: Command) -> Command:
@@ -33,7 +34,11 @@ class Decider:
         Raises `InvalidCommand`, naming the field.
         """
         try:
-            valid = self._decode(_encoder.encode(command))
+            encoded = _encoder.encode(command)
+            valid = self._decode(encoded)
+            # Before the domain compares it: NaN > 0 raises, and Infinity > 0 is an amount like any other.
+            if (misfit := misfit_decimal_in(valid, encoded)) is not None:
+                raise InvalidCommand(f"command {type(command).__name__}: {misfit[0]} {misfit[1]}")
             if valid != command:
                 refuse_what_json_changes(command)
         except (

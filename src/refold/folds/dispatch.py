@@ -78,7 +78,8 @@ def evolve(*, key: KeyRule) -> Callable[[F], F]: ...
 def evolve(method: F | None = None, *, key: KeyRule | None = None) -> F | Callable[[F], F]:
     """Marks a method `(self, event: E[, recorded: Recorded[E]]) -> None`: it changes the state by what happened.
 
-    It may return a new state instead of changing `self`; a read model returns `Deleted` to remove its row. On a read
+    It gets events of exactly that class, or of each of `A | B`: a class that is derived from it is another event. It
+    may return a new state instead of changing `self`; a read model returns `Deleted` to remove its row. On a read
     model, `key` says which row the event belongs to when that is not the stream's id: a field of the event, or a
     function of (event) or (event, recorded) that gives one key, a list of keys, or None for no row.
     """

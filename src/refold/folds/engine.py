@@ -4,9 +4,11 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -106,6 +108,7 @@ class RowFold:
 
     def __init__(self, definition: ReadModelDefinition) -> None:
         self.definition = definition
+        self._moments = () if definition.documents else _moments_of(definition.cls)
         self._by_class = {
             event: (handler.function, handler.wants_recorded, definition.routes[event], _can_change(event))
             for event, handler in definition.evolves.items()
@@ -139,6 +142,7 @@ class RowFold:
         """
         by_class = self._by_class
         new_row = self.definition.new_row
+        moments = self._moments
         touched: set[RowKey] = set()
         for recorded in events:
             known = by_class.get(type(recorded.event))
@@ -158,7 +162,10 @@ class RowFold:
                 # A row may keep a list of its event, and add to it later: not to that of other rows and read models.
                 own = Recorded(copy.deepcopy(recorded.event), recorded.stored) if can_change else recorded
                 after = function(row, own.event, own) if wants_recorded else function(row, own.event)
-                rows[key] = None if after is Deleted else row if after is None else after
+                row = None if after is Deleted else row if after is None else after
+                if moments and isinstance(row, ReadModel):
+                    _put_into_utc(row, moments)
+                rows[key] = row
                 touched.add(key)
         return touched
 
@@ -186,6 +193,31 @@ class RowFold:
                 )
             changed.append(row)
         return changed, deleted
+
+
+@functools.cache
+def _moments_of(cls: type[ReadModel]) -> tuple[str, ...]:
+    """The fields of a row that hold a moment, or may."""
+    found = []
+    for field in msgspec.structs.fields(cls):
+        described = inspected.type_info(field.type)
+        if isinstance(described, inspected.Metadata):
+            described = described.type
+        kinds = described.types if isinstance(described, inspected.UnionType) else (described,)
+        if any(isinstance(kind, inspected.DateTimeType) for kind in kinds):
+            found.append(field.name)
+    return tuple(found)
+
+
+def _put_into_utc(row: ReadModel, moments: tuple[str, ...]) -> None:
+    """A column keeps a moment and not its zone. So that a fold that goes on with a row in memory gives the same as one
+    that has read it back, the zone is let go at once: who asks for the day of a moment would get another one otherwise.
+    """
+    for name in moments:
+        value = getattr(row, name)
+        if isinstance(value, datetime) and value.tzinfo not in (None, UTC):
+            with contextlib.suppress(OverflowError):  # before the year 1 in UTC: who writes the row refuses it
+                msgspec.structs.force_setattr(row, name, value.astimezone(UTC))  # also where rows are frozen
 
 
 @functools.cache

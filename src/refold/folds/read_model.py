@@ -6,7 +6,7 @@ import enum
 import inspect
 import re
 import sys
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, dataclass_transform
 from uuid import UUID
@@ -177,6 +177,7 @@ def _define(
     absent = [field for field in keys if field not in fields]
     if absent:
         raise DefinitionError(f"{where}: key={key!r} names no field of it; its fields are {list(fields)}")
+    _refuse_names(where, keys if documents else fields)
     missing = [field.name for field in fields.values() if field.required and field.name not in keys]
     if missing:
         raise DefinitionError(f"{where}: give {missing} a default; it is the row before any event")
@@ -236,6 +237,32 @@ def _define(
         fingerprint=fingerprint_of([schema, repr(keys), str(inline), str(fold_version), *layout, *routing], functions),
         parts={**parts, "key": ", ".join(keys), "inline": str(inline), "fold_version": str(fold_version)},
     )
+
+
+_NAME_BYTES = 63
+_SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+
+
+def _refuse_names(where: str, names: Iterable[str]) -> None:
+    """A class that works on SQLite is to work on Postgres too, and the other way round."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if len(name.encode()) > _NAME_BYTES:
+            raise DefinitionError(
+                f"{where}: the field {name!r} has {len(name.encode())} bytes, and a column's name in Postgres "
+                f"{_NAME_BYTES} at most"
+            )
+        if name in _SYSTEM_COLUMNS:
+            raise DefinitionError(
+                f"{where}: the field {name!r} is a column of every table in Postgres; name it otherwise"
+            )
+        # For SQLite a capital is its small letter, in ASCII alone.
+        other = seen.setdefault("".join(each.lower() if each.isascii() else each for each in name), name)
+        if other != name:
+            raise DefinitionError(
+                f"{where}: the fields {other!r} and {name!r} differ in upper and lower case only, which SQLite does "
+                "not tell apart"
+            )
 
 
 def _indexes(

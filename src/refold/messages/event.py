@@ -4,6 +4,7 @@ itself.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 import msgspec
@@ -56,7 +57,8 @@ class Event(msgspec.Struct, metaclass=_MessageMeta, frozen=True):
 
     Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you
     rename the class), `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append
-    conditions and filtered reads. Raises `DefinitionError` at definition time when one of them cannot work.
+    conditions and filtered reads (a list or set: one tag for each of its values). Raises `DefinitionError` at
+    definition time when one of them cannot work.
     """
 
     __message_name__: ClassVar[str]
@@ -86,11 +88,24 @@ class Command(msgspec.Struct, metaclass=_MessageMeta, frozen=True, forbid_unknow
 
 
 def event_tags(event: Event) -> tuple[str, ...]:
-    """The tags of one event: `"field:value"` for each field that its class names in `tags=`; a field that is None gives
-    none.
+    """The tags of one event: `"field:value"` for each field that its class names in `tags=`, and one for each value of
+    a list or set. A field that is None gives none, and a member of an enumeration is written as its value.
     """
     fields = type(event).__tag_fields__
     if not fields:
         return ()
-    values = ((field, getattr(event, field)) for field in fields)
-    return tuple(f"{field}:{value}" for field, value in values if value is not None)
+    found: dict[str, None] = {}
+    for field in fields:
+        value = getattr(event, field)
+        if isinstance(value, (list, tuple)):
+            found.update(dict.fromkeys(f"{field}:{_in_tag(each)}" for each in value if each is not None))
+        elif isinstance(value, (set, frozenset)):
+            found.update(dict.fromkeys(sorted(f"{field}:{_in_tag(each)}" for each in value if each is not None)))
+        elif value is not None:
+            found[f"{field}:{_in_tag(value)}"] = None
+    return tuple(found)
+
+
+def _in_tag(value: Any) -> Any:
+    # Whoever asks for a tag writes it by hand, and finds the value in the event's JSON; not the name of a class.
+    return value.value if isinstance(value, enum.Enum) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,20 +16,31 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
-from refold.messages.misfits import huge_number_in, naive_moment_in, refuse_what_json_changes
+from refold.messages.misfits import misfit_number_in, naive_moment_in, refuse_what_json_changes
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
-__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "encode_json", "refuse_nul"]
+__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "decoder_of", "encode_in_order", "encode_json", "refuse_nul"]
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 DEFAULT_PAYLOAD_LIMIT = 1_048_576 * 8
 """Bytes of one event's payload and metadata together, unless the app says otherwise: 8 MiB."""
 
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+_in_order = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order="deterministic")
 
 
 def encode_json(value: Any) -> bytes:
     """Compact JSON; decimals as strings, so that no digit is lost."""
     return _encoder.encode(value)
+
+
+def encode_in_order(value: Any) -> bytes:
+    """The same, and the same for equal values: sets and dicts, which have no order of their own, are sorted."""
+    try:
+        return _in_order.encode(value)
+    except TypeError:  # it sorts no dict whose keys are not text yet: dates, numbers, enums
+        return _in_order.encode(msgspec.to_builtins(value, str_keys=True, order="deterministic"))
 
 
 def refuse_nul(encoded: bytes, what: str) -> None:
@@ -43,6 +54,16 @@ def refuse_nul(encoded: bytes, what: str) -> None:
                 f"{what} holds a NUL character (U+0000), which databases cannot keep in text; remove it"
             )
         at = encoded.find(b"\\u0000", at + 1)
+
+
+def decoder_of(cls: type[M]) -> Callable[[bytes], M]:
+    """What reads JSON as that class. Raises `DefinitionError`, naming it, for fields that JSON cannot hold."""
+    try:
+        return msgspec.json.Decoder(cls).decode
+    except (TypeError, NameError) as problem:
+        raise DefinitionError(
+            f"{cls.__module__}.{cls.__qualname__}: its fields cannot be read from JSON: {problem}"
+        ) from problem
 
 
 class EventTypes:
@@ -65,7 +86,9 @@ class EventTypes:
         return name in self._classes
 
     def add(self, cls: type[Event]) -> None:
-        """Registers one class. Raises `DefinitionError` when another class has its name already."""
+        """Registers one class. Raises `DefinitionError` when another class has its name already, or JSON cannot hold
+        its fields.
+        """
         given: object = cls
         if not (isinstance(given, type) and issubclass(given, Event)) or given is Event:
             raise DefinitionError(f"{cls!r} is not an event: derive it from refold.Event")
@@ -78,8 +101,9 @@ class EventTypes:
                 f"two event classes are named {name!r}: {known.__module__}.{known.__qualname__} and "
                 f"{cls.__module__}.{cls.__qualname__}; give one of them another name=…"
             )
+        decode = decoder_of(cls)
         self._classes[name] = cls
-        self._decoders[name] = msgspec.json.Decoder(cls).decode
+        self._decoders[name] = decode
         naive = naive_moment_in(cls)
         if naive is not None:
             self._naive_moments[name] = naive
@@ -118,8 +142,8 @@ class EventTypes:
         """An event ready to be appended, and the event exactly as every later reader will get it.
 
         Raises `InvalidAppend` for what cannot be kept or read back (a value of the wrong type, lone surrogates, NUL, a
-        float that is no number, a naive `occurred_at`, a class that is not of this app), `PayloadTooLarge` past the
-        app's limit.
+        float or Decimal that is no number, a naive `occurred_at`, a class that is not of this app), `PayloadTooLarge`
+        past the app's limit.
         """
         cls = type(event)
         name = getattr(cls, "__message_name__", "")
@@ -131,15 +155,13 @@ class EventTypes:
         try:
             payload = encode_json(event)
             as_read = self._decoders[name](payload)
+            if (misfit := misfit_number_in(as_read, payload)) is not None:
+                raise InvalidAppend(f"event {name!r}: {misfit[0]} {misfit[1]}")
             if as_read != event:
                 refuse_what_json_changes(event)
         except (TypeError, ValueError, UnicodeEncodeError, RecursionError, ArithmeticError) as problem:
             raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
         refuse_nul(payload, f"event {name!r}")
-        if (field := huge_number_in(as_read, payload)) is not None:
-            raise InvalidAppend(
-                f"event {name!r}: {field} is a whole number beyond 64 bits, which no column holds; use a Decimal"
-            )
         naive = self._naive_moments.get(name)
         if naive is not None and (field := naive(as_read)) is not None:
             raise InvalidAppend(f"event {name!r}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)")

@@ -33,18 +33,24 @@ def stopped_in(context: Context) -> list[Stopped]:
             if local.status != RUNNING and not builds:
                 found.append(Stopped(definition.name, local.error))
                 break
+    running = context.projections.running()
+    for declared in context.projections.declared:
+        by_hand = running.get(declared.name)
+        if by_hand is not None and by_hand.status != RUNNING:
+            found.append(Stopped(declared.name, by_hand.error))
     return found
 
 
 async def catch_up(context: Context) -> list[Stopped]:
-    """Waits until every read model has seen what is in the log now, by whatever process; gives those that stopped, in
-    whatever process, or that their store does not let in.
+    """Waits until every read model and hand-written projection has seen what is in the log now, by whatever process;
+    gives those that stopped, in whatever process, or that their store does not let in.
 
     Inline ones have caught up when the context opens; they are given when appends to them are refused.
     """
     head = (await context.store.head()).position
     definitions = context.projections.definitions
     waiting = {definition.name for definition in definitions if not definition.inline}
+    waiting |= {declared.name for declared in context.projections.declared}
     elsewhere = _refused(definitions, await context.projections.checkpoints())
     seen: dict[str, Checkpoint] = {}
     while True:
@@ -58,7 +64,9 @@ async def catch_up(context: Context) -> list[Stopped]:
         waiting = {name for name in waiting - stopped.keys() if _position(context, checkpoints, name) < head}
         if not waiting:
             return list(stopped.values())
-        local = context.projections.here(next(iter(waiting)))
+        name = next(iter(waiting))
+        running = context.projections.running()
+        local = [each for part, each in running.items() if part.partition(":")[0] == name]
         if local:
             last = min(local, key=lambda each: each.applied.position)
             await last.applied.wait_beyond(last.applied.position, _LOOK)
@@ -67,7 +75,11 @@ async def catch_up(context: Context) -> list[Stopped]:
 
 
 def _position(context: Context, checkpoints: Mapping[str, Checkpoint], name: str) -> int:
-    """How far the rows of this app's definition are: those that are read, or, beside another release, the previous."""
+    """How far a hand-written projection is, or the rows of this app's definition: those that are read, or, beside
+    another release, the previous.
+    """
+    if any(declared.name == name for declared in context.projections.declared):
+        return checkpoints[name].position if name in checkpoints else -1
     definition = next(each for each in context.projections.definitions if each.name == name)
     for table in (name, previous(name)):
         checkpoint = checkpoints.get(table)

@@ -17,6 +17,7 @@ import msgspec
 
 from refold.errors import DefinitionError, InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
+from refold.messages.misfits import why_no_column_holds
 
 __all__ = ["DOCUMENT", "Kind", "column_kinds", "kind_of", "refuse_unkeepable", "refuse_unkeepable_keys", "refuse_value"]
 
@@ -146,6 +147,9 @@ def refuse_value(definition: ReadModelDefinition, name: str, value: Any) -> None
         isinstance(value, decimal.Decimal) and not value.is_finite()
     ):
         why = "not a finite number; keep None for what is not known"
+    elif isinstance(value, decimal.Decimal):
+        why = why_no_column_holds(value)
+        why = why and f"which {why}"
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         why = "which is no whole number of 64 bits"
     elif isinstance(value, str) and ("\x00" in value or not _is_unicode(value)):

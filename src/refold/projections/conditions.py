@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
@@ -47,6 +47,13 @@ class Condition(msgspec.Struct, frozen=True, eq=False):
 
     def __invert__(self) -> Condition:
         return Not(self)
+
+    def __bool__(self) -> NoReturn:
+        # `a and b` is b: the first would be gone without a word, as in 1 < field("x") < 5, which Python reads so.
+        raise InvalidQuery(
+            "a condition is neither true nor false by itself; combine two with & and |, negate one with ~, and write "
+            "1 < x < 5 as (x > 1) & (x < 5)"
+        )
 
     def holds(self, row: ReadModel) -> bool:
         """Whether a row fulfils it, with SQL's meaning of a missing value: a comparison with None never holds."""
@@ -144,7 +151,9 @@ class Field:
         return Comparison(self._name, ">=", value)
 
     def in_(self, values: Iterable[Any]) -> Condition:
-        """It is one of these."""
+        """It is one of these. Raises `InvalidQuery` for a text, which would be each of its letters."""
+        if isinstance(values, str):
+            raise InvalidQuery(f"{self._name}: in_({values!r}) needs a list of values, also for one alone")
         return Comparison(self._name, "in", tuple(values))
 
     def starts_with(self, text: str) -> Condition:

@@ -20,13 +20,13 @@ from refold.errors import ConfigurationError, DefinitionError, LogRegression, Re
 from refold.messages.event import Event
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded
-from refold.projections.checkpoint import RUNNING, STOPPED, Checkpoint, Move
+from refold.projections.checkpoint import PAUSED, RUNNING, STOPPED, Checkpoint, Move
 from refold.projections.counts import FoldCounts
 from refold.projections.feed import Batch, Feed
 from refold.projections.folding import LostOwnership
 from refold.projections.leases import Leases
 from refold.projections.parking.records import Desk
-from refold.projections.projection import check_history
+from refold.projections.projection import check_history, paused_in_words
 from refold.projections.roster import Shift
 from refold.projections.sink import LogSink
 from refold.store.doorbell import Doorbell
@@ -140,7 +140,7 @@ class HandWrittenProjection:
             checkpoint: Checkpoint | None = None
             try:
                 await self._sink.enroll(name, HAND_WRITTEN)
-                if self._shift.is_anothers(name) or name in (await self._desk.orders()).paused:
+                if await self._is_paused() or self._shift.is_anothers(name):
                     await self._wait(self._lease / 8)
                     continue
                 checkpoint = await self._sink.claim(name, self._owner, self._lease)
@@ -192,6 +192,36 @@ class HandWrittenProjection:
             if batch.scanned_to >= batch.head:
                 await self._store.wait_beyond(position, pace.pause())
 
+    async def _is_paused(self) -> bool:
+        """Whether an operator lets it stand still; says so, to whoever waits for it."""
+        name = self.declared.name
+        if name not in (await self._desk.orders()).paused:
+            if self.status == PAUSED:
+                self.status, self.error = RUNNING, ""
+            return False
+        if self.status != PAUSED:
+            words = [paused_in_words(each) for each in await self._sink.records.pauses() if each.name == name]
+            if not words:  # resumed just now
+                return False
+            self.status, self.error = PAUSED, words[0]
+            _log.warning("projection %s is %s", name, self.error)
+            self.applied.ring_anyway()
+        return True
+
+    async def _call(self, page: ProjectionPage) -> None:
+        """Calls the user's function. What it waited for may have been cancelled (a request, a connection's task): that
+        is its failure as any other is. Only when this very task is cancelled may it end by that.
+        """
+        try:
+            await self.declared.function(page)
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError(
+                "its function let a CancelledError through, of something that it waited for"
+            ) from cancelled
+
     async def _take(self, batch: Batch, after: int, epoch: int) -> None:
         assert batch.last is not None
         wanted = self.declared.events
@@ -200,12 +230,12 @@ class HandWrittenProjection:
         move = Move(after, batch.scanned_to, batch.last.append_id.hex(), epoch)
         if not events or not self.declared.transaction:
             if events:
-                await self.declared.function(ProjectionPage(events, after, batch.scanned_to, None))
+                await self._call(ProjectionPage(events, after, batch.scanned_to, None))
                 faults.at("handwritten.done")
             moved = await self._sink.move(None, self.declared.name, move)
         else:
             async with self._store.transaction() as transaction:
-                await self.declared.function(ProjectionPage(events, after, batch.scanned_to, transaction))
+                await self._call(ProjectionPage(events, after, batch.scanned_to, transaction))
                 faults.at("handwritten.done")
                 moved = await self._sink.move(transaction, self.declared.name, move)
                 if not moved:
@@ -241,6 +271,9 @@ class HandWrittenProjection:
         )
         if not final:
             await self._wait(min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+            if self._stopping.is_set() and checkpoint is not None:
+                with contextlib.suppress(RefoldError):
+                    await self._sink.release(self.declared.name, checkpoint.epoch)
             return
         self.status = STOPPED
         await self._stand(checkpoint)

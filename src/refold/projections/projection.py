@@ -482,6 +482,10 @@ class Projection:
         _log.warning("read model %s pauses for %.1f s: %s", self.name, seconds, self.error)
         await self._care.note_failure(problem, self._written, seconds)
         await self._wait(seconds)
+        if self._stopping.is_set():
+            # It ends in order, though it fails: the next owner is not to wait, nor to think that this one was killed.
+            with contextlib.suppress(RefoldError):
+                await self._sink.release(self.shard.checkpoint(self._table), self.epoch)
 
     async def _wait(self, seconds: float) -> None:
         if self._stopping.is_set():

@@ -253,6 +253,13 @@ class Projections:
         while True:
             try:
                 await projection.run()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled this task: a fold of the user's raised it.
+                _log.exception("the task of a projection was ended by its own code; starting it again")
+                await asyncio.sleep(1)
             except Exception:  # noqa: BLE001  # whatever it was, it is logged, and the projection begins again
                 _log.exception("the task of a projection ended; starting it again")
                 await asyncio.sleep(1)
@@ -411,16 +418,27 @@ class Projections:
             read_model_of(read_model), key, "skip", actor=actor, reason=reason, timeout=timeout
         )
 
-    async def pause(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
-        """Lets a read model stand still, for all processes, until it is resumed. False: it is paused already.
+    async def pause(self, read_model: type[ReadModel] | str, *, actor: str, reason: str = "") -> bool:
+        """Lets a read model, or a hand-written projection by its name, stand still, for all processes, until it is
+        resumed. False: it is paused already.
 
-        Raises `ConfigurationError` for an inline one.
+        Raises `ConfigurationError` for an inline one, and for a name that no hand-written projection has.
         """
-        return await self.operator.pause(read_model_of(read_model), actor=actor, reason=reason)
+        return await self.operator.pause(self._followed(read_model), actor=actor, reason=reason)
 
-    async def resume(self, read_model: type[ReadModel], *, actor: str, reason: str = "") -> bool:
-        """Lets a read model go on that is paused or has stopped: what failed is tried again. False: it is neither."""
-        return await self.operator.resume(read_model_of(read_model), actor=actor, reason=reason)
+    async def resume(self, read_model: type[ReadModel] | str, *, actor: str, reason: str = "") -> bool:
+        """Lets one go on that is paused or has stopped: what failed is tried again. False: it is neither."""
+        return await self.operator.resume(self._followed(read_model), actor=actor, reason=reason)
+
+    def _followed(self, given: type[ReadModel] | str) -> ReadModelDefinition | HandWritten:
+        return self._hand_written_named(given) if isinstance(given, str) else read_model_of(given)
+
+    def _hand_written_named(self, name: str) -> HandWritten:
+        for each in self.declared:
+            if each.name == name:
+                return each
+        known = ", ".join(each.name for each in self.declared) or "none"
+        raise ConfigurationError(f"there is no hand-written projection {name!r}; there are: {known}")
 
     async def operations(self, *, before: int = 0, limit: int = 100) -> list[Operation]:
         """What operators did, newest first; with a number below `before` (0: from the end)."""
@@ -434,9 +452,7 @@ class Projections:
 
     async def reached(self, name: str, position: int, timeout: float) -> None:
         """Returns when a hand-written projection has seen a position. Raises `StaleRead`, `ConfigurationError`."""
-        if name not in {each.name for each in self.declared}:
-            known = ", ".join(each.name for each in self.declared) or "none"
-            raise ConfigurationError(f"there is no hand-written projection {name!r}; there are: {known}")
+        self._hand_written_named(name)
         began, pause = time.monotonic(), _FIRST_LOOK
         while True:
             checkpoint = await self.sink.checkpoint(name)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from refold import faults
+from refold.errors import StoreUnavailable
 from refold.store.append import AppendResult
-from refold.store.sqlite import SqliteStore, open_sqlite
+from refold.store.sqlite import SqliteStore, open_sqlite, schema
 from tests.store.postgres.events import append, assert_sound, event, whole_log
 from tests.store.sqlite.files import run_sql
 
@@ -121,6 +125,62 @@ async def test_callers_cancelled_while_they_append_store_each_append_whole_or_no
     for number in range(100):
         stored = sum(each.stream == f"a-{number}" for each in log)
         assert stored in ((0, 3) if number % 2 == 0 else (3,))
+
+
+@pytest.mark.parametrize("after", ["at_once", "while_it_opens", "when_it_is_open"])
+async def test_a_caller_cancelled_while_it_opens_leaves_no_lock(url: str, monkeypatch: pytest.MonkeyPatch, after: str):
+    """The thread that opens the file goes on. The process could never open it again: it was locked by itself."""
+    begun, goes_on = threading.Event(), threading.Event()
+    prepare = schema.create_or_check
+
+    def slowly(connection: sqlite3.Connection, where: str) -> None:
+        begun.set()
+        goes_on.wait(10)
+        prepare(connection, where)
+
+    monkeypatch.setattr(schema, "create_or_check", slowly)
+    opening = asyncio.create_task(open_sqlite(url))
+    if after != "at_once":
+        await asyncio.to_thread(begun.wait, 10)
+    if after == "when_it_is_open":
+        goes_on.set()
+        time.sleep(0.3)  # noqa: ASYNC251  # the loop must not hear of it before it is cancelled
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    goes_on.set()
+    monkeypatch.setattr(schema, "create_or_check", prepare)
+    store = await open_sqlite(url)
+    assert (await store.append(append("a"))).first == 1
+    await store.close()
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
+async def test_nothing_is_acknowledged_when_the_file_is_gone(store: SqliteStore, file: Path, how: str):
+    """SQLite would go on with the file that it has open, and nobody would ever see again what it took."""
+    await store.append(append("a"))
+    aside = file.with_name("aside.db")
+    file.rename(aside)
+    if how == "deleted":
+        aside.unlink()
+    elif how == "replaced":
+        file.write_bytes(aside.read_bytes())
+
+    with pytest.raises(StoreUnavailable, match="moved, replaced or deleted while it is open; nothing was stored"):
+        await store.append(append("b"))
+    with pytest.raises(StoreUnavailable, match="moved, replaced or deleted"):
+        async with store.transaction() as transaction:
+            await transaction.execute("create table mine (a integer)")
+    with pytest.raises(StoreUnavailable, match="moved, replaced or deleted"):
+        await store.transact(lambda connection: connection.execute("create table mine (a integer)"))
+
+    if how == "moved":
+        aside.rename(file)
+        assert (await store.append(append("b"))).first == 2
+        assert_sound(await whole_log(store))
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

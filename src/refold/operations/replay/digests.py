@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from refold.messages.event_types import encode_in_order
+
 __all__ = ["ABSENT", "DIGEST", "FAILED", "Track", "digester", "parted", "shown_state", "steps_of"]
 
 DIGEST = 12
@@ -25,8 +27,6 @@ ABSENT = b""
 """The digest of no state: no row, or no event yet."""
 FAILED = b"fold failed."
 """The digest of a state that could not be folded any further."""
-
-_encode = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order="deterministic").encode
 
 
 class Track(msgspec.Struct, gc=False):
@@ -59,14 +59,14 @@ def digester(fields: Sequence[str]) -> Callable[[Any], bytes]:
     values: Callable[[Any], Any] = attrgetter(*fields) if fields else lambda state: None
 
     def digest(state: Any) -> bytes:
-        return hashlib.blake2b(_encode(values(state)), digest_size=DIGEST).digest()
+        return hashlib.blake2b(encode_in_order(values(state)), digest_size=DIGEST).digest()
 
     return digest
 
 
 def shown_state(state: Any) -> msgspec.Raw:
     """A state as JSON."""
-    return msgspec.Raw(_encode(state))
+    return msgspec.Raw(encode_in_order(state))
 
 
 def steps_of(steps: bytes | bytearray) -> Iterator[tuple[int, bytes]]:

@@ -11,6 +11,7 @@ from typing import Any
 from refold import faults
 from refold.errors import (
     ConfigurationError,
+    InvalidQuery,
     LogRegression,
     ProjectionStopped,
     RefoldError,
@@ -216,6 +217,10 @@ class Care:
             else:
                 rows += changed
                 deleted += gone
+        if not failed and isinstance(problem, InvalidQuery):
+            # Every row can be folded, and the database does not take what came of it (a text too long for an index). It
+            # does not say whose that was.
+            failed, rows, deleted = dict.fromkeys(keys, problem), [], []
         await self._park(folding, recorded.stored, failed, rows, deleted, self.failures + 1)
 
     async def park_undecodable(self, folding: Folding, stored: StoredEvent, problem: Exception) -> bool:

@@ -17,6 +17,7 @@ from refold.folds.read_model import ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import StoredEvent
 from refold.projections.checkpoint import STOPPED
+from refold.projections.handwritten import HandWritten
 from refold.projections.parking.records import (
     Begin,
     Forget,
@@ -164,20 +165,21 @@ class Operator:
         if pause is not None:
             raise ProjectionStopped(f"read model {read_model!r} is {paused_in_words(pause)}")
 
-    async def pause(self, definition: ReadModelDefinition, *, actor: str, reason: str) -> bool:
-        """Lets a read model stand still, for all processes, until it is resumed. False: it is paused already.
+    async def pause(self, definition: ReadModelDefinition | HandWritten, *, actor: str, reason: str) -> bool:
+        """Lets a read model or a hand-written projection stand still, for all processes, until it is resumed. False: it
+        is paused already.
 
         Raises `ConfigurationError` for an inline one.
         """
-        if definition.inline:
+        if isinstance(definition, ReadModelDefinition) and definition.inline:
             raise ConfigurationError(
                 f"{definition.name} is inline: it changes with each append, and cannot be paused on its own"
             )
         done = Operation(actor=actor, operation="pause", target=definition.name, reason=reason)
         return await self._records.apply([Begin(Pause(name=definition.name, actor=actor, reason=reason)), Logged(done)])
 
-    async def resume(self, definition: ReadModelDefinition, *, actor: str, reason: str) -> bool:
-        """Lets a read model go on that is paused, or that has stopped: what it could not fold is tried again, also what
+    async def resume(self, definition: ReadModelDefinition | HandWritten, *, actor: str, reason: str) -> bool:
+        """Lets one go on that is paused, or that has stopped: what it could not fold is tried again, also what
         killed its worker. False: it is neither.
         """
         name = definition.name

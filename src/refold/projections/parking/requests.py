@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from refold import faults
+from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event_types import EventTypes
 from refold.messages.recorded import Recorded, StoredEvent
@@ -74,7 +75,7 @@ class Requests:
         skipped = (key, parked.position) if parked.request == "skip" else None
         faults.at("parking.request_found")
         if parked.begun >= DEATHS:
-            await self._refuse(folding, key, parked)
+            await self._refuse(folding, key, parked, f"{parked.request} killed the worker {parked.begun} times")
             return
         # Written before it is tried: what waits may kill the process.
         parked = msgspec.structs.replace(parked, begun=parked.begun + 1)
@@ -105,7 +106,12 @@ class Requests:
         changes.append(Logged(_outcome(parked, count, failed)))
         rows = [row] if advanced and row is not None else []
         deleted = [key] if advanced and row is None else []
-        await folding.settle(folding.written, None, rows, deleted, changes)
+        try:
+            await folding.settle(folding.written, None, rows, deleted, changes)
+        except InvalidQuery as problem:
+            # Its events can be folded, and the database does not take the row that comes of them.
+            await self._refuse(folding, key, parked, said_of(problem))
+            return
         if skipped is not None and advanced:
             folding.gate.leave_out(key, parked.position)
         if failed is None:
@@ -115,9 +121,8 @@ class Requests:
             folding.gate.park(key, _still(parked, failed, advanced))
             _log.warning("row %s of read model %s waits: %s", parked.key, self._definition.name, failed.problem)
 
-    async def _refuse(self, folding: Folding, key: RowKey, parked: ParkedKey) -> None:
-        """Lets a wish go that took the process with it again and again."""
-        why = f"{parked.request} killed the worker {parked.begun} times"
+    async def _refuse(self, folding: Folding, key: RowKey, parked: ParkedKey, why: str) -> None:
+        """Lets a wish go that cannot be fulfilled; the row waits where it did."""
         still = _unasked(msgspec.structs.replace(parked, error=why, attempts=parked.attempts + parked.begun))
         outcome = Operation(
             actor=parked.requested_by,

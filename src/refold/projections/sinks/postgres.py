@@ -16,7 +16,7 @@ import psycopg
 import sqlalchemy as sa
 
 from refold import faults
-from refold.errors import ConfigurationError, ProjectionStopped, RefoldError
+from refold.errors import ConfigurationError, InvalidQuery, ProjectionStopped, RefoldError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
@@ -186,6 +186,9 @@ class PostgresSink(PostgresCheckpoints):
                 faults.at("parking.before_commit")
         except DoesNotHold:
             return False
+        except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as problem:
+            # As the store says it of a statement by itself: a value of a row is to blame, and not the database.
+            raise InvalidQuery(f"Postgres cannot keep a value: {problem.diag.message_primary or problem}") from problem
         return True
 
     async def _write(

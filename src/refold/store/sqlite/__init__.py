@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -42,8 +43,50 @@ async def open_sqlite(
     if read_only:
         await asyncio.to_thread(_check_read_only, address)
         return SqliteStore(address, None, None, bounds, window=window)
-    lock, writer = await asyncio.to_thread(_open, address, schema.create_or_check)
+    opening = _Opening(address)
+    try:
+        lock, writer = await asyncio.to_thread(opening.run)
+    except asyncio.CancelledError:
+        opening.abandon()
+        raise
     return SqliteStore(address, writer, lock, bounds, window=window, transaction_wait=transaction_wait)
+
+
+class _Opening:
+    """A file that is opened in a thread. Who waits for it may be cancelled, and the thread goes on: what it opens then
+    is nobody's, and would keep its lock for as long as the process lives. So it is closed at once.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._guard = threading.Lock()
+        self._abandoned = False
+        self._opened: tuple[FileLock | None, sqlite3.Connection] | None = None
+
+    def run(self) -> tuple[FileLock | None, sqlite3.Connection]:
+        """Opens it, in the thread."""
+        opened = _open(self._address, schema.create_or_check)
+        with self._guard:
+            self._opened = opened
+            abandoned = self._abandoned
+        if abandoned:
+            self._close()
+        return opened
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        with self._guard:
+            self._abandoned = True
+        self._close()
+
+    def _close(self) -> None:
+        with self._guard:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            lock, writer = opened
+            writer.close()
+            if lock is not None:
+                lock.release()
 
 
 def _open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +10,7 @@ import msgspec
 
 from refold.errors import ConfigurationError, StoreUnavailable
 
-__all__ = ["MEMORY", "Address", "names_of", "read_address", "refuse_second_name"]
+__all__ = ["MEMORY", "Address", "identity_of", "names_of", "read_address", "refuse_second_name"]
 
 MEMORY = ":memory:"
 
@@ -67,6 +68,15 @@ def names_of(path: Path) -> int:
         return path.stat().st_nlink
     except OSError:
         return 1
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Which file has that name; None when none has, or it cannot be looked at."""
+    try:
+        found = os.stat(path)  # with each commit, and half of what Path.stat takes
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def refuse_second_name(address: Address) -> None:

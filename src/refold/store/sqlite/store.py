@@ -98,7 +98,14 @@ class SqliteStore:
         return await self._writing().run(self._committing(batch))
 
     def _committing(self, batch: Sequence[Append]) -> Callable[[sqlite3.Connection], list[Outcome]]:
-        return lambda connection: committing.commit_batch(connection, batch, self.inline, self.name)
+        return lambda connection: self._commit_now(connection, batch)
+
+    def _commit_now(self, connection: sqlite3.Connection, batch: Sequence[Append]) -> list[Outcome]:
+        try:
+            self._writing().refuse_when_gone()
+        except StoreUnavailable as gone:
+            return [gone] * len(batch)
+        return committing.commit_batch(connection, batch, self.inline, self.name)
 
     async def restore(self, events: Sequence[StoredEvent]) -> None:
         """Puts events of another log at the end of this one; see `EventStore.restore`."""

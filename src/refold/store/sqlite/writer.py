@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from refold.errors import Overloaded, StoreUnavailable
-from refold.store.sqlite.address import Address
+from refold.store.sqlite.address import Address, identity_of
 from refold.store.sqlite.committing import transaction
 from refold.store.sqlite.problems import said_in_words
 from refold.store.sqlite.threads import Answered, Thread
@@ -34,12 +34,23 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, address: Address, *, patience: float) -> None:
         self.connection = connection
         self._name = address.name
-        self._on_disk = address.path is not None
+        self._path = address.path
+        self._file = None if address.path is None else identity_of(address.path)
         self._patience = patience
         self._thread = Thread("refold-sqlite-writer")
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._closing = False
+
+    def refuse_when_gone(self) -> None:
+        """Raises `StoreUnavailable` when the file is not in its place any more. SQLite goes on with what it has open,
+        whose name is another one's now, or nobody's: what it acknowledged would be lost.
+        """
+        if self._path is not None and identity_of(self._path) != self._file:
+            raise StoreUnavailable(
+                f"{self._name} was moved, replaced or deleted while it is open; nothing was stored. Put it back, or "
+                "close it here and open what is there now"
+            )
 
     def begin(self, job: Job[Any], answered: Answered) -> bool:
         """Begins a job at once; False when it would overtake somebody who waits."""
@@ -63,9 +74,10 @@ class Writer:
 
     async def transact(self, job: Job[T], *, durable: bool) -> T:
         """Runs a job in one transaction."""
-        return await self.run(partial(self._transacted, job, durable or not self._on_disk))
+        return await self.run(partial(self._transacted, job, durable or self._path is None))
 
     def _transacted(self, job: Job[T], durable: bool, connection: sqlite3.Connection) -> T:
+        self.refuse_when_gone()
         with said_in_words(self._name):
             if durable:
                 with transaction(connection):
@@ -90,7 +102,7 @@ class Writer:
         await self._take_turn()
         try:
             try:
-                await self._step(_begin)
+                await self._step(self._begin)
                 yield self._step
             except BaseException:
                 # Also for a caller who was cancelled while the transaction began. If it was cancelled while it was
@@ -99,6 +111,10 @@ class Writer:
                 raise
         finally:
             self._turn.release()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        self.refuse_when_gone()
+        connection.execute("begin immediate")
 
     def _step(self, job: Job[T]) -> asyncio.Future[T]:
         return self._thread.submit(self._in_words, job)
@@ -132,10 +148,6 @@ class Writer:
             self._turn.release()
         await self._thread.run(self.connection.close)
         self._thread.close()
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    connection.execute("begin immediate")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

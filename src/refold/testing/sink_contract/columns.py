@@ -87,6 +87,14 @@ class Columns:
             await put(sink, Everything(id="1", amount=amount))
         assert await every_row(sink) == []
 
+    @pytest.mark.parametrize("amount", ["1E+131072", "1E-16384"])
+    async def test_a_decimal_of_more_digits_than_postgres_holds_is_refused(self, sink: Sink, amount: str) -> None:
+        """In every store, and before it is written: so that a read model that parks has a row to park."""
+        await put(sink)
+        with pytest.raises(InvalidQuery, match=r"Everything\.amount is .* more digits than a column holds"):
+            await put(sink, Everything(id="1", amount=Decimal(amount)))
+        assert await every_row(sink) == []
+
     async def test_rows_given_and_taken_are_copies(self, sink: Sink) -> None:
         """Nobody changes a row behind the sink's back."""
         row = Everything(id="1", names=["a"])
