@@ -51,6 +51,12 @@ class DefinitionError(RefoldError):
     """
 
 
+class StateChanged(DefinitionError):
+    """A `@decide` method changed the state that it was given, which only `@evolve` methods may. Nothing was stored, and
+    the state is made anew from the log.
+    """
+
+
 class ConfigurationError(RefoldError):
     """A URL, an option or a configuration file is wrong."""
 

@@ -20,6 +20,7 @@ from refold.errors import (
     InvalidCommand,
     InvalidQuery,
     PayloadTooLarge,
+    StateChanged,
     UnknownCommand,
 )
 from refold.messages.recorded import StoredEvent
@@ -583,3 +584,65 @@ async def test_nothing_to_do_is_said_soon_on_a_stream_that_never_rests(context: 
         for task in busy:
             task.cancel()
         await asyncio.gather(*busy, return_exceptions=True)
+
+
+class Paid(Event, name="Paid"):
+    amount: int
+
+
+class Pay(Command, name="Pay"):
+    purse_id: str
+    amount: int
+    how: str = "well"
+
+
+class Purse(Aggregate, stream="purse", id="purse_id"):
+    """Its rule changes what it is given, in the ways that people do by mistake."""
+
+    left: int = 100
+    paid: list[int] = []
+
+    @decide
+    def pay(self, command: Pay) -> Paid | None:
+        match command.how:
+            case "field":
+                self.left -= command.amount
+            case "list":
+                self.paid.append(command.amount)
+            case "both ways":
+                self.left, self.paid = self.left - 1, [*self.paid, 1]
+        if command.amount > self.left:
+            raise Rejected("too much")
+        return Paid(amount=command.amount)
+
+    @evolve
+    def was_paid(self, event: Paid) -> None:
+        self.left -= event.amount
+        self.paid.append(event.amount)
+
+
+purses = App("purses", aggregates=[Purse])
+
+
+@pytest.mark.parametrize("how", ["field", "list", "both ways"])
+@pytest.mark.parametrize("amount", [10, 1000], ids=["accepted", "refused"])
+async def test_a_rule_that_changes_its_state_is_found_out(how: str, amount: int) -> None:
+    """Nothing is stored, and the next commands are decided on what the log says; also where others are under way."""
+    async with purses.connect(MemoryStore()) as context:
+        await context.execute(Pay(purse_id="1", amount=30))
+        with pytest.raises(StateChanged, match=r"Purse\.pay changed the state while it decided"):
+            await context.execute(Pay(purse_id="1", amount=amount, how=how))
+        assert await context.load(Purse, "1") == Purse(left=70, paid=[30])
+        results = await context.execute_many(
+            [
+                Pay(purse_id="1", amount=20),
+                Pay(purse_id="1", amount=amount, how=how),
+                Pay(purse_id="1", amount=25),
+                Pay(purse_id="1", amount=26),
+            ]
+        )
+        assert [type(each) for each in results] == [Receipt, StateChanged, Receipt, Rejected]
+        await context.execute(Pay(purse_id="1", amount=25))
+        assert await context.load(Purse, "1") == Purse(left=0, paid=[30, 20, 25, 25])
+        with pytest.raises(StateChanged):
+            await context.dry_run(Pay(purse_id="1", amount=amount, how=how))

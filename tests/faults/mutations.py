@@ -361,6 +361,13 @@ MUTATIONS = [
         (f"{SHARDS}::test_a_receipt_waits_for_the_shard_of_its_row_alone",),
     ),
     Mutation(
+        "A rule may change the state that the next commands are decided on",
+        "src/refold/commands/decision.py",
+        "if before != after or lengths",
+        "if before is None and lengths",
+        ("tests/commands/test_execute.py",),
+    ),
+    Mutation(
         "Streams of one id are shared out by their whole names",
         "src/refold/store/postgres/shares.py",
         "hashtext({_ID})",

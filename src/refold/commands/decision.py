@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from refold.errors import DefinitionError, InvalidCommand, UnknownCommand
+from refold.errors import DefinitionError, InvalidCommand, StateChanged, UnknownCommand
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
@@ -15,6 +16,8 @@ from refold.messages.event_types import decoder_of
 from refold.messages.misfits import misfit_decimal_in, naive_moment_in, refuse_what_json_changes
 
 __all__ = ["Decider", "Deciders"]
+
+_GROWING = frozenset({list, dict, set, bytearray})
 
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
@@ -27,6 +30,7 @@ class Decider:
         self._handler = handler
         self._decode = decoder_of(handler.command)
         self._naive_moment = naive_moment_in(handler.command)
+        self._values = _values_of(definition.cls.__struct_fields__)
 
     def validated(self, command: Command) -> Command:
         """The command with every field of its declared type (100 for a Decimal becomes Decimal(100)).
@@ -62,7 +66,26 @@ class Decider:
         return self.definition.stream_of(own_id)
 
     def decide(self, state: Aggregate, command: Command) -> list[Event]:
-        """The events of a command on this state. Raises `Rejected`, and whatever else the domain's method raises."""
+        """The events of a command on this state. Raises `Rejected`, and whatever else the domain's method raises.
+
+        Raises `StateChanged` when the method put something else into a field of the state, or made a list, dict or set
+        in one longer or shorter: the state is kept for the commands that follow, and would be wrong for all of them.
+        What is changed deeper inside is found by a test (`Scenario`), not here: that would take a copy of each state.
+        """
+        before = self._values(state)
+        lengths = [len(value) for value in before if type(value) in _GROWING]
+        try:
+            return self.events_of(state, command)
+        finally:
+            after = self._values(state)
+            if before != after or lengths != [len(value) for value in after if type(value) in _GROWING]:
+                raise StateChanged(
+                    f"{self.definition.cls.__qualname__}.{self._handler.name} changed the state while it decided; only "
+                    "@evolve methods may. Nothing was stored"
+                )
+
+    def events_of(self, state: Aggregate, command: Command) -> list[Event]:
+        """As `decide`, on a state that nobody needs afterwards."""
         outcome: Any = self._handler.function(state, command)
         if outcome is None:
             return []
@@ -76,6 +99,12 @@ class Decider:
             f"{self.definition.cls.__qualname__}.{self._handler.name} returned {outcome!r}; "
             "a @decide method returns an event, several, or None"
         )
+
+
+def _values_of(fields: tuple[str, ...]) -> Callable[[Aggregate], tuple[Any, ...]]:
+    if len(fields) > 1:
+        return attrgetter(*fields)
+    return lambda state: tuple(getattr(state, field) for field in fields)
 
 
 class Deciders:

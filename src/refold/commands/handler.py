@@ -17,7 +17,7 @@ from refold.commands.live import LiveAggregate, LiveAggregates, Staged
 from refold.commands.loading import Loader
 from refold.commands.receipt import Receipt
 from refold.commands.snapshots import SnapshotSaver
-from refold.errors import AlreadyAppended, Conflict, FoldFailed, IdReused, Rejected
+from refold.errors import AlreadyAppended, Conflict, FoldFailed, IdReused, Rejected, StateChanged
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.messages.event import Command, Event
 from refold.messages.event_types import EventTypes
@@ -126,6 +126,9 @@ class CommandHandler:
             state, version = live.tip()
             try:
                 events = decider.decide(state, command)
+            except StateChanged:
+                live.spoil()
+                raise
             except Rejected:
                 if resting_on is None and surely_fresh:
                     first = await self._first_receipt(envelope, stream, name)

@@ -142,6 +142,13 @@ class LiveAggregate(Generic[A]):
         self.confirmed = self.loader.new()
         self.stale = True
 
+    def spoil(self) -> None:
+        """Somebody changed the state that `tip` gave."""
+        if self._staged:
+            self._tip = None
+        else:
+            self.start_over()
+
     def _drop_tip(self) -> None:
         self._ahead = 0
         self._tip = None

@@ -270,7 +270,7 @@ def _decided(scenario: Scenario, past: tuple[GivenEvent, ...], decider: Decider,
     rejected: Rejected | None = None
     events: tuple[Event, ...] = ()
     try:
-        events = tuple(decider.decide(state, command))
+        events = tuple(decider.events_of(state, command))
     except Rejected as refusal:
         rejected = refusal
     if state != untouched:
