@@ -36,6 +36,7 @@ __all__ = [
     "RefoldError",
     "Rejected",
     "StaleRead",
+    "StateChanged",
     "SyncContext",
     "decide",
     "evolve",

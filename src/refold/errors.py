@@ -29,6 +29,7 @@ __all__ = [
     "Rejected",
     "SchemaMismatch",
     "StaleRead",
+    "StateChanged",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
