@@ -36,7 +36,6 @@ __all__ = [
     "RefoldError",
     "Rejected",
     "StaleRead",
-    "StateChanged",
     "SyncContext",
     "decide",
     "evolve",
