@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,13 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert done.code == 1
     assert "Traceback" in done.err
     assert "ConfigurationError" in done.err
+
+
+def test_without_its_script() -> None:
+    command = [sys.executable, "-m", "refold", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "refold" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

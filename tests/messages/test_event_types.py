@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -130,8 +130,12 @@ def test_an_event_of_another_app_is_refused():
 def test_a_naive_time_is_refused():
     with pytest.raises(InvalidAppend, match="has no time zone"):
         types.prepare(Noted(text="x"), occurred_at=datetime(2026, 1, 15))
+    with pytest.raises(InvalidAppend, match="has no time zone"):
+        types.prepare(Noted(text="x"), occurred_at=date(2026, 1, 15))  # type: ignore[arg-type]  # by mistake
     with pytest.raises(InvalidQuery, match="has no time zone"):
         to_microseconds(datetime(2026, 1, 15))
+    with pytest.raises(InvalidQuery, match="is no moment"):
+        to_microseconds(date(2026, 1, 15))  # type: ignore[arg-type]  # by mistake
 
 
 def test_a_naive_moment_inside_an_event_is_refused_wherever_it_stands():

@@ -172,7 +172,7 @@ class EventTypes:
             )
         moment = None
         if occurred_at is not None:
-            if occurred_at.tzinfo is None:
+            if getattr(occurred_at, "tzinfo", None) is None:  # a date has none at all
                 raise InvalidAppend(
                     f"occurred_at={occurred_at!r} has no time zone; give one, as in datetime(…, tzinfo=UTC)"
                 )

@@ -23,9 +23,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC. Raises `InvalidQuery` for a naive datetime: it does not say which moment it
-    means.
+    """Microseconds since 1970 in UTC. Raises `InvalidQuery` for a date, and for a naive datetime: they do not say which
+    moment they mean.
     """
+    if not isinstance(moment, datetime):
+        raise InvalidQuery(f"{moment!r} is no moment; give a datetime with a time zone, as in datetime(…, tzinfo=UTC)")
     if moment.tzinfo is None:
         raise InvalidQuery(
             f"{moment!r} has no time zone, so it names no moment; give one, as in datetime(…, tzinfo=UTC)"
