@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from refold import Aggregate, App, Command, Event, ReadModel, decide, evolve
+from refold.projections.handwritten import ProjectionPage
 from refold.server import Server
 from refold.server.security.identity import Access, Role
 from tests.server.conftest import calling
@@ -61,6 +62,25 @@ async def test_pause_and_resume(server: Server, api: httpx.AsyncClient) -> None:
         (ME, "pause", "account_summary", "migration"),
     ]
     assert (await api.post("/operations/projections/nothing/pause", json={})).status_code == 404
+
+
+async def test_a_hand_written_projection_is_paused_and_resumed(store_url: str) -> None:
+    app = App("boxes", aggregates=[Box])
+
+    @app.projection("mails")
+    async def mails(page: ProjectionPage) -> None:
+        pass
+
+    async with Server(app, store_url) as server, calling(server) as api:
+        path = "/operations/projections/mails"
+        paused = await api.post(f"{path}/pause", json={"reason": "strike"})
+        again = await api.post(f"{path}/pause", json={})
+        resumed = await api.post(f"{path}/resume", json={})
+        assert [answer.json()["changed"] for answer in (paused, again, resumed)] == [True, False, True]
+        assert (await api.get("/catalogue")).json()["projections"] == ["mails"]
+        nothing = await api.post(f"{path}/rebuild", json={})
+        assert nothing.status_code == 404
+        assert "written by hand" in nothing.json()["detail"]
 
 
 async def test_rebuild_rollback_and_refold(server: Server, api: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""What the app has: the categories of its streams, and the types of its events."""
+"""What the app has: the categories of its streams, the types of its events, and its hand-written projections."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ class EventTypeInfo(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """Categories and event types, in the order of their names. Others may be in the log, from other apps or times."""
+    """Categories and event types, in the order of their names. Others may be in the log, from other apps or times.
+    `projections` are those that are written by hand.
+    """
 
     categories: list[str]
     events: list[EventTypeInfo]
+    projections: list[str]
 
 
 def catalogue_of(app: App) -> Sequence[Operation]:
@@ -34,7 +37,9 @@ def catalogue_of(app: App) -> Sequence[Operation]:
         events = [EventTypeInfo(each.__message_name__, (each.__doc__ or "").strip()) for each in app.types]
         return Answer(
             Catalogue(
-                sorted(each.category for each in app.aggregates.values()), sorted(events, key=lambda each: each.name)
+                sorted(each.category for each in app.aggregates.values()),
+                sorted(events, key=lambda each: each.name),
+                sorted(app.projections),
             )
         )
 
@@ -43,7 +48,7 @@ def catalogue_of(app: App) -> Sequence[Operation]:
             method="GET",
             path="/catalogue",
             name="catalogue",
-            summary="The categories of streams and the types of events that the app has.",
+            summary="The categories of streams, types of events and hand-written projections that the app has.",
             group="Events",
             access=Access(None),
             run=catalogue,

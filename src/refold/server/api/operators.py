@@ -9,7 +9,7 @@ import msgspec
 
 from refold.app import Context
 from refold.errors import ConfigurationError
-from refold.folds.read_model import ReadModelDefinition, read_model_of
+from refold.folds.read_model import ReadModel, ReadModelDefinition, read_model_of
 from refold.projections.rebuild_under_way import paused_rebuild, running_rebuild
 from refold.server.jobs import Job
 from refold.server.operation import Answer, Call
@@ -30,6 +30,7 @@ __all__ = [
     "begun_build",
     "begun_job",
     "definition_named",
+    "followed_named",
     "record",
 ]
 
@@ -61,6 +62,12 @@ def definition_named(server: Server, call: Call) -> ReadModelDefinition:
         return read_model_of(server.app.read_model_named(call.path["name"]))
     except ConfigurationError as problem:
         raise Problem("not-found", str(problem)) from problem
+
+
+def followed_named(server: Server, call: Call) -> type[ReadModel] | str:
+    """The read model that is named in the path, or the name itself of a hand-written projection. Raises `Problem`."""
+    name: str = call.path["name"]
+    return name if name in server.app.projections else definition_named(server, call).cls
 
 
 def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:

@@ -18,6 +18,7 @@ from refold.server.api.operators import (
     Reason,
     begun_build,
     definition_named,
+    followed_named,
     record,
 )
 from refold.server.jobs import Job, JobDocument
@@ -53,16 +54,14 @@ def projections_of(server: Server) -> Iterable[Operation]:
     """The operations on one read model's projection."""
 
     async def pause(call: Call) -> Answer:
-        definition = definition_named(server, call)
-        changed = await call.context.projections.operator.pause(
-            definition, actor=call.identity.name, reason=call.body.reason
+        changed = await call.context.projections.pause(
+            followed_named(server, call), actor=call.identity.name, reason=call.body.reason
         )
         return Answer(Changed(changed))
 
     async def resume(call: Call) -> Answer:
-        definition = definition_named(server, call)
-        changed = await call.context.projections.operator.resume(
-            definition, actor=call.identity.name, reason=call.body.reason
+        changed = await call.context.projections.resume(
+            followed_named(server, call), actor=call.identity.name, reason=call.body.reason
         )
         return Answer(Changed(changed))
 
@@ -124,11 +123,14 @@ def projections_of(server: Server) -> Iterable[Operation]:
         )
 
     yield deed(
-        "pause", "Let a read model stand still, until it is resumed.", pause, Reason, 200, Said("Done.", Changed)
+        "pause",
+        "Let a read model or hand-written projection stand still, until it is resumed.",
+        pause,
+        Reason,
+        200,
+        Said("Done.", Changed),
     )
-    yield deed(
-        "resume", "Let a read model go on that is paused or has stopped.", resume, Reason, 200, Said("Done.", Changed)
-    )
+    yield deed("resume", "Let one go on that is paused or has stopped.", resume, Reason, 200, Said("Done.", Changed))
     yield deed(
         "rebuild",
         "Fold a read model anew beside the one that is read, and switch at the end.",

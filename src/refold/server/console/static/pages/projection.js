@@ -4,6 +4,7 @@ import { get, may, post } from "../api.js";
 import { badge, meaning } from "../badges.js";
 import { confirmed, dialog } from "../dialog.js";
 import { fill, h } from "../dom.js";
+import { catalogue } from "../filters.js";
 import { eventLink, prose, streamLink } from "../events.js";
 import { pageHead } from "../frame.js";
 import { builderOf, jobList, reached, standing } from "../jobs.js";
@@ -23,6 +24,7 @@ export default async function page({ parts, signal, titled }) {
   titled(name);
   const { read_models: models } = await get(["read-models"], {}, { signal });
   const model = models.find((each) => each.name === name);
+  const byHand = !model && (await catalogue(signal)).projections.includes(name);
   const head = h("div", {});
   const state = h("section", { class: "block", "aria-label": "State", "aria-live": "polite" });
   const parked = h("section", { class: "block", "aria-label": "Parked rows" });
@@ -30,7 +32,7 @@ export default async function page({ parts, signal, titled }) {
   const drawHead = redrawing(head, (each) => pageHead(name, {
     above: [["projections"], "Projections"],
     lead: [badge(each.state), " ", h("span", { class: "faint" }, meaning(each.state))],
-    actions: [model ? link(["read-models", name], "Browse its rows", { class: "button" }) : null, ...deeds(name, each, model, look)].filter(Boolean),
+    actions: [model ? link(["read-models", name], "Browse its rows", { class: "button" }) : null, ...deeds(name, each, model, byHand, look)].filter(Boolean),
   }));
   const beside = h("section", { class: "block", "aria-label": "Rebuild", "aria-live": "polite" });
   const drawBuilt = builtBeside(beside, name, look);
@@ -81,8 +83,8 @@ function stateOf(each) {
   ];
 }
 
-function deeds(name, each, model, look) {
-  if (!model) return [];
+function deeds(name, each, model, byHand, look) {
+  if (!model && !byHand) return [];
   const reason = may("operator") ? null : "An operator's role is needed";
   const deed = (word, label, { busy = null, ...question }) => h("button", { type: "button", disabled: (reason ?? busy) !== null, title: reason ?? busy, onclick: () => ask(word, label, question) }, label);
   async function ask(word, label, { title, says, fields = [], body = (why) => ({ reason: why }), reasoned = true, danger = false, done }) {
@@ -96,10 +98,13 @@ function deeds(name, each, model, look) {
   const busy = each.busy === "paused" ? "A rebuild is paused: resume it, or end it" : each.busy ? "A rebuild is under way: wait for its end, or end it" : null;
   const anew = h("input", { type: "checkbox" });
   const still = each.state === "paused" || each.state === "stopped";
+  const pausing = model?.inline ? null : still
+    ? deed("resume", "Resume", { title: `Resume ${name}?`, says: "It goes on from where it stands.", done: `${name} goes on.` })
+    : deed("pause", "Pause", { title: `Pause ${name}?`, says: model ? "It stands still until it is resumed; its rows grow old meanwhile, and reads that wait for it fail." : "It stands still until it is resumed, after the page at hand; whoever waits for it is told so.", done: `${name} is paused.` });
+  // What it writes is not Refold's: there is nothing that could be folded anew.
+  if (byHand) return [pausing];
   return [
-    model.inline ? null : still
-      ? deed("resume", "Resume", { title: `Resume ${name}?`, says: "It goes on from where it stands.", done: `${name} goes on.` })
-      : deed("pause", "Pause", { title: `Pause ${name}?`, says: "It stands still until it is resumed; its rows grow old meanwhile, and reads that wait for it fail.", done: `${name} is paused.` }),
+    pausing,
     deed("rebuild", "Rebuild", {
       title: `Rebuild ${name}?`, reasoned: false, busy,
       says: "It is folded anew from the whole log, beside the rows that are read; at the end the new rows take their place. The old ones are kept for the way back.",
