@@ -43,7 +43,7 @@ def call(
     if reads and (dry_run or command_id):
         raise click.UsageError("--id and --dry-run are for commands, not for paths")
     body = _body(values) if not reads else None
-    query = dict(_pair(value) for value in values) if reads else None
+    query = _parameters(values) if reads else None
     path = what if reads else f"/commands/{what}" + ("/dry-run" if dry_run else "")
     click.echo(_answer(address, path, body, query, command_id, after))
 
@@ -54,7 +54,7 @@ def _answer(
     try:
         import httpx
 
-        from refold.client.calling import problem_in
+        from refold.client.calling import problem_in, refuse_in_the_clear
     except ImportError as problem:
         raise MissingExtra('`refold call` needs httpx: pip install "refold[client]"') from problem
     headers = {"Refold-After": after} if after else {}
@@ -63,9 +63,11 @@ def _answer(
     if command_id:
         headers["Idempotency-Key"] = command_id
     try:
+        if "Authorization" in headers:
+            refuse_in_the_clear(httpx.URL(address))
         with httpx.Client(base_url=address, timeout=_SECONDS, headers=headers) as http:
             if body is None:
-                response = http.get(path, params=query)
+                response = http.get(path, params=query or None)  # an empty one would take away what the path asks
             else:
                 response = http.post(path, content=body, headers={"Content-Type": "application/json"})
     except (httpx.HTTPError, httpx.InvalidURL) as problem:
@@ -82,7 +84,18 @@ def _unreachable(address: str, problem: Exception) -> RefoldError:
 def _body(values: tuple[str, ...]) -> bytes:
     if values == ("-",):
         return sys.stdin.buffer.read()
-    return msgspec.json.encode(dict(_pair(value) for value in values))
+    pairs = [_pair(value) for value in values]
+    if twice := [name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number])]:
+        raise click.UsageError(f"{twice[0]} is given twice; a list is {twice[0]}:='[…]'")
+    return msgspec.json.encode(dict(pairs))
+
+
+def _parameters(values: tuple[str, ...]) -> dict[str, list[str]]:
+    """The parameters of a path, each as often as it is given."""
+    found: dict[str, list[str]] = {}
+    for name, value in map(_pair, values):
+        found.setdefault(name, []).append(value if isinstance(value, str) else bytes(value).decode())
+    return found
 
 
 def _pair(text: str) -> tuple[str, Any]:
