@@ -111,7 +111,7 @@ class Calls:
                 unsure = unsure or problem.code in _UNSURE
                 if last or problem.code not in _AGAIN:
                     key = all_headers.get("Idempotency-Key")
-                    if unsure and key is not None and problem.code in (*_AGAIN, *_UNSURE):
+                    if unsure and key is not None and problem.code in _AGAIN:
                         # An earlier attempt may have got through, whatever became of this one.
                         raise OutcomeUnknown(
                             _uuid(key), problem.detail or f"the server answered {response.status_code}"
@@ -139,8 +139,8 @@ def problem_in(response: httpx.Response) -> RefoldError:
         return Conflict(problem.stream, problem.expected or 0, problem.actual or 0)
     if code == "stale":
         return StaleRead(problem.read_model or "", problem.wanted or 0, problem.reached or 0, 0.0)
-    if code == "outcome-unknown":
-        return OutcomeUnknown(_uuid(response.request.headers.get("Idempotency-Key", "")), detail)
+    if code in _UNSURE and (key := response.request.headers.get("Idempotency-Key")):
+        return OutcomeUnknown(_uuid(key), detail)
     if code == "idempotency-key-reused":
         return IdReused(detail)
     if code in ("invalid", "malformed"):

@@ -38,6 +38,8 @@ API_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
 }
 _API_HEADERS_RAW = {name.lower().encode(): value.encode() for name, value in API_HEADERS.items()}
+_AS_IT_CAME = "/%~!$&'()*+,;=:@"
+"""What stands in a path as it was sent, which says already what is quoted."""
 _AT_FIELD = re.compile(r" - at `(?:key in )?(\$[^`]*)`")
 
 
@@ -268,5 +270,5 @@ async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def problem_response(problem: Problem, path: str) -> Response:
     """A problem as RFC 9457 has it."""
-    content = msgspec.json.encode(problem.details(quote(path)))
+    content = msgspec.json.encode(problem.details(quote(path, safe=_AS_IT_CAME)))
     return Response(content, problem.status, {**API_HEADERS, **problem.headers, "Content-Type": CONTENT_TYPE})
