@@ -95,7 +95,7 @@ def _touches(change: Change, field: str) -> bool:
         return False
     # What it is in came or went as a whole.
     inside = field.removeprefix(f"{path}.")
-    return _found_at(change.before, inside) != _found_at(change.after, inside)
+    return bool(_found_at(change.before, inside) != _found_at(change.after, inside))
 
 
 def _found_at(value: Any, path: str) -> Any:
