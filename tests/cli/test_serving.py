@@ -6,7 +6,9 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from refold.messages.ids import as_uuid
 from tests.cli.runner import Done, command, environment, refold, refold_here
 
 APP = "from tests.server.domain import app\n"
@@ -120,6 +123,55 @@ def test_serve_by_tls(folder: Path) -> None:
     assert (stranger.code, "certificate" in stranger.err) == (2, True)
 
 
+def test_what_is_asked_of_a_path_and_what_it_answers(folder: Path) -> None:
+    with running(folder, "serve") as (url, _):
+
+        def call(*arguments: str) -> Done:
+            return refold_here("call", *arguments, cwd=folder, REFOLD_SERVER=url)
+
+        opened = call("OpenAccount", "account_id=1", "owner=alice", "--id", "order № 7")
+        again = call("OpenAccount", "account_id=1", "owner=alice", "--id", "order № 7")
+        call("DepositMoney", "account_id=1", "amount=1")
+        both = call("/events", "type=AccountOpened", "type=NoteTaken")
+        limited = call("/events?limit=1")
+        table = call("/events/export.csv", "type=MoneyDeposited")
+        missing = call("DepositMoney", "account_id=1", "amount=1", "--id", "")
+
+    assert opened.json == again.json
+    assert (missing.code, "the id '' is empty" in missing.err) == (4, True)
+    assert [each["type"] for each in both.json["events"]] == ["AccountOpened"]
+    assert len(limited.json["events"]) == 1
+    assert [line.split(",")[3] for line in table.out.splitlines()] == ["type", "MoneyDeposited"]
+
+
+def test_a_key_is_neither_sent_in_the_clear_nor_shown(folder: Path) -> None:
+    clear = refold_here("call", "/me", "--server", "http://bank.example.com", cwd=folder, REFOLD_KEY="refold_x")
+    broken = refold_here("call", "/me", "--server", "http://127.0.0.1:9", cwd=folder, REFOLD_KEY="secret\x07ž")
+
+    assert (clear.code, broken.code) == (2, 2)
+    assert "unencrypted; use https" in clear.err
+    assert "REFOLD_KEY must be of printable ASCII" in broken.err
+    assert "secret" not in broken.err
+
+
+def test_a_command_without_an_answer_may_be_done_and_is_named(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+
+        def hang_up() -> None:
+            connection, _ = deaf.accept()
+            connection.recv(65_536)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        lost = refold_here("call", "DepositMoney", "account_id=1", "amount=1", "--id", "x", "--server", url, cwd=folder)
+        thread.join()
+
+    assert lost.code != 0
+    assert f"the outcome of append {as_uuid('x')} is unknown" in lost.err
+
+
 def test_serve_refuses_others_while_nobody_is_asked(folder: Path) -> None:
     done = refold("serve", "--address", "0.0.0.0:0", cwd=folder)
 
@@ -157,6 +209,8 @@ def test_keys_are_made_once_and_open_the_door(folder: Path) -> None:
         (("call", "X", "nonsense"), "is not NAME=VALUE"),
         (("call", "X", "a:={"), "is not JSON"),
         (("call", "/me", "--dry-run"), "are for commands"),
+        (("call", "/me", "--after", "ü"), "--after must be of printable ASCII"),
+        (("call", "X", "a=1", "a=2"), "a is given twice"),
     ],
 )
 def test_what_cannot_work_is_one_line(folder: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -333,6 +333,8 @@ async def test_a_command_with_a_naive_moment_is_refused():
     async with App("hotel", aggregates=[Room]).connect(MemoryStore()) as hotel:
         with pytest.raises(InvalidCommand, match=r"Book: nights\[1\] has no time zone"):
             await hotel.execute(Book(room_id="1", nights=[datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 1, 16)]))
+        with pytest.raises(InvalidCommand, match=r"Book: nights\[0\] is not within the years 1 to 9999 in UTC"):
+            await hotel.execute(Book(room_id="1", nights=[datetime.fromisoformat("0001-01-01T00:00:00+14:00")]))
         with pytest.raises(InvalidAppend, match=r"event 'Booked': at has no time zone"):
             await hotel.execute(Book(room_id="1"))
         assert (await hotel.store.head()).position == 0

@@ -35,6 +35,10 @@ class Planned(Event):
     opens: Annotated[time, msgspec.Meta(tz=False)] = time(9)
 
 
+class Strict(Event):
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 types = EventTypes([Noted], payload_limit=10_000)
 
 
@@ -136,6 +140,19 @@ def test_a_naive_time_is_refused():
         to_microseconds(datetime(2026, 1, 15))
     with pytest.raises(InvalidQuery, match="is no moment"):
         to_microseconds(date(2026, 1, 15))  # type: ignore[arg-type]  # by mistake
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_that_cannot_be_said_in_utc_is_refused(text: str):
+    """A row is in UTC: one such event would stop every read model that keeps the moment."""
+    beyond = datetime.fromisoformat(text)
+    plans = EventTypes([Planned, Strict])
+    with pytest.raises(InvalidAppend, match="event 'Planned': at is not within the years 1 to 9999 in UTC"):
+        plans.prepare(Planned(at=beyond))
+    with pytest.raises(InvalidAppend, match="event 'Strict': at is not within the years 1 to 9999 in UTC"):
+        plans.prepare(Strict(at=beyond))
+    with pytest.raises(InvalidAppend, match=r"occurred_at=.* is not within the years 1 to 9999 in UTC"):
+        types.prepare(Noted(text="x"), occurred_at=beyond)
 
 
 def test_a_naive_moment_inside_an_event_is_refused_wherever_it_stands():

@@ -16,12 +16,15 @@ from refold import Context, field
 from refold.client import Client, connect
 from refold.errors import (
     ConfigurationError,
+    InvalidAppend,
     InvalidCommand,
     InvalidQuery,
     LogRegression,
+    OutcomeUnknown,
     Rejected,
     StoreUnavailable,
 )
+from refold.messages.ids import as_uuid
 from refold.server import ApiKeys, Authentication, Server
 from tests.server.domain import (
     Account,
@@ -140,6 +143,77 @@ async def test_states_and_events_are_read_alike(bank: Either) -> None:
     assert [(event.position, event.type) for event in events] == [(2, "Relabelled"), (4, "MoneyDeposited")]
     assert events[0].event_id == (await bank.history("account-1"))[1].event_id
     assert [event.position async for event in bank.events(tags=["payer:alice"])] == [4]
+
+
+@pytest.mark.parametrize("key", [".", "..", "...", "./..", "a/b", "50%", "100%25", "a?b#c", "a b+c", "ž"])
+async def test_a_key_may_be_anything(bank: Either, key: str) -> None:
+    """One dot or two are no way through folders."""
+    receipt = await bank.execute(OpenAccount(account_id=key, owner=key))
+
+    row = await bank.get(AccountSummary, key, after=receipt)
+    assert row is not None
+    assert (row.account_id, (await bank.load(Account, key)).owner) == (key, key)
+
+
+async def test_one_of_no_values_is_no_row(bank: Either) -> None:
+    last = await bank.execute(OpenAccount(account_id="1", owner="alice"))
+    nobody = field("owner").in_([])
+
+    assert await bank.find(AccountSummary, nobody, after=last) == []
+    assert await bank.count(AccountSummary, nobody & (field("limit") == 0), after=last) == 0
+
+
+async def test_a_key_with_an_empty_part_is_read_alike(bank: Either) -> None:
+    await bank.execute(OpenAccount(account_id="1", owner=""))
+    last = await bank.execute(DepositMoney(account_id="1", amount=Decimal(7)))
+
+    day = date(2026, 1, 15)
+    assert await bank.get(DepositsPerDay, ("", day), after=last) == DepositsPerDay(owner="", day=day, amount=Decimal(7))
+    assert await bank.get(AccountSummary, "", after=last) is None
+
+
+async def test_what_cannot_be_asked_is_refused_alike(bank: Either) -> None:
+    for wrong in (field("owner") == 1, field("nothing") == 1, field("limit") == True, field("labels") == []):  # noqa: E712
+        with pytest.raises(InvalidQuery, match="AccountSummary"):
+            await bank.find(AccountSummary, wrong)
+        with pytest.raises(InvalidQuery, match="AccountSummary"):
+            await bank.count(AccountSummary, wrong)
+    for key in (7, ("1", "2")):
+        with pytest.raises(InvalidQuery, match="cannot be a key of AccountSummary"):
+            await bank.get(AccountSummary, key)
+    with pytest.raises(InvalidQuery, match="limit=-1"):
+        await bank.find(AccountSummary, limit=-1)
+    with pytest.raises(InvalidQuery, match="nothing"):
+        await bank.find(AccountSummary, order_by="nothing")
+
+
+async def test_any_text_may_be_a_commands_id_but_none(bank: Either) -> None:
+    deposit = DepositMoney(account_id="1", amount=Decimal(1))
+    first = await bank.execute(deposit, command_id="order № 7")
+    again = await bank.execute(deposit, command_id="order № 7")
+    with pytest.raises(InvalidAppend, match="empty"):
+        await bank.execute(deposit, command_id="")
+
+    assert again == first
+    assert (await bank.load(Account, "1")).balance == 1
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [httpx.Response(504, json={"code": "timeout", "detail": "it took more than 30 s"})],
+        [httpx.Response(504, text="<h1>Gateway Timeout</h1>")] * 5,
+        [httpx.Response(502, text="<h1>Bad Gateway</h1>"), *[httpx.Response(503, json={"code": "unavailable"})] * 4],
+    ],
+)
+async def test_a_command_that_may_have_been_done_is_never_said_not_to_be(answers: list[httpx.Response]) -> None:
+    """`StoreUnavailable` says that nothing was stored. A server that gave up waiting, and a proxy, do not know."""
+    waiting = iter(answers)
+    async with Client(app, "http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: next(waiting))) as client:
+        with pytest.raises(OutcomeUnknown) as raised:
+            await client.execute(DepositMoney(account_id="1", amount=Decimal(1)), command_id="once")
+
+    assert raised.value.append_id == as_uuid("once")
 
 
 async def test_conditions_that_http_cannot_say_are_refused_before_they_are_sent() -> None:

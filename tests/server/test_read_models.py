@@ -54,6 +54,7 @@ async def test_no_such_row(api: httpx.AsyncClient) -> None:
     answer = await api.get("/read-models/account_summary/rows/none")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    assert answer.json()["instance"] == answer.request.url.raw_path.decode()
 
 
 async def test_what_one_wrote_is_read_after_its_token(api: httpx.AsyncClient) -> None:

@@ -93,10 +93,13 @@ async def test_without_authentication_only_this_machine_is_let_in(server: Server
         (("10.0.0.7", 1), "127.0.0.1", False),
         (("127.0.0.1", 1), "evil.example", False),
         (("127.0.0.1", 1), "127.0.0.1.evil.example", False),
+        (("127.0.0.1", 1), "[::1", False),
+        (("127.0.0.1", 1), "@", False),
     ):
         async with calling(server, client=client) as api:
             answer = await api.get("/me", headers={"Host": host})
-        assert (answer.status_code == 200) is allowed_in, (client, host)
+            door = await api.get("/console/session", headers={"Host": host})
+        assert {answer.status_code, door.status_code} == ({200} if allowed_in else {403}), (client, host)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +109,7 @@ async def test_without_authentication_only_this_machine_is_let_in(server: Server
         {"Forwarded": "for=1.2.3.4"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],

@@ -32,11 +32,13 @@ from refold.errors import (
 )
 from refold.messages.ids import as_uuid
 
-__all__ = ["Calls", "NotFound", "path_of", "problem_in"]
+__all__ = ["Calls", "NotFound", "path_of", "problem_in", "refuse_in_the_clear"]
 
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
-_AGAIN = frozenset({"overloaded", "unavailable", "outcome-unknown", "too-many"})
+_AGAIN = frozenset({"overloaded", "unavailable", "outcome-unknown", "too-many", "no-answer"})
+_UNSURE = frozenset({"outcome-unknown", "timeout", "no-answer"})
+"""After these a command may be done nevertheless. `no-answer`: a proxy says that the server said nothing in time."""
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
 
@@ -98,14 +100,22 @@ class Calls:
             last = attempt == _ATTEMPTS
             try:
                 response = await self._http.request(method, path, params=query, content=body, headers=all_headers)
-            except httpx.TransportError as problem:
-                unsure = unsure or not isinstance(problem, (httpx.ConnectError, httpx.ConnectTimeout))
+            except httpx.TransportError as lost:
+                unsure = unsure or not isinstance(lost, (httpx.ConnectError, httpx.ConnectTimeout))
                 if last:
-                    raise self._lost(problem, unsure, all_headers.get("Idempotency-Key")) from problem
+                    raise self._lost(lost, unsure, all_headers.get("Idempotency-Key")) from lost
             else:
                 if response.is_success:
                     return response
-                if last or _read(response).code not in _AGAIN:
+                problem = _read(response)
+                unsure = unsure or problem.code in _UNSURE
+                if last or problem.code not in _AGAIN:
+                    key = all_headers.get("Idempotency-Key")
+                    if unsure and key is not None and problem.code in _AGAIN:
+                        # An earlier attempt may have got through, whatever became of this one.
+                        raise OutcomeUnknown(
+                            _uuid(key), problem.detail or f"the server answered {response.status_code}"
+                        )
                     raise problem_in(response)
             await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311  # spreads retries, guards nothing
             pause *= 2
@@ -129,8 +139,8 @@ def problem_in(response: httpx.Response) -> RefoldError:
         return Conflict(problem.stream, problem.expected or 0, problem.actual or 0)
     if code == "stale":
         return StaleRead(problem.read_model or "", problem.wanted or 0, problem.reached or 0, 0.0)
-    if code == "outcome-unknown":
-        return OutcomeUnknown(_uuid(response.request.headers.get("Idempotency-Key", "")), detail)
+    if code in _UNSURE and (key := response.request.headers.get("Idempotency-Key")):
+        return OutcomeUnknown(_uuid(key), detail)
     if code == "idempotency-key-reused":
         return IdReused(detail)
     if code in ("invalid", "malformed"):
@@ -152,7 +162,18 @@ def problem_in(response: httpx.Response) -> RefoldError:
 
 def path_of(*parts: object) -> str:
     """A path of these parts, each of which may hold anything."""
-    return "/".join(quote(_text(part), safe="") for part in parts)
+    return "/".join(_quoted(_text(part)) for part in parts)
+
+
+def refuse_in_the_clear(url: httpx.URL) -> None:
+    """Raises `ConfigurationError` where a key would be sent unencrypted to another machine."""
+    if url.scheme == "http" and url.host not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigurationError(f"the key would go to {url.host} unencrypted; use https")
+
+
+def _quoted(part: str) -> str:
+    # A part that is one dot or two would be taken for a way through folders, and the path for another.
+    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="")
 
 
 def _text(part: object) -> str:
@@ -164,7 +185,8 @@ def _read(response: httpx.Response) -> _Problem:
     try:
         return msgspec.json.decode(response.content, type=_Problem)
     except msgspec.DecodeError:
-        return _Problem(response.status_code, "unavailable" if response.status_code in (502, 503, 504) else "")
+        code = {502: "no-answer", 503: "unavailable", 504: "no-answer"}.get(response.status_code, "")
+        return _Problem(response.status_code, code)
 
 
 def _uuid(key: str) -> UUID:

@@ -15,18 +15,27 @@ from refold.app import App
 from refold.client.asking import parameters_of
 from refold.client.following import followed, recorded_of
 from refold.commands.receipt import Receipt
-from refold.errors import ConfigurationError, InvalidQuery, MissingExtra, RefoldError, StoreUnavailable
+from refold.errors import (
+    ConfigurationError,
+    DefinitionError,
+    InvalidCommand,
+    InvalidQuery,
+    MissingExtra,
+    RefoldError,
+    StoreUnavailable,
+)
 from refold.folds.aggregate import Aggregate
 from refold.folds.read_model import ReadModel, ReadModelDefinition
 from refold.messages.event import Command, Event
+from refold.messages.ids import as_uuid
 from refold.messages.recorded import Recorded, to_microseconds
-from refold.projections.conditions import Condition
+from refold.projections.conditions import Condition, checked, orders_of
 from refold.store.append import AppendResult
 
 try:
     import httpx
 
-    from refold.client.calling import Calls, NotFound, path_of, problem_in
+    from refold.client.calling import Calls, NotFound, path_of, problem_in, refuse_in_the_clear
 except ImportError as _problem:
     raise MissingExtra('the client needs httpx: pip install "refold[client]"') from _problem
 
@@ -74,8 +83,8 @@ class Client:
         parts = httpx.URL(url)
         if parts.scheme not in ("http", "https") or not parts.host:
             raise ConfigurationError(f"{url!r} is no address of a server, as in https://bank.example.com")
-        if key and parts.scheme == "http" and parts.host not in ("127.0.0.1", "localhost", "::1"):
-            raise ConfigurationError(f"the key would go to {parts.host} unencrypted; use https")
+        if key:
+            refuse_in_the_clear(parts)
         self.app = app
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/",
@@ -108,11 +117,15 @@ class Client:
     ) -> Receipt:
         """As `Context.execute`; the actor is whom the key belongs to. Raises what that raises."""
         headers = {}
-        if correlation_id is not None:
-            headers["Refold-Correlation-Id"] = str(correlation_id)
-        if causation_id is not None:
-            headers["Refold-Causation-Id"] = str(causation_id)
-        key = None if command_id is None else str(command_id)
+        for name, given in (("Correlation", correlation_id), ("Causation", causation_id)):
+            if given is not None:
+                if not str(given).isascii():
+                    raise InvalidCommand(
+                        f"over HTTP {name.lower()}_id={str(given)!r} must be of printable ASCII characters"
+                    )
+                headers[f"Refold-{name}-Id"] = str(given)
+        # As the UUID that it stands for, which a header can hold whatever the text is.
+        key = None if command_id is None else str(as_uuid(command_id))
         answer = await self._calls.command(path_of("commands", _name(command)), command, key, headers)
         receipt = msgspec.json.decode(answer.content, type=_Receipt)
         return Receipt(
@@ -246,7 +259,14 @@ class Client:
     ) -> R | None:
         """As `Context.get`: the row of a key, or None."""
         definition = self._model(read_model)
-        parts = definition.as_key(key)
+        try:
+            parts = definition.as_key(key)
+        except (msgspec.ValidationError, DefinitionError, TypeError) as problem:
+            raise InvalidQuery(f"{key!r} cannot be a key of {read_model.__qualname__}: {problem}") from problem
+        if "" in parts:  # of which a path can have no part
+            same = dict(zip(definition.key, parts, strict=True))
+            rows = await self.find(read_model, limit=1, after=after, fresh=fresh, timeout=timeout, **same)
+            return rows[0] if rows else None
         query = {"fresh": "true"} if fresh else {}
         path = path_of("read-models", definition.name, "rows", *parts)
         found = await self._found(path, query, _waiting(after, timeout))
@@ -267,7 +287,12 @@ class Client:
         (1,000 rows at most).
         """
         definition = self._model(read_model)
-        parameters = parameters_of(conditions, equals, order_by)
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise InvalidQuery(f"limit={limit!r} must be a whole number, 0 or more")
+        orders_of(definition, order_by)
+        parameters = _asked(definition, conditions, equals, order_by)
+        if parameters is None:
+            return []
         page_type = msgspec.json.Decoder(dict[str, msgspec.Raw])
         rows: list[R] = []
         cursor: str | None = ""
@@ -293,8 +318,12 @@ class Client:
         **equals: Any,
     ) -> int:
         """As `Context.count`: the number of rows that fulfil all conditions."""
-        path = path_of("read-models", self._model(read_model).name, "count")
-        answer = await self._calls.get(path, parameters_of(conditions, equals), _waiting(after, timeout))
+        definition = self._model(read_model)
+        parameters = _asked(definition, conditions, equals)
+        if parameters is None:
+            return 0
+        path = path_of("read-models", definition.name, "count")
+        answer = await self._calls.get(path, parameters, _waiting(after, timeout))
         return msgspec.json.decode(answer.content, type=dict[str, int])["count"]
 
     async def search(
@@ -335,6 +364,21 @@ class Client:
 
 def _name(command: Command) -> str:
     return type(command).__message_name__
+
+
+def _asked(
+    definition: ReadModelDefinition,
+    conditions: Iterable[Condition],
+    equals: Mapping[str, Any],
+    order_by: str | Sequence[str] = (),
+) -> dict[str, Any] | None:
+    """The conditions as parameters, refused as a context refuses them; None where no row can fulfil them: none of no
+    values would be no parameter at all, which is every row.
+    """
+    where = checked(definition, conditions, dict(equals))
+    wanted = () if where is None else (where,)
+    parameters = parameters_of(wanted, {}, order_by)
+    return None if [] in parameters.values() else parameters
 
 
 def _moment(value: Any) -> str:

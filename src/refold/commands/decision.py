@@ -13,7 +13,7 @@ from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.dispatch import DecideHandler
 from refold.messages.event import Command, Event
 from refold.messages.event_types import decoder_of
-from refold.messages.misfits import misfit_decimal_in, naive_moment_in, refuse_what_json_changes
+from refold.messages.misfits import misfit_decimal_in, misfit_moment_in, refuse_what_json_changes
 
 __all__ = ["Decider", "Deciders"]
 
@@ -29,7 +29,7 @@ class Decider:
         self.definition = definition
         self._handler = handler
         self._decode = decoder_of(handler.command)
-        self._naive_moment = naive_moment_in(handler.command)
+        self._misfit_moment = misfit_moment_in(handler.command)
         self._values = _values_of(definition.cls.__struct_fields__)
 
     def validated(self, command: Command) -> Command:
@@ -49,10 +49,8 @@ class Decider:
             msgspec.DecodeError, TypeError, ValueError, UnicodeEncodeError, RecursionError, ArithmeticError,
         ) as problem:  # fmt: skip
             raise InvalidCommand(f"command {type(command).__name__}: {problem}") from problem
-        if self._naive_moment is not None and (field := self._naive_moment(valid)) is not None:
-            raise InvalidCommand(
-                f"command {type(command).__name__}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)"
-            )
+        if self._misfit_moment is not None and (misfit := self._misfit_moment(valid)) is not None:
+            raise InvalidCommand(f"command {type(command).__name__}: {misfit[0]} {misfit[1]}")
         return valid
 
     def stream_of(self, command: Command) -> str:

@@ -16,7 +16,13 @@ from refold.errors import (
     UnknownEvent,
 )
 from refold.messages.event import Event, event_tags
-from refold.messages.misfits import misfit_number_in, naive_moment_in, refuse_what_json_changes
+from refold.messages.misfits import (
+    FIRST_MOMENT,
+    LAST_MOMENT,
+    misfit_moment_in,
+    misfit_number_in,
+    refuse_what_json_changes,
+)
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
 
 __all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "decoder_of", "encode_in_order", "encode_json", "refuse_nul"]
@@ -74,7 +80,7 @@ class EventTypes:
     def __init__(self, classes: Iterable[type[Event]] = (), *, payload_limit: int = DEFAULT_PAYLOAD_LIMIT) -> None:
         self._classes: dict[str, type[Event]] = {}
         self._decoders: dict[str, Callable[[bytes], Event]] = {}
-        self._naive_moments: dict[str, Callable[[Event], str | None]] = {}
+        self._misfit_moments: dict[str, Callable[[Event], tuple[str, str] | None]] = {}
         self.payload_limit = payload_limit
         for cls in classes:
             self.add(cls)
@@ -104,9 +110,9 @@ class EventTypes:
         decode = decoder_of(cls)
         self._classes[name] = cls
         self._decoders[name] = decode
-        naive = naive_moment_in(cls)
-        if naive is not None:
-            self._naive_moments[name] = naive
+        moments = misfit_moment_in(cls)
+        if moments is not None:
+            self._misfit_moments[name] = moments
 
     def named(self, name: str) -> type[Event]:
         """The class of that name. Raises `KeyError`."""
@@ -162,9 +168,9 @@ class EventTypes:
         except (TypeError, ValueError, UnicodeEncodeError, RecursionError, ArithmeticError) as problem:
             raise InvalidAppend(f"event {name!r} cannot be stored: {problem}") from problem
         refuse_nul(payload, f"event {name!r}")
-        naive = self._naive_moments.get(name)
-        if naive is not None and (field := naive(as_read)) is not None:
-            raise InvalidAppend(f"event {name!r}: {field} has no time zone; give one, as in datetime(…, tzinfo=UTC)")
+        moments = self._misfit_moments.get(name)
+        if moments is not None and (misfit := moments(as_read)) is not None:
+            raise InvalidAppend(f"event {name!r}: {misfit[0]} {misfit[1]}")
         if len(payload) + len(metadata) > self.payload_limit:
             raise PayloadTooLarge(
                 f"event {name!r} has {len(payload) + len(metadata):,} bytes, the limit is {self.payload_limit:,}; "
@@ -176,6 +182,8 @@ class EventTypes:
                 raise InvalidAppend(
                     f"occurred_at={occurred_at!r} has no time zone; give one, as in datetime(…, tzinfo=UTC)"
                 )
+            if not FIRST_MOMENT <= occurred_at <= LAST_MOMENT:
+                raise InvalidAppend(f"occurred_at={occurred_at!r} is not within the years 1 to 9999 in UTC")
             moment = to_microseconds(occurred_at)
         stored = NewEvent(
             type=name,

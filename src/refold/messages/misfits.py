@@ -1,5 +1,6 @@
 """What can be written as JSON, and should not be in a log for ever: a moment without a time zone, which every reader
-would guess differently; a number that no column of a read model can hold; a value that is read back as another.
+would guess differently; a moment or a number that no column of a read model can hold; a value that is read back as
+another.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,13 +16,18 @@ import msgspec
 from msgspec import inspect
 
 __all__ = [
+    "FIRST_MOMENT",
+    "LAST_MOMENT",
     "misfit_decimal_in",
+    "misfit_moment_in",
     "misfit_number_in",
-    "naive_moment_in",
     "refuse_what_json_changes",
     "why_no_column_holds",
 ]
 
+FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+"""What can be said in UTC, as rows have it: in a zone east or west of it a few hours more can be written."""
 _MANY_DIGITS = re.compile(rb"[0-9]{19}")
 _DIGITS_BEFORE_THE_POINT = 131_072
 _DIGITS_AFTER_THE_POINT = 16_383
@@ -58,14 +64,21 @@ def why_no_column_holds(value: Any) -> str:
     return ""
 
 
-def naive_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], str | None] | None:
-    """A function that names the first field of a message in which a datetime has no time zone; None for a class that
-    has no datetimes, and for one that wants naive ones (`Annotated[datetime, msgspec.Meta(tz=False)]`).
+def misfit_moment_in(cls: type[msgspec.Struct]) -> Callable[[msgspec.Struct], tuple[str, str] | None] | None:
+    """A function that names the first field of a message in which a datetime has no time zone, or is one that cannot be
+    said in UTC, and why; None for a class that has no datetimes. Whoever wants naive ones
+    (`Annotated[datetime, msgspec.Meta(tz=False)]`) gets them.
     """
     zones = _zones(inspect.type_info(cls), set())
-    if None not in zones or False in zones:
+    if zones <= {False}:
         return None
-    return lambda message: _path(message, _naive)
+    naive_too = None not in zones or False in zones
+
+    def found(message: msgspec.Struct) -> tuple[str, str] | None:
+        misfit = _first(message, "", lambda value: bool(_why_no_moment(value, naive_too=naive_too)))
+        return None if misfit is None else (misfit[0], _why_no_moment(misfit[1], naive_too=naive_too))
+
+    return found
 
 
 def refuse_what_json_changes(value: Any) -> None:
@@ -109,8 +122,12 @@ def _zones(info: Any, seen: set[type]) -> set[bool | None]:
     return set().union(*(_zones(part, seen) for part in parts))
 
 
-def _naive(value: Any) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is None
+def _why_no_moment(value: Any, *, naive_too: bool) -> str:
+    if not isinstance(value, datetime):
+        return ""
+    if value.tzinfo is None:
+        return "" if naive_too else "has no time zone; give one, as in datetime(…, tzinfo=UTC)"
+    return "" if FIRST_MOMENT <= value <= LAST_MOMENT else "is not within the years 1 to 9999 in UTC"
 
 
 def _changed(value: Any) -> bool:
@@ -134,11 +151,6 @@ def _is_suspect(encoded: bytes) -> bool:
 def _misfit_in(message: msgspec.Struct, misfit: Callable[[Any], bool]) -> tuple[str, str] | None:
     found = _first(message, "", misfit)
     return None if found is None else (found[0], why_no_column_holds(found[1]))
-
-
-def _path(message: msgspec.Struct, misfit: Callable[[Any], bool]) -> str | None:
-    found = _first(message, "", misfit)
-    return None if found is None else found[0]
 
 
 def _first(value: Any, path: str, misfit: Callable[[Any], bool]) -> tuple[str, Any] | None:

@@ -77,7 +77,7 @@ async def changes_of(
             if version > after:
                 changes: list[Change] = []
                 _compare("", before, now, changes)
-                if not field or any(_within(change.field, field) for change in changes):
+                if not field or any(_touches(change, field) for change in changes):
                     found.append((stored, changes))
             before = now
         if known is not None:
@@ -87,8 +87,29 @@ async def changes_of(
     return found, None
 
 
-def _within(path: str, field: str) -> bool:
-    return path == field or path.startswith(f"{field}.")
+def _touches(change: Change, field: str) -> bool:
+    path = change.field
+    if path == field or path.startswith(f"{field}."):
+        return True
+    if not field.startswith(f"{path}."):
+        return False
+    # What it is in came or went as a whole.
+    inside = field.removeprefix(f"{path}.")
+    return bool(_found_at(change.before, inside) != _found_at(change.after, inside))
+
+
+def _found_at(value: Any, path: str) -> Any:
+    if isinstance(value, list):
+        value = {str(place): each for place, each in enumerate(value)}
+    if not isinstance(value, Mapping):
+        return _ABSENT
+    for name, each in value.items():
+        # A key of a dict may have dots in it.
+        if path == str(name):
+            return each
+        if path.startswith(f"{name}."):
+            return _found_at(each, path.removeprefix(f"{name}."))
+    return _ABSENT
 
 
 def _plain(state: Any) -> Any:

@@ -17,7 +17,7 @@ import msgspec
 
 from refold.errors import DefinitionError, InvalidQuery
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
-from refold.messages.misfits import why_no_column_holds
+from refold.messages.misfits import FIRST_MOMENT, LAST_MOMENT, why_no_column_holds
 
 __all__ = ["DOCUMENT", "Kind", "column_kinds", "kind_of", "refuse_unkeepable", "refuse_unkeepable_keys", "refuse_value"]
 
@@ -51,10 +51,6 @@ _KINDS: dict[Any, Kind] = {
     uuid.UUID: Kind.UUID,
     bytes: Kind.BYTES,
 }
-
-
-_FIRST = datetime.datetime.min.replace(tzinfo=datetime.UTC)
-_LAST = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
 
 def column_kinds(definition: ReadModelDefinition) -> Mapping[str, tuple[Kind, bool]]:
@@ -141,7 +137,7 @@ def refuse_value(definition: ReadModelDefinition, name: str, value: Any) -> None
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             why = "which has no time zone, so it names no moment; give one (tzinfo=UTC)"
-        elif not _FIRST <= value <= _LAST:
+        elif not FIRST_MOMENT <= value <= LAST_MOMENT:
             why = "which is not within the years 1 to 9999 in UTC"
     elif (isinstance(value, float) and not math.isfinite(value)) or (
         isinstance(value, decimal.Decimal) and not value.is_finite()

@@ -38,6 +38,8 @@ API_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
 }
 _API_HEADERS_RAW = {name.lower().encode(): value.encode() for name, value in API_HEADERS.items()}
+_AS_IT_CAME = "/%~!$&'()*+,;=:@"
+"""What stands in a path as it was sent, which says already what is quoted."""
 _AT_FIELD = re.compile(r" - at `(?:key in )?(\$[^`]*)`")
 
 
@@ -93,7 +95,7 @@ class Endpoint:
         try:
             try:
                 async with asyncio.timeout(self._house.bounds.seconds):
-                    path = {name: unquote(str(value)) for name, value in scope["path_params"].items()}
+                    path = {name: _unquoted(name, str(value)) for name, value in scope["path_params"].items()}
                     access = operation.access_for(path)
                     if not access.public:
                         identity = await self._house.guard.recognised(request)
@@ -188,6 +190,9 @@ def _query(request: Request, query: Any, fields: tuple[tuple[str, bool], ...]) -
     known = dict(fields)
     given: dict[str, Any] = {}
     for name, value in request.query_params.multi_items() if request.scope["query_string"] else ():
+        if "\x00" in value:
+            # No reader has one: Postgres would not even look, and an export would end in the middle.
+            raise Problem("invalid", f"the parameter {name!r} holds a NUL", field=name)
         if name not in known:
             names = ", ".join(known) or "none"
             raise Problem("invalid", f"there is no parameter {name!r}; there are: {names}", field=name)
@@ -202,7 +207,16 @@ def _query(request: Request, query: Any, fields: tuple[tuple[str, bool], ...]) -
     try:
         return msgspec.convert(given, query, strict=False)
     except msgspec.ValidationError as problem:
-        raise _invalid(problem, "query") from problem
+        spaced = "datetime" in str(problem) and b"+" in request.scope["query_string"]
+        raise _invalid(problem, "query", "; a + in a query is a space, so write %2B" if spaced else "") from problem
+
+
+def _unquoted(name: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as problem:
+        # With another character in its place it would be another key.
+        raise Problem("malformed", f"{name} in the path is not UTF-8", field=name) from problem
 
 
 def _path_value(name: str, text: str, wanted: Any) -> Any:
@@ -227,9 +241,9 @@ def _decoded(content: bytes, content_type: str, wanted: Any) -> Any:
         raise Problem("malformed", f"the body is not JSON: {problem}") from problem
 
 
-def _invalid(problem: msgspec.ValidationError, where: str) -> Problem:
+def _invalid(problem: msgspec.ValidationError, where: str, hint: str = "") -> Problem:
     found = _AT_FIELD.search(str(problem))
-    return Problem("invalid", f"{where}: {problem}", field=found[1] if found else None)
+    return Problem("invalid", f"{where}: {problem}{hint}", field=found[1] if found else None)
 
 
 def _response(answer: Answer | Stream, *, with_body: bool) -> ASGIApp:
@@ -268,5 +282,5 @@ async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def problem_response(problem: Problem, path: str) -> Response:
     """A problem as RFC 9457 has it."""
-    content = msgspec.json.encode(problem.details(quote(path)))
+    content = msgspec.json.encode(problem.details(quote(path, safe=_AS_IT_CAME)))
     return Response(content, problem.status, {**API_HEADERS, **problem.headers, "Content-Type": CONTENT_TYPE})

@@ -43,8 +43,11 @@ def is_loopback(host: str) -> bool:
 
 @functools.lru_cache(maxsize=1_000)
 def _name_in(host: str) -> str:
-    """The name or address in a Host header."""
-    return urlsplit(f"//{host}").hostname or ""
+    """The name or address in a Host header; of one that has none, what is nobody's name."""
+    try:
+        return urlsplit(f"//{host}").hostname or f"//{host}"
+    except ValueError:  # half an address, as in `[::1`
+        return f"//{host}"
 
 
 class Guard:
@@ -120,7 +123,8 @@ class Guard:
                 "forbidden", "no authentication is configured, so only this machine is let in (see `refold keys`)"
             )
         headers = request.headers
-        host = _name_in(headers.get("host", ""))
+        given = headers.get("host", "")
+        host = _name_in(given) if given else ""
         if host and not is_loopback(host):
             # A page of another site whose name was pointed at this machine would otherwise be let in.
             raise Problem("forbidden", f"this server is localhost here, not {host!r}; no authentication is configured")
@@ -140,11 +144,18 @@ def refuse_other_site(request: Request) -> None:
     origin = request.headers.get("origin")
     if site not in (None, "same-origin", "none"):
         raise Problem("forbidden", "a page of another site may not do that")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and _place_of(origin) != request.headers.get("host"):
         raise Problem("forbidden", f"a page of {origin} may not do that")
     by_cookie = "authorization" not in request.headers and COOKIE in request.cookies
     if by_cookie and site is None and origin is None:
         raise Problem("forbidden", "who is recognised by a cookie must come from a page of this server")
+
+
+def _place_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _unrecognised(detail: str) -> Problem:

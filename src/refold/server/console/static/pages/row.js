@@ -7,6 +7,7 @@ import { beforeAfter } from "../events.js";
 import { pageHead } from "../frame.js";
 import { encode } from "../json.js";
 import { count, number } from "../numbers.js";
+import missing from "./missing.js";
 import { note } from "../router.js";
 import { valueShown } from "../state-panel.js";
 import { empty, problemLine, waiting } from "../states.js";
@@ -20,6 +21,8 @@ const STEPS = 200;
 export default async function page({ parts, query, signal, titled }) {
   const name = parts[1];
   const key = query.getAll("key");
+  // Without a key it would be the list of all rows that is shown as one.
+  if (!key.length) return missing({ titled });
   titled(`${name} ${key.join(" ")}`);
   const path = ["read-models", name, "rows", ...key];
   const shown = h("div", { "aria-live": "polite" });

@@ -77,7 +77,7 @@ function columnsOf(model) {
 }
 
 function rowLink(model, row, name) {
-  return link(["read-models", model.name, "row"], plain(row[name]), { class: "strong mono", "data-row": true, query: { key: model.key.map((each) => plain(row[each])) } });
+  return link(["read-models", model.name, "row"], plain(row[name]), { class: "strong mono row-key", "data-row": true, query: { key: model.key.map((each) => plain(row[each])) } });
 }
 
 function cellOf(value) {
