@@ -153,6 +153,11 @@ async def test_the_server_goes_and_comes_back(tmp_path: Path, url: str, neo4j_se
         await assert_equals_fold(context)
 
 
+def _state(task: Path) -> str:
+    """The letter that Linux has for what a thread does."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 async def test_a_server_that_stands_still(url: str, neo4j_server: Neo4jServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not waited for without end, neither before a statement nor after it."""
     async with opened(url) as rows:
@@ -163,6 +168,9 @@ async def test_a_server_that_stands_still(url: str, neo4j_server: Neo4jServer, m
         def stop(point: str) -> None:
             if point == "neo4j.before_commit":
                 os.kill(pid, signal.SIGSTOP)
+                # The signal is given at once, and each of the server's threads obeys when it is looked at.
+                while any(_state(task) not in "Tt" for task in Path(f"/proc/{pid}/task").iterdir()):
+                    os.sched_yield()
                 # Not before: on a busy machine a living server may take as long for a statement.
                 monkeypatch.setattr("refold.projections.sinks.neo4j_server._SECONDS_TO_ANSWER", 0.3)
 
