@@ -15,6 +15,7 @@ from refold.errors import ConfigurationError, InvalidQuery, ProjectionStopped, R
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel
 from refold.projections.conditions import field
+from refold.projections.sink import Answer
 from refold.store.event_store import EventStore
 from tests.projections.stores import Added, Gone, Inline, Moved, Stock, Total, assert_equals_fold, bulk, shop
 
@@ -100,6 +101,20 @@ async def test_too_far_behind_for_a_fresh_read(idle: Context, monkeypatch: pytes
     await bulk(idle, 6_000, name="Added", payload=b'{"count":1}')
     with pytest.raises(StaleRead, match="too far for fresh=True"):
         await idle.get(Stock, "x", fresh=True)
+
+
+async def test_rows_that_never_become_new_enough(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint says that they are, and what is read says that they are not: that is not asked without end."""
+
+    async def old(*arguments: Any, **more: Any) -> Answer:
+        return Answer(0, {}, [])
+
+    last = (await context.append("stock-a", [Added(count=1)])).last
+    assert await context.get(Stock, "a", after=last) is not None
+    monkeypatch.setattr(context.projections.sink, "read", old)
+    for ask in (context.get(Stock, "a", after=last, timeout=0.2), context.find(Stock, after=last, timeout=0.2)):
+        with pytest.raises(StaleRead, match="is at position 0, not yet at 1"):
+            await ask
 
 
 async def test_reading_at_the_receipt_of_another_process(where: Any) -> None:

@@ -74,6 +74,18 @@ async def test_who_asks_during_a_read_is_answered_by_the_next() -> None:
     assert [shown(task, name) for task, name in zip(later, "bab", strict=True)] == [("b", 1), ("a", 1), ("b", 1)]
 
 
+async def test_no_read_is_of_more_keys_than_it_may_be_and_nobody_is_left_out() -> None:
+    rows = Rows()
+    reads = SharedReads(rows.read)
+    names = [f"item{number}" for number in range(450)]
+    asked = reading(reads, *names)
+    for _ in range(4):
+        await turns()
+        await rows.let_go()
+    assert [len(keys) for keys in rows.asked] == [1, 200, 200, 49]
+    assert [shown(task, name) for task, name in zip(asked, names, strict=True)] == [(name, 0) for name in names]
+
+
 async def test_a_key_that_is_refused_fails_its_own_caller() -> None:
     rows = Rows()
     rows.refused["bad"] = InvalidQuery("the row cannot be read")

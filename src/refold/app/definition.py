@@ -98,6 +98,12 @@ class App:
             f"no aggregate of app {self.name!r} has streams of category {category!r}; it has: {known}"
         )
 
+    def followed_named(self, name: str) -> type[ReadModel] | str:
+        """What follows the log under that name: the read model, or the name itself of a hand-written projection. Raises
+        `ConfigurationError`.
+        """
+        return name if name in self.projections else self.read_model_named(name)
+
     def read_model_named(self, name: str) -> type[ReadModel]:
         """The read model of that name. Raises `ConfigurationError`."""
         for cls, definition in self.read_models.items():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from refold.app import App, Context
+from refold.app import Context
 from refold.cli.command import Command, actor_option, app_of_settings, app_options, json_option
 from refold.cli.printing import print_json
 from refold.cli.store import on_context
-from refold.folds.read_model import ReadModel
 
 __all__ = ["pause", "resume"]
 
@@ -25,7 +24,7 @@ def pause(name: str, reason: str, actor: str, as_json: bool) -> None:
 
     Its rows can be read. Whoever waits for newer ones is told that it is paused, by whom and why.
     """
-    which = _named(app_of_settings(), name)
+    which = app_of_settings().followed_named(name)
 
     async def work(context: Context) -> bool:
         return await context.projections.pause(which, actor=actor, reason=reason)
@@ -47,7 +46,7 @@ def resume(name: str, reason: str, actor: str, as_json: bool) -> None:
     """Let the read model or hand-written projection NAME go on that is paused, or that has stopped: what failed is
     tried again, also an event that killed its worker.
     """
-    which = _named(app_of_settings(), name)
+    which = app_of_settings().followed_named(name)
 
     async def work(context: Context) -> bool:
         return await context.projections.resume(which, actor=actor, reason=reason)
@@ -57,8 +56,3 @@ def resume(name: str, reason: str, actor: str, as_json: bool) -> None:
         print_json({"name": name, "changed": changed})
     else:
         click.echo(f"{name} goes on" if changed else f"{name} is neither paused nor stopped")
-
-
-def _named(app: App, name: str) -> type[ReadModel] | str:
-    """The read model of that name, or the name itself of a hand-written projection. Raises `ConfigurationError`."""
-    return name if name in app.projections else app.read_model_named(name)

@@ -192,6 +192,7 @@ class Reads:
                 raise StaleRead(definition.name, after, reached, waited)
             # The rows were rolled back, or lost their last moments, and the projection here does not know it yet.
             look_here = False
+            await asyncio.sleep(_FIRST_LOOK)
 
     def _shared_read(self, definition: ReadModelDefinition) -> SharedReads:
         if definition.cls not in self._shared:

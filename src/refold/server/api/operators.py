@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from refold.server.security.identity import Access, Role
 
 if TYPE_CHECKING:
     from refold.server.asgi import Server
+
+T = TypeVar("T")
 
 __all__ = [
     "LOCATION",
@@ -58,16 +60,19 @@ class Changed(msgspec.Struct, frozen=True):
 
 def definition_named(server: Server, call: Call) -> ReadModelDefinition:
     """The read model that is named in the path. Raises `Problem`."""
-    try:
-        return read_model_of(server.app.read_model_named(call.path["name"]))
-    except ConfigurationError as problem:
-        raise Problem("not-found", str(problem)) from problem
+    return read_model_of(_found(call, server.app.read_model_named))
 
 
 def followed_named(server: Server, call: Call) -> type[ReadModel] | str:
     """The read model that is named in the path, or the name itself of a hand-written projection. Raises `Problem`."""
-    name: str = call.path["name"]
-    return name if name in server.app.projections else definition_named(server, call).cls
+    return _found(call, server.app.followed_named)
+
+
+def _found(call: Call, named: Callable[[str], T]) -> T:
+    try:
+        return named(call.path["name"])
+    except ConfigurationError as problem:
+        raise Problem("not-found", str(problem)) from problem
 
 
 def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
