@@ -5,6 +5,7 @@ it goes on, it says how far back it looked when it ends, and goes on from there 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -42,6 +43,7 @@ class Answers:
     """The answers to a search: so many come, and the one after them only when it is let through."""
 
     def __init__(self, page: Page, come: int) -> None:
+        self._page = page
         self._left = come
         self._held: Route | None = None
         page.route(re.compile(r"/events\?"), self._asked)
@@ -53,8 +55,16 @@ class Answers:
         else:
             route.continue_()
 
+    def await_held(self) -> None:
+        """Until that one is asked for: all before it have come."""
+        deadline = time.monotonic() + 15
+        while self._held is None:
+            assert time.monotonic() < deadline, f"{self._left} answers were never asked for"
+            self._page.wait_for_timeout(10)
+
     def let_through(self) -> None:
         """That one, and all others."""
+        self.await_held()
         assert self._held is not None
         self._held.continue_()
 
@@ -110,6 +120,7 @@ def test_a_search_that_is_stopped_keeps_what_it_has_and_goes_on_when_asked(
     page = visit.page
     answers = Answers(page, come=3)
     visit.to("log?text=needle")
+    answers.await_held()  # a search that is stopped before asks for no fourth answer
     visit.button("Stop").click()
     answers.let_through()
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 4 * LOOK}.")).to_be_visible()
