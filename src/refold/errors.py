@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "TransferError",
     "UnknownCommand",
     "UnknownEvent",
+    "UnknownVersion",
 ]
 
 
@@ -196,8 +198,24 @@ class UnknownEvent(RefoldError):
             "add the class to the app (events=[…]) or give the renamed class name=…"
         )
 
-    def __reduce__(self) -> tuple[type[UnknownEvent], tuple[str, int, str]]:
+    def __reduce__(self) -> tuple[type[UnknownEvent], tuple[Any, ...]]:
         return (type(self), (self.type_name, self.position, self.stream))
+
+
+class UnknownVersion(UnknownEvent):
+    """The log holds an event that was written as a later version of its class than this app has: by a newer release."""
+
+    def __init__(self, type_name: str, position: int, stream: str, written: int, known: int) -> None:
+        super().__init__(type_name, position, stream)
+        self.written = written
+        self.known = known
+        self.args = (
+            f"event {type_name!r} at position {position} (stream {stream!r}) was written as version {written} of its "
+            f"class, and this code knows it up to version {known}; deploy the release that wrote it",
+        )
+
+    def __reduce__(self) -> tuple[type[UnknownEvent], tuple[Any, ...]]:
+        return (type(self), (self.type_name, self.position, self.stream, self.written, self.known))
 
 
 class DecodeError(RefoldError):

@@ -5,13 +5,19 @@ itself.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 import msgspec
 
 from refold.errors import DefinitionError
+from refold.messages.upcasting import Upcaster, check_upcasters
 
 __all__ = ["Command", "Event", "event_tags"]
+
+
+_NONE: Mapping[int, Upcaster] = MappingProxyType({})
 
 
 class _MessageMeta(msgspec.StructMeta):
@@ -26,10 +32,12 @@ class _MessageMeta(msgspec.StructMeta):
         name: str | None = None,
         version: int = 1,
         tags: tuple[str, ...] | str = (),
+        upcasters: Mapping[int, Upcaster] = _NONE,
         **options: Any,
     ) -> type:
         namespace["__message_name__"] = name or cls_name
         namespace["__schema_version__"] = version
+        namespace["__upcasters__"] = upcasters
         namespace["__tag_fields__"] = (tags,) if isinstance(tags, str) else tuple(tags)
         options.setdefault("frozen", True)
         options.setdefault("kw_only", True)
@@ -44,6 +52,7 @@ def _check_definition(cls: Any, name: str | None, version: int) -> None:
         raise DefinitionError(f"{where}: name={name!r} is not a name; use 1 to 200 printable characters")
     if type(version) is not int or not 1 <= version <= 32_767:
         raise DefinitionError(f"{where}: version={version!r} must be a whole number from 1 to 32767")
+    check_upcasters(where, version, cls.__upcasters__)
     unknown = [field for field in cls.__tag_fields__ if field not in cls.__struct_fields__]
     if unknown:
         raise DefinitionError(
@@ -57,18 +66,26 @@ class Event(msgspec.Struct, metaclass=_MessageMeta, frozen=True):
 
     Class arguments: `name` is the name under which the log keeps it (the class name unless given; keep it when you
     rename the class), `version` its schema version, `tags` the fields whose values tag it as `"field:value"` for append
-    conditions and filtered reads (a list or set: one tag for each of its values). Raises `DefinitionError` at
-    definition time when one of them cannot work.
+    conditions and filtered reads (a list or set: one tag for each of its values), `upcasters` for each older version a
+    function of (payload) or (payload, stored) that gives the payload, a dict, as the next version has it. Raises
+    `DefinitionError` at definition time when one of them cannot work, or one of the upcasters is missing.
     """
 
     __message_name__: ClassVar[str]
     __schema_version__: ClassVar[int]
     __tag_fields__: ClassVar[tuple[str, ...]]
+    __upcasters__: ClassVar[Mapping[int, Upcaster]]
 
     if TYPE_CHECKING:
 
         def __init_subclass__(
-            cls, *, name: str | None = None, version: int = 1, tags: tuple[str, ...] | str = (), **options: Any
+            cls,
+            *,
+            name: str | None = None,
+            version: int = 1,
+            tags: tuple[str, ...] | str = (),
+            upcasters: Mapping[int, Upcaster] = ...,
+            **options: Any,
         ) -> None: ...
 
 
@@ -81,6 +98,7 @@ class Command(msgspec.Struct, metaclass=_MessageMeta, frozen=True, forbid_unknow
     __message_name__: ClassVar[str]
     __schema_version__: ClassVar[int]
     __tag_fields__: ClassVar[tuple[str, ...]]
+    __upcasters__: ClassVar[Mapping[int, Upcaster]]
 
     if TYPE_CHECKING:
 

@@ -14,6 +14,7 @@ from refold.errors import (
     InvalidAppend,
     PayloadTooLarge,
     UnknownEvent,
+    UnknownVersion,
 )
 from refold.messages.event import Event, event_tags
 from refold.messages.misfits import (
@@ -24,8 +25,17 @@ from refold.messages.misfits import (
     refuse_what_json_changes,
 )
 from refold.messages.recorded import NewEvent, Recorded, StoredEvent, to_microseconds
+from refold.messages.upcasting import Upcasts
 
-__all__ = ["DEFAULT_PAYLOAD_LIMIT", "EventTypes", "decoder_of", "encode_in_order", "encode_json", "refuse_nul"]
+__all__ = [
+    "DEFAULT_PAYLOAD_LIMIT",
+    "EventTypes",
+    "decoder_of",
+    "encode_in_order",
+    "encode_json",
+    "refuse_nul",
+    "why_unreadable",
+]
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -72,6 +82,12 @@ def decoder_of(cls: type[M]) -> Callable[[bytes], M]:
         ) from problem
 
 
+def why_unreadable(problem: DecodeError) -> str:
+    """What is wrong with an event, without saying again which."""
+    cause = problem.__cause__
+    return str(cause) if isinstance(cause, (msgspec.DecodeError, UnicodeDecodeError)) else str(problem)
+
+
 class EventTypes:
     """Maps names in the log to event classes and back. Built once from the classes of an app; knows nothing of any
     store.
@@ -79,7 +95,8 @@ class EventTypes:
 
     def __init__(self, classes: Iterable[type[Event]] = (), *, payload_limit: int = DEFAULT_PAYLOAD_LIMIT) -> None:
         self._classes: dict[str, type[Event]] = {}
-        self._decoders: dict[str, Callable[[bytes], Event]] = {}
+        self._decoders: dict[str, tuple[Callable[[bytes], Event], int]] = {}
+        self._upcasts: dict[str, Upcasts] = {}
         self._misfit_moments: dict[str, Callable[[Event], tuple[str, str] | None]] = {}
         self.payload_limit = payload_limit
         for cls in classes:
@@ -109,7 +126,9 @@ class EventTypes:
             )
         decode = decoder_of(cls)
         self._classes[name] = cls
-        self._decoders[name] = decode
+        self._decoders[name] = decode, cls.__schema_version__
+        if cls.__upcasters__:
+            self._upcasts[name] = Upcasts(cls.__upcasters__)
         moments = misfit_moment_in(cls)
         if moments is not None:
             self._misfit_moments[name] = moments
@@ -119,25 +138,37 @@ class EventTypes:
         return self._classes[name]
 
     def decode_event(self, stored: StoredEvent) -> Event:
-        """The typed event of a stored one. Raises `UnknownEvent`, `DecodeError`."""
-        decode = self._decoders.get(stored.type)
-        if decode is None:
+        """The typed event of a stored one: of an older version, what its upcasters make of it. Raises `UnknownEvent`,
+        `UnknownVersion`, `DecodeError`.
+        """
+        known = self._decoders.get(stored.type)
+        if known is None:
             raise UnknownEvent(stored.type, stored.position, stored.stream)
+        decode, version = known
+        if stored.schema_version > version:
+            raise UnknownVersion(stored.type, stored.position, stored.stream, stored.schema_version, version)
+        upcasts = self._upcasts.get(stored.type) if stored.schema_version < version else None
         try:
-            return decode(stored.payload)
+            return decode(stored.payload if upcasts is None else encode_json(upcasts.payload_of(stored)))
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             raise DecodeError(
                 f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r}) "
-                f"does not fit its class: {problem}"
+                f"does not fit its class{'' if upcasts is None else ' after its upcasters'}: {problem}"
+            ) from problem
+        except (TypeError, ValueError, RecursionError) as problem:
+            raise DecodeError(
+                f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r}): what its upcasters "
+                f"made of it is no JSON: {problem}"
             ) from problem
 
     def decode(self, stored: StoredEvent) -> Recorded[Any]:
-        """The recorded event with its typed event. Raises `UnknownEvent`, `DecodeError`."""
-        decode = self._decoders.get(stored.type)
-        if decode is not None:
-            # Once for each event of every read and rebuild, so without a further call; that is left to what goes wrong.
+        """The recorded event with its typed event. Raises `UnknownEvent`, `UnknownVersion`, `DecodeError`."""
+        known = self._decoders.get(stored.type)
+        if known is not None and known[1] == stored.schema_version:
+            # Once for each event of every read and rebuild, so without a further call; that is left to old events, and
+            # to what goes wrong.
             try:
-                return Recorded(decode(stored.payload), stored)
+                return Recorded(known[0](stored.payload), stored)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 pass
         return Recorded(self.decode_event(stored), stored)
@@ -160,7 +191,7 @@ class EventTypes:
             )
         try:
             payload = encode_json(event)
-            as_read = self._decoders[name](payload)
+            as_read = self._decoders[name][0](payload)
             if (misfit := misfit_number_in(as_read, payload)) is not None:
                 raise InvalidAppend(f"event {name!r}: {misfit[0]} {misfit[1]}")
             if as_read != event:

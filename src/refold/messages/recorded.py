@@ -113,6 +113,11 @@ class Recorded(msgspec.Struct, Generic[E], frozen=True):
         return self.stored.type
 
     @property
+    def schema_version(self) -> int:
+        """The version of its class that wrote it; `event` is as today's class has it."""
+        return self.stored.schema_version
+
+    @property
     def timestamp(self) -> datetime:
         """When it was recorded: the database's clock, UTC, never going back along positions."""
         return from_microseconds(self.stored.recorded_at)

@@ -6,5 +6,6 @@ The hypothesis strategies are in `refold.testing.strategies`, which needs `pip i
 from refold.testing.memory import MemoryStore
 from refold.testing.past import on
 from refold.testing.scenario import Decision, Given, Scenario
+from refold.testing.upcasting import upcast
 
-__all__ = ["Decision", "Given", "MemoryStore", "Scenario", "on"]
+__all__ = ["Decision", "Given", "MemoryStore", "Scenario", "on", "upcast"]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from refold.app import App
-from refold.errors import DecodeError, InvalidQuery, Refused, UnknownEvent
+from refold.errors import DecodeError, InvalidQuery, Refused, UnknownEvent, UnknownVersion
+from refold.messages.event_types import why_unreadable
 from refold.messages.recorded import StoredEvent
 from refold.operations.progress import Progress, unheard
 from refold.operations.replay.baseline import Baseline, BaselineHeader, BaselineWriter, mark_positions, marks_of
@@ -221,6 +222,8 @@ def _first(failures: Iterable[EventFailure]) -> list[EventFailure]:
 
 
 def _reason(problem: UnknownEvent | DecodeError) -> str:
+    if isinstance(problem, UnknownVersion):
+        return f"it was written as version {problem.written} of its class, and the app has {problem.known}"
     if isinstance(problem, UnknownEvent):
         return f"no event class of the app is named {problem.type_name!r}"
-    return f"it does not fit its class: {problem.__cause__ or problem}"
+    return f"it does not fit its class: {why_unreadable(problem)}"

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from refold.errors import DecodeError, UnknownEvent
-from refold.messages.event_types import EventTypes
+from refold.errors import DecodeError, UnknownEvent, UnknownVersion
+from refold.messages.event_types import EventTypes, why_unreadable
 from refold.messages.metadata import decode_metadata
 from refold.messages.recorded import StoredEvent
 from refold.operations.pages import log_pages
@@ -179,10 +179,14 @@ class _Content:
                     msgspec.json.decode(event.payload)
                 else:
                     self._types.decode_event(event)
+            except UnknownVersion as problem:
+                self.check.found(
+                    _at(event), f"it was written as version {problem.written}, the app has {problem.known}"
+                )
             except UnknownEvent:
                 self.check.found(_at(event), f"no event class of the app is named {event.type!r}")
             except DecodeError as problem:
-                self.check.found(_at(event), str(problem.__cause__ or problem))
+                self.check.found(_at(event), why_unreadable(problem))
             except (msgspec.DecodeError, UnicodeDecodeError) as problem:
                 self.check.found(_at(event), f"its payload is not JSON: {problem}")
             try:

@@ -58,11 +58,14 @@ class LogEvents(msgspec.Struct, frozen=True):
 
 
 class OneEvent(msgspec.Struct, frozen=True):
-    """An event, and how today's code reads it (`problem` says why it cannot)."""
+    """An event, and how today's code reads it (`problem` says why it cannot). `reads_version` is the schema version of
+    today's class, null when there is none: an older event was brought to it by the class's upcasters, if it has any.
+    """
 
     event: EventDocument
     today: Any
     problem: str | None
+    reads_version: int | None
 
 
 class Related(msgspec.Struct, frozen=True):
@@ -131,7 +134,8 @@ def events_of(app: App) -> Sequence[Operation]:
             today, problem = app.types.decode(stored).event, None
         except RefoldError as error:
             today, problem = None, str(error)
-        return Answer(OneEvent(document_of(stored), today, problem))
+        version = app.types.named(stored.type).__schema_version__ if stored.type in app.types else None
+        return Answer(OneEvent(document_of(stored), today, problem, version))
 
     async def read_related(call: Call) -> Answer:
         stored = await _event(call)

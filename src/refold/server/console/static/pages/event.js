@@ -13,7 +13,7 @@ import { facts } from "../table.js";
 import { timeOf } from "../time.js";
 
 export default async function page({ parts, signal, titled }) {
-  const { event, today, problem } = await get(["events", parts[1] ?? "0"], {}, { signal });
+  const { event, today, problem, reads_version } = await get(["events", parts[1] ?? "0"], {}, { signal });
   titled(`${event.type} ${event.position}`);
   const related = h("section", { class: "block", "aria-label": "Causes and effects" }, h("h2", {}, "Causes and effects"), waiting());
   conversation(related, event, signal);
@@ -24,7 +24,7 @@ export default async function page({ parts, signal, titled }) {
       actions: [neighbour(event.position - 1, "left", "Before", "data-previous"), neighbour(event.position + 1, "right", "Next", "data-next")],
     }),
     h("div", { class: "two" },
-      h("section", { class: "block", "aria-label": "Payload" }, h("h2", {}, "Payload"), h("p", { class: "faint small" }, `as stored, schema version ${event.schema_version}`), jsonView(event.payload, { label: "Payload as stored" }), todays(event, today, problem)),
+      h("section", { class: "block", "aria-label": "Payload" }, h("h2", {}, "Payload"), h("p", { class: "faint small" }, `as stored, schema version ${event.schema_version}`), jsonView(event.payload, { label: "Payload as stored" }), todays(event, today, problem, reads_version)),
       h("section", { class: "block", "aria-label": "About it" }, h("h2", {}, "About it"), about(event))),
     related,
   ];
@@ -35,14 +35,15 @@ function neighbour(position, drawing, words, mark) {
   return h("a", { class: "button", href: pageAddress(["events", String(position)]), [mark]: true }, drawing === "left" ? icon("left") : null, words, drawing === "right" ? icon("right") : null);
 }
 
-function todays(event, today, problem) {
+function todays(event, today, problem, reads) {
   if (problem) return h("div", { class: "todays" }, h("h3", {}, "Today's code cannot read it"), h("pre", { class: "trouble", tabindex: 0 }, problem));
   if (encode(today) === encode(event.payload)) return h("p", { class: "faint small just-so" }, icon("ok"), " Today's code reads it just so.");
   const changed = new Set();
   for (const [name, value] of Object.entries(today ?? {})) {
     if (encode(value) !== encode(event.payload?.[name])) changed.add(name);
   }
-  return h("div", { class: "todays" }, h("h3", {}, "As today's code reads it"), jsonView(today, { label: "As today's code reads it", changed }));
+  const older = reads > event.schema_version ? h("p", { class: "faint small" }, `written as schema version ${event.schema_version}; today's code writes version ${reads}`) : null;
+  return h("div", { class: "todays" }, h("h3", {}, "As today's code reads it"), older, jsonView(today, { label: "As today's code reads it", changed }));
 }
 
 function about(event) {
