@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refold import Context, field
-from refold.client import Client, connect
+from refold import App, Context, Enveloped, Receipt, field
+from refold.client import Client, ServerFailed, connect
 from refold.errors import (
     ConfigurationError,
     InvalidAppend,
@@ -26,6 +26,7 @@ from refold.errors import (
 )
 from refold.messages.ids import as_uuid
 from refold.server import ApiKeys, Authentication, Server
+from tests.server import odd
 from tests.server.domain import (
     Account,
     AccountSummary,
@@ -34,6 +35,8 @@ from tests.server.domain import (
     DepositsPerDay,
     Kind,
     MoneyDeposited,
+    Nonsense,
+    NotYours,
     OpenAccount,
     Relabel,
     TakeNote,
@@ -58,7 +61,7 @@ async def bank(request: pytest.FixtureRequest) -> AsyncIterator[Either]:
 
 
 @asynccontextmanager
-async def over_http(server: Server, key: str | None = None) -> AsyncIterator[Client]:
+async def over_http(server: Server, key: str | None = None, app: App = app) -> AsyncIterator[Client]:
     transport = httpx.ASGITransport(app=server, client=("127.0.0.1", 1))
     async with Client(app, "http://127.0.0.1:1", key=key, transport=transport) as client:
         yield client
@@ -86,6 +89,59 @@ async def test_what_is_refused_is_refused_alike(bank: Either) -> None:
     with pytest.raises(InvalidCommand, match="was given to"):
         await bank.execute(DepositMoney(account_id="1", amount=Decimal(1)), command_id="x")
         await bank.execute(DepositMoney(account_id="2", amount=Decimal(1)), command_id="x")
+
+
+async def test_a_refusal_has_the_domains_own_class(bank: Either) -> None:
+    """So that `except NotYours` means the same here and there."""
+    with pytest.raises(NotYours, match="this account is nobody's") as refused:
+        await bank.execute(WithdrawMoney(account_id="none", amount=Decimal(1)))
+    assert refused.value.reason == "this account is nobody's"
+    with pytest.raises(Nonsense, match="an amount is above 0"):
+        await bank.dry_run(DepositMoney(account_id="1", amount=Decimal(0)))
+
+
+async def test_a_refusal_that_cannot_be_made_again_is_a_plain_one() -> None:
+    """Its text is made of what only the server knows."""
+    async with Server(odd.app, "sqlite:///:memory:") as server, over_http(server, app=odd.app) as client:
+        with pytest.raises(Rejected, match="7 are too many") as refused:
+            await client.execute(odd.Order(order_id="1", pieces=7))
+        assert type(refused.value) is Rejected
+
+
+async def test_what_the_server_did_not_expect_is_not_taken_for_a_server_that_is_away() -> None:
+    async with Server(odd.app, "sqlite:///:memory:") as server, over_http(server, app=odd.app) as client:
+        with pytest.raises(ServerFailed, match="it went wrong; see the server's log"):
+            await client.execute(odd.Order(order_id="1", pieces=0))
+
+
+async def test_many_commands_for_one_stream_are_done_in_their_order(bank: Either) -> None:
+    labels = [[str(number)] for number in range(20)]
+    opened = [OpenAccount(account_id=each, owner="a") for each in "xy"]
+    relabelled = [Relabel(account_id=each, labels=label) for label in labels for each in "xy"]
+    done = await bank.execute_many([*opened, *relabelled])
+    assert [each.version for each in done if isinstance(each, Receipt)] == [n for n in range(1, 22) for _ in "xy"]
+    for account in "xy":
+        said = [each.event.labels for each in await bank.history(f"account-{account}", after=1)]
+        assert said == labels
+
+
+async def test_many_commands_with_ids_of_their_own(bank: Either) -> None:
+    await bank.execute(OpenAccount(account_id="1", owner="a"))
+    once = Enveloped(command=DepositMoney(account_id="1", amount=Decimal(1)), command_id="once", correlation_id="talk")
+    first, again = await bank.execute_many([once, once])
+    assert isinstance(first, Receipt)
+    assert first == again
+    (recorded,) = await bank.history("account-1", after=1)
+    assert recorded.metadata.correlation_id == "talk"
+
+
+async def test_what_only_a_context_takes_of_an_envelope_is_refused() -> None:
+    """The actor is whom the key belongs to; nothing else was sent."""
+    async with Server(app, "sqlite:///:memory:") as server, over_http(server) as client:
+        (refused,) = await client.execute_many([Enveloped(command=TakeNote(note_id="n", text="x"), actor="mallory")])
+        assert isinstance(refused, InvalidCommand)
+        assert "takes no actor= of its own" in str(refused)
+        assert await client.history("note-n") == []
 
 
 async def test_many_commands_each_with_what_became_of_it(bank: Either) -> None:

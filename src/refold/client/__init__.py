@@ -8,4 +8,7 @@ from refold.client.client import Client
 from refold.client.connecting import connect, connect_sync
 from refold.client.sync import SyncClient
 
-__all__ = ["Client", "SyncClient", "connect", "connect_sync"]
+# After the client, which says what to install where its library is missing.
+from refold.client.calling import NotFound, ServerFailed  # isort: skip
+
+__all__ = ["Client", "NotFound", "ServerFailed", "SyncClient", "connect", "connect_sync"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -32,7 +32,7 @@ from refold.errors import (
 )
 from refold.messages.ids import as_uuid
 
-__all__ = ["Calls", "NotFound", "path_of", "problem_in", "refuse_in_the_clear"]
+__all__ = ["Calls", "NotFound", "ServerFailed", "path_of", "problem_in", "refuse_in_the_clear"]
 
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
@@ -46,11 +46,18 @@ class NotFound(InvalidQuery):
     """The server has no such thing."""
 
 
+class ServerFailed(RefoldError):
+    """The server met an error that it did not expect, or an event that its code cannot read or fold. Trying again does
+    not help; its log says where.
+    """
+
+
 class _Problem(msgspec.Struct):
     status: int = 0
     code: str = ""
     detail: str = ""
     field: str | None = None
+    rejection: str | None = None
     stream: str | None = None
     expected: int | str | None = None
     actual: int | None = None
@@ -134,7 +141,7 @@ def problem_in(response: httpx.Response) -> RefoldError:
     detail = problem.detail or f"the server answered {response.status_code}"
     code = problem.code
     if code.startswith("rejected"):
-        return Rejected(detail)
+        return _rejected(problem.rejection, detail)
     if code == "conflict" and problem.stream is not None:
         return Conflict(problem.stream, problem.expected or 0, problem.actual or 0)
     if code == "stale":
@@ -156,8 +163,29 @@ def problem_in(response: httpx.Response) -> RefoldError:
         "under-way": Refused,
         "unauthenticated": ConfigurationError,
         "forbidden": ConfigurationError,
+        "failed": ServerFailed,
     }
     return kinds.get(code, StoreUnavailable)(detail)
+
+
+def _rejected(name: str | None, reason: str) -> Rejected:
+    """As the domain's own class, where this process has one of that name, and one only."""
+    found = [cls for cls in _derived(Rejected) if cls.__name__ == name]
+    if len(found) != 1:
+        return Rejected(reason)
+    # Not by its own `__init__`, which may want what only the server had.
+    rejected = found[0].__new__(found[0])
+    rejected.args = (reason,)
+    try:
+        return rejected if str(rejected) == reason else Rejected(reason)
+    except AttributeError:  # its text is made of what its `__init__` keeps
+        return Rejected(reason)
+
+
+def _derived(cls: type[Rejected]) -> Iterator[type[Rejected]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _derived(each)
 
 
 def path_of(*parts: object) -> str:
@@ -185,7 +213,7 @@ def _read(response: httpx.Response) -> _Problem:
     try:
         return msgspec.json.decode(response.content, type=_Problem)
     except msgspec.DecodeError:
-        code = {502: "no-answer", 503: "unavailable", 504: "no-answer"}.get(response.status_code, "")
+        code = {500: "failed", 502: "no-answer", 503: "unavailable", 504: "no-answer"}.get(response.status_code, "")
         return _Problem(response.status_code, code)
 
 

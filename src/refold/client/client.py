@@ -14,6 +14,8 @@ import msgspec
 from refold.app import App
 from refold.client.asking import parameters_of
 from refold.client.following import followed, recorded_of
+from refold.client.many import execute_all
+from refold.commands.enveloped import Enveloped
 from refold.commands.receipt import Receipt
 from refold.errors import (
     ConfigurationError,
@@ -44,7 +46,6 @@ __all__ = ["Client"]
 A = TypeVar("A", bound=Aggregate)
 R = TypeVar("R", bound=ReadModel)
 _PAGE = 1_000
-_AT_ONCE = 64
 _LIVE = httpx.Timeout(10.0, read=40.0)
 """A live stream shows a sign of life every ten seconds; where none comes, the line is dead."""
 
@@ -137,20 +138,11 @@ class Client:
             tuple(self._events(receipt.events)),
         )
 
-    async def execute_many(self, commands: Iterable[Command]) -> list[Receipt | RefoldError]:
-        """As `Context.execute_many`: one result for each, in order. They are sent at the same time, so those for one
-        stream may be done in another order.
+    async def execute_many(self, commands: Iterable[Command | Enveloped]) -> list[Receipt | RefoldError]:
+        """As `Context.execute_many`: one result for each, in order. Those for one stream are sent one after the other,
+        and 64 at the same time. An `Enveloped` may have the ids that `execute` takes.
         """
-        limit = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(command: Command) -> Receipt | RefoldError:
-            async with limit:
-                try:
-                    return await self.execute(command)
-                except RefoldError as problem:
-                    return problem
-
-        return await asyncio.gather(*(one(command) for command in commands))
+        return await execute_all(self.app, commands, self.execute)
 
     async def dry_run(self, command: Command) -> tuple[str, int, list[Event]]:
         """As `Context.dry_run`."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from refold.app.loop_thread import LoopThread
 from refold.client.client import Client
+from refold.commands.enveloped import Enveloped
 from refold.commands.receipt import Receipt
 from refold.errors import RefoldError
 from refold.folds.aggregate import Aggregate
@@ -48,7 +49,7 @@ class SyncClient:
             )
         )
 
-    def execute_many(self, commands: Iterable[Command]) -> list[Receipt | RefoldError]:
+    def execute_many(self, commands: Iterable[Command | Enveloped]) -> list[Receipt | RefoldError]:
         """Executes many commands; see `Client.execute_many`."""
         return self._loop.run(self._client.execute_many(commands))
 

@@ -74,7 +74,8 @@ KINDS: Mapping[str, Kind] = {
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A problem, as RFC 9457 has it. `code` is the last part of `type`; `field` names what does not fit, where one
-    field is to blame (a path, as in `$.amount`).
+    field is to blame (a path, as in `$.amount`); `rejection` the class with which the domain refuses, where it has one
+    of its own.
     """
 
     type: str
@@ -84,6 +85,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     detail: str = ""
     instance: str = ""
     field: str | None = None
+    rejection: str | None = None
     stream: str | None = None
     expected: int | str | None = None
     actual: int | None = None
@@ -155,7 +157,8 @@ def problem_of(error: RefoldError) -> Problem:
     or `422` which of these it is; 409 otherwise.
     """
     if isinstance(error, Rejected):
-        return Problem(_REJECTED.get(getattr(error, "status", 409), "rejected"), error.reason)
+        own = None if type(error) is Rejected else type(error).__name__
+        return Problem(_REJECTED.get(getattr(error, "status", 409), "rejected"), error.reason, rejection=own)
     if isinstance(error, ConditionFailed):
         return Problem("conflict", str(error), expected=error.expected, actual=error.actual)
     if isinstance(error, Conflict):

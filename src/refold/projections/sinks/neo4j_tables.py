@@ -86,6 +86,7 @@ class Tables:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._rehearsed = False
 
     def _name(self, table: str) -> str:
         return f"{self._server.prefix}.{table}" if self._server.prefix else table
@@ -164,6 +165,15 @@ class Tables:
             # Whoever clears away has taken what was begun for what was left: it gets another number.
             continue
         await self.clear_away(table)
+        if not self._rehearsed:
+            await self._server.attempt(self._rehearse)
+            self._rehearsed = True
+
+    async def _rehearse(self, run: Run) -> None:
+        """Runs what a switch runs on a table that there cannot be: the server plans it now, not while readers wait."""
+        nowhere = self._at("", stored_as="")
+        for statement in (_LOCK_MODEL, _LOCK_ALL, _STANDINGS, _NAME, _RETIRE, _UNNAME):
+            await run(statement, nowhere)
 
     async def _created(self, shape: Shape, table: str, standings: Mapping[str, Standing]) -> bool:
         stored_as = await self._server.attempt(lambda run: self._begun(run, shape, table))
