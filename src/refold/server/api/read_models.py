@@ -293,6 +293,6 @@ def _tagged(call: Call, answer: Answer) -> Answer:
     tag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     known = call.header("If-None-Match")
-    if known is not None and tag in {each.strip().removeprefix("W/") for each in known.split(",")}:
+    if known is not None and {tag, "*"} & {each.strip().removeprefix("W/") for each in known.split(",")}:
         return Answer(None, 304, headers)
     return Answer(content, headers=headers)
