@@ -381,6 +381,20 @@ MUTATIONS = [
         "        while not self._stopping.is_set():",
         ("tests/projections/test_following.py::test_one_that_stops_while_its_process_ends_is_known_to_have_stopped",),
     ),
+    Mutation(
+        "What a later version wrote is read as today's",
+        "src/refold/messages/event_types.py",
+        "        if stored.schema_version > version:\n",
+        "        if False:\n",
+        ("tests/projections/test_upcasting.py",),
+    ),
+    Mutation(
+        "A fold reads an older version as it stands",
+        "src/refold/folds/engine.py",
+        "decode(stored.payload) if stored.schema_version == version else self._types.decode_event(stored)",
+        "decode(stored.payload)",
+        ("tests/projections/test_upcasting.py",),
+    ),
 ]
 
 
