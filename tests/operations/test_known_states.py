@@ -14,6 +14,7 @@ from refold.messages.recorded import from_microseconds
 from refold.operations import changes, known_states, state
 from refold.operations.changes import changes_of
 from refold.operations.known_states import KnownStates
+from refold.operations.shelf import Shelf
 from refold.operations.state import state_of
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
@@ -149,14 +150,14 @@ async def test_another_stream_of_that_name_is_folded_from_its_first_event() -> N
 
 async def test_they_take_no_more_than_they_may(store: EventStore) -> None:
     async with _filled(store) as context:
-        known = KnownStates(limit=600)
+        shelf: Shelf[str] = Shelf(limit=600)
+        known = KnownStates(shelf)
         for number in range(20):
             for _ in range(10):
                 await context.append(f"sum-x{number}", [Added(number=1)])
             await state_of(store, app, f"sum-x{number}", known=known)
-            assert known._bytes <= 600
-        assert known._streams
-        assert "sum-x19" in known._streams
+            assert sum(each.size for name in range(20) for each in shelf.of(f"sum-x{name}")) <= 600
+        assert shelf.of("sum-x19")
 
 
 async def test_what_json_does_not_give_back_is_not_kept(store: EventStore) -> None:

@@ -104,8 +104,8 @@ class AccountSheet(ReadModel, key="account_id"):
         self.frozen = True
 
 
-class Payment(ReadModel, key="payment_id"):
-    """One row for each payment with a card."""
+class Payment(ReadModel, key="payment_id", indexes=("amount", "shop", "city")):
+    """One row for each payment with a card, of which there are so many that lists by a field want an index."""
 
     payment_id: str
     amount: Decimal = Decimal(0)

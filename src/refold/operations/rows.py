@@ -6,29 +6,57 @@ import time
 from contextlib import aclosing
 
 from refold.app import Context
-from refold.errors import InvalidQuery, LogRegression
+from refold.errors import InvalidQuery, LogRegression, RefoldError
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.messages.recorded import StoredEvent
+from refold.operations.known_rows import KnownRows
 from refold.projections.parking.waiting import Undecodable, events_of_key
 
-__all__ = ["events_behind", "row_at"]
+__all__ = ["NotYetFolded", "events_behind", "row_at"]
 
 
-async def row_at(context: Context, definition: ReadModelDefinition, key: object, position: int) -> ReadModel | None:
+class NotYetFolded(RefoldError):
+    """A row could not be folded in the time that there was."""
+
+    def __init__(self, wanted: int, reached: int) -> None:
+        self.wanted = wanted
+        self.reached = reached
+        super().__init__(
+            f"the row is folded up to position {reached:,} of {wanted:,} so far; asked for again, it goes on from there"
+        )
+
+    def __reduce__(self) -> tuple[type[NotYetFolded], tuple[int, int]]:
+        return (type(self), (self.wanted, self.reached))
+
+
+async def row_at(
+    context: Context,
+    definition: ReadModelDefinition,
+    key: object,
+    position: int,
+    *,
+    known: KnownRows | None = None,
+    seconds: float | None = None,
+) -> ReadModel | None:
     """The row of a key as today's code folds it from the log up to a position; None when there was none.
 
     It reads the row's stream, where every event goes to the row of its stream's id, and that is text. Else it reads all
-    the read model's events up to there, so it takes as long as the log is long. Raises `InvalidQuery` for what
-    is no key, `LogRegression` for a position that the log does not have, `DecodeError`, `FoldFailed`.
+    the read model's events up to there, so it takes as long as the log is long. With `known`, it begins with a row that
+    was folded so before, and keeps others for the next time. Raises `NotYetFolded` when it takes more than `seconds`,
+    `InvalidQuery` for what is no key, `LogRegression` for a position that the log does not have, `DecodeError`,
+    `FoldFailed`.
     """
     row_key = _key(definition, key)
     head = (await context.store.head()).position
     if position > head:
         raise LogRegression(f"the log ends at position {head}; it does not have {position}")
-    rows: dict[RowKey, ReadModel | None] = {row_key: None}
+    deadline = None if seconds is None else time.monotonic() + seconds
+    begun = None if known is None else await known.before(context.store, definition, row_key, position)
+    row, seen = (None, 0) if begun is None else begun
+    rows: dict[RowKey, ReadModel | None] = {row_key: row}
     fold = RowFold(definition)
-    pages = events_of_key(context.store, context.types, definition, row_key, 0, position)
+    pages = events_of_key(context.store, context.types, definition, row_key, seen, position)
     async with aclosing(pages) as each_page:
         async for page in each_page:
             events = []
@@ -37,6 +65,11 @@ async def row_at(context: Context, definition: ReadModelDefinition, key: object,
                     raise event.problem
                 events.append(event)
             fold.fold(rows, events, only=lambda each: each == row_key)
+            late = deadline is not None and time.monotonic() > deadline and page.upto < position
+            if known is not None:
+                await known.keep(context.store, definition, row_key, page.upto, rows[row_key], always=late)
+            if late:
+                raise NotYetFolded(position, page.upto)
     return rows[row_key]
 
 

@@ -4,14 +4,13 @@ it goes on, it says how far back it looked when it ends, and goes on from there 
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
+from tests.server.console.answers import Answers
 from tests.server.console.looks import LOOK
 from tests.server.console.visit import Visit
 from tests.server.process import ServerProcess
@@ -22,6 +21,7 @@ FOUND_AT = (6, 17, 120, 141)
 """Where somebody named needle opens an account: two of them are further back than one search looks."""
 AT_ONCE = 30 * LOOK
 """Events that the page looks through by itself."""
+EVENTS_ASKED = r"/events\?"
 
 
 @pytest.fixture(scope="module")
@@ -39,36 +39,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-class Answers:
-    """The answers to a search: so many come, and the one after them only when it is let through."""
-
-    def __init__(self, page: Page, come: int) -> None:
-        self._page = page
-        self._left = come
-        self._held: Route | None = None
-        page.route(re.compile(r"/events\?"), self._asked)
-
-    def _asked(self, route: Route) -> None:
-        self._left -= 1
-        if self._left == -1:
-            self._held = route
-        else:
-            route.continue_()
-
-    def await_held(self) -> None:
-        """Until that one is asked for: all before it have come."""
-        deadline = time.monotonic() + 15
-        while self._held is None:
-            assert time.monotonic() < deadline, f"{self._left} answers were never asked for"
-            self._page.wait_for_timeout(10)
-
-    def let_through(self) -> None:
-        """That one, and all others."""
-        self.await_held()
-        assert self._held is not None
-        self._held.continue_()
-
-
 def expect_found(page: Page, *positions: int) -> None:
     expect(page.locator("main tbody tr td:nth-child(1)")).to_have_text([str(each) for each in positions])
 
@@ -78,7 +48,7 @@ def test_a_long_search_shows_what_it_has_ends_and_goes_on_when_asked(
 ) -> None:
     visit = opened(server.url)
     page = visit.page
-    answers = Answers(page, come=5)
+    answers = Answers(page, EVENTS_ASKED, come=5)
     visit.to("log?text=needle")
     searching = page.get_by_role("status").filter(has_text="Searched back")
     expect(searching).to_contain_text(f"Searched back to {EVENTS + 1 - 5 * LOOK}, 1 found so far")
@@ -118,7 +88,7 @@ def test_a_search_that_is_stopped_keeps_what_it_has_and_goes_on_when_asked(
 ) -> None:
     visit = opened(server.url)
     page = visit.page
-    answers = Answers(page, come=3)
+    answers = Answers(page, EVENTS_ASKED, come=3)
     visit.to("log?text=needle")
     answers.await_held()  # a search that is stopped before asks for no fourth answer
     visit.button("Stop").click()

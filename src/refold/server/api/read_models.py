@@ -12,13 +12,14 @@ import msgspec
 from refold.app import App
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import category_of, to_microseconds
-from refold.operations.rows import events_behind, row_at
+from refold.operations.known_rows import KnownRows
+from refold.operations.rows import NotYetFolded, events_behind, row_at
 from refold.projections.conditions import orders_of
 from refold.projections.paths import compared_names
 from refold.server.api.cursors import behind, cursor_of
 from refold.server.api.documents import EventDocument, documents_of
 from refold.server.api.filters import conditions_of, query_of
-from refold.server.api.reading import READ_HEADERS, after_of, in_time, wait_of
+from refold.server.api.reading import LONGEST_WAIT, READ_HEADERS, after_of, in_time, wait_of
 from refold.server.operation import Answer, Call, Operation, Said
 from refold.server.problems import Problem
 from refold.server.security.identity import Access, Role
@@ -90,7 +91,8 @@ class SearchQuery(msgspec.Struct, frozen=True):
 
 def read_models_of(app: App, bounds: Bounds) -> Sequence[Operation]:
     """The operations of each read model, and the list of all."""
-    found = [each for definition in app.read_models.values() for each in _read_model(definition)]
+    known = KnownRows()
+    found = [each for definition in app.read_models.values() for each in _read_model(definition, known)]
     infos = [_info(definition) for definition in app.read_models.values()]
 
     async def list_read_models(call: Call) -> Answer:
@@ -122,7 +124,7 @@ def _info(definition: ReadModelDefinition) -> ReadModelInfo:
     )
 
 
-def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
+def _read_model(definition: ReadModelDefinition, known: KnownRows) -> Iterable[Operation]:
     name, cls = definition.name, definition.cls
     access = Access(Role.READER, (name,))
     rows = f"/read-models/{name}/rows"
@@ -139,7 +141,7 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
     async def get_row(call: Call) -> Answer:
         query: RowQuery = call.query
         if query.as_of is not None or query.at_position is not None:
-            row = await _row_then(call, definition, query)
+            row = await _row_then(call, definition, query, known)
         else:
             after = after_of(call)
             row = await in_time(
@@ -212,7 +214,8 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
         summary=f"One row of {name}, by its key.",
         description=(
             "With as_of or at_position the row as it was then, folded from all of its events. Where they can be in "
-            "other streams than those of its id, that takes as long as the log is long."
+            "other streams than those of its id, that takes as long as the log is long: 504 says in `reached` how far "
+            "it is, and the same call goes on from there."
         ),
         path_types=key_types,
         query=RowQuery,
@@ -273,7 +276,7 @@ def _read_model(definition: ReadModelDefinition) -> Iterable[Operation]:
     )
 
 
-async def _row_then(call: Call, definition: ReadModelDefinition, query: RowQuery) -> Any:
+async def _row_then(call: Call, definition: ReadModelDefinition, query: RowQuery, known: KnownRows) -> Any:
     if query.as_of is not None and query.at_position is not None:
         raise Problem("invalid", "as_of and at_position both say when; give one", field="at_position")
     if query.fresh:
@@ -284,7 +287,11 @@ async def _row_then(call: Call, definition: ReadModelDefinition, query: RowQuery
     else:
         assert query.at_position is not None
         position = query.at_position
-    return await row_at(call.context, definition, key, position)
+    seconds = wait_of(call, otherwise=LONGEST_WAIT)
+    try:
+        return await row_at(call.context, definition, key, position, known=known, seconds=seconds)
+    except NotYetFolded as problem:
+        raise Problem("timeout", str(problem), wanted=problem.wanted, reached=problem.reached) from problem
 
 
 def _tagged(call: Call, answer: Answer) -> Answer:

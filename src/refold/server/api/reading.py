@@ -10,7 +10,7 @@ from refold.errors import StaleRead
 from refold.server.operation import Call
 from refold.server.problems import Problem, problem_of
 
-__all__ = ["READ_HEADERS", "after_of", "in_time", "wait_of"]
+__all__ = ["LONGEST_WAIT", "READ_HEADERS", "after_of", "in_time", "wait_of"]
 
 T = TypeVar("T")
 
@@ -19,7 +19,8 @@ READ_HEADERS = {
     "Prefer": "`wait=SECONDS`: how long Refold-After may wait, 5 unless given.",
 }
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])")
-_LONGEST = 25.0
+LONGEST_WAIT = 25.0
+"""Seconds: less than what the server gives any call, so that the answer says what was waited for."""
 
 
 def after_of(call: Call) -> int | None:
@@ -32,10 +33,10 @@ def after_of(call: Call) -> int | None:
     return int(token)
 
 
-def wait_of(call: Call) -> float:
-    """How long a read may wait, in seconds."""
+def wait_of(call: Call, otherwise: float = 5.0) -> float:
+    """How long a read may wait, in seconds; `otherwise` when the caller does not say."""
     found = _WAIT.search(call.header("Prefer") or "")
-    return 5.0 if found is None else min(float(found[1]), _LONGEST)
+    return otherwise if found is None else min(float(found[1]), LONGEST_WAIT)
 
 
 async def in_time(call: Call, reading: Awaitable[T]) -> T:

@@ -5,7 +5,8 @@ import { encode, parse } from "./json.js";
 /** Where the API is: one above the console, wherever the server is mounted. */
 export const API = new URL("../", document.baseURI);
 
-/** What the server refused, or could not do. `code` is the kind of problem, `field` what does not fit. */
+/** What the server refused, or could not do. `code` is the kind of problem, `field` what does not fit, `reached` how far it is of
+ *  what is `wanted`. */
 export class ApiProblem extends Error {
   constructor(details, status) {
     super(details.detail || details.title || `the server answered ${status}`);
@@ -14,6 +15,8 @@ export class ApiProblem extends Error {
     this.code = details.code ?? "";
     this.title = details.title ?? "";
     this.field = details.field ?? null;
+    this.reached = details.reached ?? null;
+    this.wanted = details.wanted ?? null;
   }
 }
 

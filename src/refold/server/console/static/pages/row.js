@@ -17,6 +17,8 @@ import { toast } from "../toast.js";
 
 const PAGE = 100;
 const STEPS = 200;
+/** Seconds after which the server is to say how far it is. */
+const PATIENCE = 2;
 
 export default async function page({ parts, query, signal, titled }) {
   const name = parts[1];
@@ -26,6 +28,7 @@ export default async function page({ parts, query, signal, titled }) {
   titled(`${name} ${key.join(" ")}`);
   const path = ["read-models", name, "rows", ...key];
   const shown = h("div", { "aria-live": "polite" });
+  let drawing = null;
   const history = h("section", { class: "block", "aria-label": "The events behind it" });
   const moment = h("input", { type: "datetime-local", step: 1, value: toLocal(query.get("as_of")), "aria-label": "The row at a moment", onchange: () => (moment.value ? then({ as_of: fromLocal(moment.value) }) : now()) });
   const nowButton = h("button", { type: "button", onclick: () => { moment.value = ""; now(); } }, "Now");
@@ -38,12 +41,13 @@ export default async function page({ parts, query, signal, titled }) {
   async function now() {
     note({ as_of: null, at_position: null });
     line.mark(null);
-    await draw(() => get(path, {}, { signal }), "as it is now", null);
+    await draw({}, "as it is now");
   }
 
   async function then(when) {
     note({ as_of: null, at_position: null, ...when });
-    await draw(() => get(path, when, { signal }), when.as_of ? ["as it was on ", timeOf(when.as_of)] : ["as it was at position ", number(when.at_position)], when.at_position ? () => get(path, { at_position: when.at_position - 1 }, { signal }) : null);
+    const words = when.as_of ? ["as it was on ", timeOf(when.as_of)] : ["as it was at position ", number(when.at_position)];
+    await draw(when, words, when.at_position ? { at_position: when.at_position - 1 } : null);
   }
 
   /** The row at an event, with what that event changed. */
@@ -53,18 +57,38 @@ export default async function page({ parts, query, signal, titled }) {
     await then({ at_position: position });
   }
 
-  async function draw(ask, words, askBefore) {
-    const slow = setTimeout(() => fill(shown, waiting("Folding it from the log…")), 150);
+  /** Draws the row as it is, or was; with `before`, what has changed since then. */
+  async function draw(when, words, before) {
+    const mine = { stopped: false };
+    drawing = mine;
+    const over = () => signal.aborted || drawing !== mine;
+    const slow = setTimeout(() => { if (!over()) fill(shown, waiting("Folding it from the log…")); }, 150);
     try {
-      const [row, before] = await Promise.all([none(ask()), askBefore ? none(askBefore()) : undefined]);
-      clearTimeout(slow);
-      if (signal.aborted) return;
-      fill(shown, h("p", { class: "cause faint" }, words), row ? fieldsOf(row, before) : empty("There was no such row.", "It had no event by then, or was removed."));
+      // One after the other: the server goes on from the earlier one to the later.
+      const was = before ? await folded(before) : undefined;
+      const row = await folded(when);
+      if (!over()) fill(shown, h("p", { class: "cause faint" }, words), row ? fieldsOf(row, was) : empty("There was no such row.", "It had no event by then, or was removed."));
     } catch (problem) {
+      if (over()) return;
+      if (problem.reached === null) fill(shown, problemLine(problem));
+      else fill(shown, h("p", { class: "note" }, soFar(problem), h("button", { type: "button", class: "small", onclick: () => draw(when, words, before) }, "Go on")));
+    } finally {
       clearTimeout(slow);
-      if (signal.aborted) return;
-      const why = "Where its key is not the id of a stream, its events may be anywhere in the log, and this log is too long to be read through for one answer.";
-      fill(shown, problemLine(problem), problem.code === "timeout" ? h("p", { class: "note" }, why) : null);
+    }
+
+    /** A row, or null where there is none. One that takes long is asked for again, as long as that brings it further. */
+    async function folded(at) {
+      for (let reached = -1; ;) {
+        try {
+          return await get(path, at, { signal, headers: { Prefer: `wait=${PATIENCE}` } });
+        } catch (problem) {
+          if (problem.code === "not-found") return null;
+          if (over() || mine.stopped || problem.reached === null || problem.reached <= reached) throw problem;
+          reached = problem.reached;
+          clearTimeout(slow);
+          fill(shown, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), soFar(problem), h("button", { type: "button", class: "small", onclick: () => { mine.stopped = true; } }, "Stop")));
+        }
+      }
     }
   }
 
@@ -80,14 +104,9 @@ export default async function page({ parts, query, signal, titled }) {
   ];
 }
 
-/** A row, or null where there is none. */
-async function none(asked) {
-  try {
-    return await asked;
-  } catch (problem) {
-    if (problem.code === "not-found") return null;
-    throw problem;
-  }
+/** Where its key is not the id of a stream, its events may be anywhere in the log. */
+function soFar({ reached, wanted }) {
+  return `Folded up to position ${number(reached)} of ${number(wanted)}. `;
 }
 
 function fieldsOf(row, before) {
