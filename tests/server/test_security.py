@@ -370,6 +370,20 @@ async def test_events_behind_a_row_need_more_than_the_right_to_the_row(guarded: 
     assert (refused.status_code, both.status_code) == (403, 200)
 
 
+@pytest.mark.parametrize("role", [each for each in ROLES if each is not None])
+async def test_what_one_may_not_do_is_not_shown_either(guarded: Server, keys: ApiKeys, role: str) -> None:
+    async with calling(guarded, key=keys.add("somebody", [role])) as api:
+        paths = (await api.get("/openapi.json")).json()["paths"]
+        catalogue = (await api.get("/catalogue")).json()
+    shown = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    inside = {"read_log", "read_event", "read_related", "follow_log", "list_streams"}  # these look for themselves
+    theirs = {(each.method, each.path) for each in OPERATIONS if each.name in inside or allowed(each, role)}
+    assert shown == theirs
+    categories = {"reader": ["account", "note"], "operator": ["account", "note"], "reader:account": ["account"]}
+    assert catalogue["categories"] == categories.get(role, [])
+    assert ("NoteTaken" in {each["name"] for each in catalogue["events"]}) == (role in ("reader", "operator"))
+
+
 async def test_who_only_asks_for_the_head_of_a_stream_does_not_get_one(api: httpx.AsyncClient) -> None:
     answer = await api.head("/events/live")
 

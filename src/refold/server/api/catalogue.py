@@ -8,7 +8,7 @@ import msgspec
 
 from refold.app import App
 from refold.server.operation import Answer, Call, Operation, Said
-from refold.server.security.identity import Access
+from refold.server.security.identity import Access, Role
 
 __all__ = ["catalogue_of"]
 
@@ -21,8 +21,8 @@ class EventTypeInfo(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """Categories and event types, in the order of their names. Others may be in the log, from other apps or times.
-    `projections` are those that are written by hand.
+    """The categories that you may read and their event types, in the order of their names. Others may be in the log,
+    from other apps or times. `projections` are those that are written by hand.
     """
 
     categories: list[str]
@@ -34,12 +34,15 @@ def catalogue_of(app: App) -> Sequence[Operation]:
     """The operation that lists them."""
 
     async def catalogue(call: Call) -> Answer:
-        events = [EventTypeInfo(each.__message_name__, (each.__doc__ or "").strip()) for each in app.types]
+        scopes = call.identity.scopes(Role.READER)
+        mine = [each for each in app.aggregates.values() if scopes is None or each.category in scopes]
+        types = app.types if scopes is None else dict.fromkeys(type_ for each in mine for type_ in each.events)
+        events = [EventTypeInfo(each.__message_name__, (each.__doc__ or "").strip()) for each in types]
         return Answer(
             Catalogue(
-                sorted(each.category for each in app.aggregates.values()),
+                sorted(each.category for each in mine),
                 sorted(events, key=lambda each: each.name),
-                sorted(app.projections),
+                sorted(app.projections) if scopes is None else [],
             )
         )
 

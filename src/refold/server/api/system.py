@@ -12,7 +12,7 @@ from refold.app import Context
 from refold.errors import RefoldError
 from refold.server.openapi import openapi_of
 from refold.server.operation import Answer, Call, Operation, Said
-from refold.server.security.identity import Access, Identity
+from refold.server.security.identity import Access, Identity, Role
 
 if TYPE_CHECKING:
     from refold.server.asgi import Server
@@ -21,6 +21,8 @@ __all__ = ["system_of"]
 
 _GROUP = "System"
 _ANYBODY = Access(None, public=True)
+_DOCUMENTS = 64
+"""As many kinds of callers are documented without being written anew."""
 
 
 class Me(msgspec.Struct, frozen=True):
@@ -48,15 +50,26 @@ class Healthy(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+def _concerns(operation: Operation, identity: Identity) -> bool:
+    """Whether somebody may ever call that. What a stream's name decides concerns whoever may read one of them."""
+    if isinstance(operation.access, Access):
+        return identity.may(operation.access)
+    return identity.scopes(Role.READER) != frozenset()
+
+
 def system_of(server: Server) -> Sequence[Operation]:
     """Health, identity, documentation."""
-    document: list[bytes] = []
+    documents: dict[tuple[str, ...], bytes] = {}
 
     async def openapi(call: Call) -> Answer:
-        if not document:
-            made = openapi_of(f"{server.app.name}", refold.__version__, server.operations, asks=server.guard.asks)
-            document.append(msgspec.json.encode(made, enc_hook=str))
-        return Answer(document[0])
+        theirs = [each for each in server.operations if _concerns(each, call.identity)]
+        names = tuple(each.name for each in theirs)
+        if names not in documents:
+            if len(documents) >= _DOCUMENTS:
+                documents.clear()
+            made = openapi_of(f"{server.app.name}", refold.__version__, theirs, asks=server.guard.asks)
+            documents[names] = msgspec.json.encode(made, enc_hook=str)
+        return Answer(documents[names])
 
     async def me(call: Call) -> Answer:
         return Answer(Me.of(call.identity, call.context))
@@ -77,7 +90,7 @@ def system_of(server: Server) -> Sequence[Operation]:
         Operation(
             path="/openapi.json",
             name="openapi",
-            summary="This document.",
+            summary="This document: of what you may do.",
             access=Access(None),
             run=openapi,
             answers={200: Said("OpenAPI 3.1.", dict[str, Any])},
