@@ -50,13 +50,17 @@ class Healthy(msgspec.Struct, frozen=True):
 
 def system_of(server: Server) -> Sequence[Operation]:
     """Health, identity, documentation."""
-    document: list[bytes] = []
+    documents: dict[str, bytes] = {}
 
     async def openapi(call: Call) -> Answer:
-        if not document:
-            made = openapi_of(f"{server.app.name}", refold.__version__, server.operations, asks=server.guard.asks)
-            document.append(msgspec.json.encode(made, enc_hook=str))
-        return Answer(document[0])
+        root = call.root
+        if root not in documents:
+            made = openapi_of(
+                f"{server.app.name}", refold.__version__, server.operations, asks=server.guard.asks, root=root
+            )
+            documents.clear()  # a host may mount it below whatever somebody asks for
+            documents[root] = msgspec.json.encode(made, enc_hook=str)
+        return Answer(documents[root])
 
     async def me(call: Call) -> Answer:
         return Answer(Me.of(call.identity, call.context))
