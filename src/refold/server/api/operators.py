@@ -45,7 +45,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why; it is kept in the log of operations."""
 
-    reason: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=2_000, pattern=r"^[^\x00]*$")] = ""
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
