@@ -365,6 +365,39 @@ async def test_an_issuer_may_change_its_keys_but_names_that_are_made_up_do_not_c
     assert changed.status_code == 200
 
 
+async def test_a_key_that_is_revoked_is_out_of_its_live_streams_too(
+    guarded: Server, keys: ApiKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refold.server.api.live._ASKED_EVERY", 0.0)
+    monkeypatch.setattr("refold.server.tail.HEARTBEAT_SECONDS", 0.1)
+    key, other = keys.add("alice", ["reader"]), keys.add("bob", ["reader", "commander"])
+    sent: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+
+    scope: dict[str, Any] = {
+        "type": "http", "method": "GET", "path": "/events/live", "raw_path": b"/events/live", "query_string": b"",
+        "headers": [(b"authorization", b"Bearer " + key.encode())], "client": ("127.0.0.1", 1), "http_version": "1.1",
+        "asgi": {"version": "3.0", "spec_version": "2.4"}, "scheme": "http", "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    following = asyncio.create_task(guarded(scope, receive, send))
+    async with calling(guarded, key=other) as api, asyncio.timeout(20):
+        while not any(b"still here" in piece for piece in sent):
+            await asyncio.sleep(0.02)
+        keys.revoke("alice")
+        await api.post("/commands/OpenAccount", json=BODY)
+        await following
+    gone.set()
+
+    assert not any(b"AccountOpened" in piece for piece in sent)
+
+
 @pytest.mark.parametrize("instead", [b"", b"<html>We are mending it</html>", b"[]", b'{"keys": null}', b"null"])
 async def test_an_issuer_that_answers_nonsense_keeps_nobody_out_who_was_let_in(
     by_token: Server, issuer: Issuer, instead: bytes

@@ -64,7 +64,9 @@ class BoundedHeads(HttpToolsProtocol):
     def _refuse(self, why: str) -> None:
         self._wait_no_more()
         if not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
+            # uvicorn says that there is always a cycle; before the first request there is none.
+            cycle: Any = self.cycle
+            if cycle is None or cycle.response_complete:
                 self.send_400_response(why)
             else:
                 self.transport.close()
