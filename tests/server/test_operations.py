@@ -233,6 +233,9 @@ async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeyp
             await api.post("/commands/Put", json={"box_id": box, "value": value})
         while len(parked := (await api.get("/operations/parked")).json()["parked"]) < 2:
             await asyncio.sleep(0.02)
+        rebuilt = (await api.post("/operations/projections/inverse/rebuild", json={})).json()
+        while (job := (await api.get(f"/operations/jobs/{rebuilt['id']}")).json())["state"] == "running":
+            await asyncio.sleep(0.02)
         path = "/operations/parked/inverse/%5B%22a%22%5D"
         waiting = (await api.get(path)).json()
         still = await api.post(f"{path}/retry", json={"reason": "mended"})
@@ -246,6 +249,9 @@ async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeyp
         skipped = await api.post("/operations/parked/inverse/%5B%22b%22%5D/skip", json={"reason": "a test"})
         row = (await api.get("/read-models/inverse/rows/a")).json()
 
+    assert job["state"] == "failed"
+    assert "nothing is the inverse of 0" in job["problem"]
+    assert "WasPut at position 1, of box-a" in job["problem"]
     assert {each["key"] for each in parked} == {'["a"]', '["b"]'}
     assert "nothing is the inverse of 0" in waiting["parked"]["error"]
     assert [event["version"] for event in waiting["events"]] == [1, 2]
