@@ -321,3 +321,9 @@ class BaselineError(RefoldError):
 
 class Refused(RefoldError):
     """What was asked would overwrite or mix up what is there: a file that exists, the import of another log."""
+
+
+def unexpected_in_words(problem: Exception) -> str:
+    """What the user's own code raised, and at which event, where that is known."""
+    notes = "; ".join(getattr(problem, "__notes__", ()))
+    return f"{problem!r}{f' ({notes})' if notes else ''}"

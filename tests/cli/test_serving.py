@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -249,10 +250,11 @@ def test_settings_of_the_file_hold_wherever_one_is(folder: Path) -> None:
     assert refold_here("keys", "list", "--json", cwd=folder).json[0]["name"] == "alice"
 
 
-@pytest.mark.slow
-def test_dev_begins_anew_when_the_code_changes(folder: Path) -> None:
+@contextmanager
+def developing(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`refold dev`, with what it prints; whatever is left of it at the end is killed."""
     process = subprocess.Popen(
-        command("dev", "--address", "0"),
+        command("dev", "--address", "0", *arguments),
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -261,15 +263,80 @@ def test_dev_begins_anew_when_the_code_changes(folder: Path) -> None:
         start_new_session=True,
     )
     try:
-        first = _url(process)
-        before = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=first).out)["app"]
-        (folder / "bank.py").write_text(APP + "app.name = 'another'\n")
-        second = _url(process)
-        after = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=second).out)["app"]
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        yield process
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(60)
 
-    assert (before, after) == ("bank", "another")
+
+@pytest.mark.slow
+def test_dev_begins_anew_when_the_code_or_the_settings_change(folder: Path) -> None:
+    def name(url: str) -> str:
+        found: str = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=url).out)["app"]
+        return found
+
+    with developing(folder) as process:
+        names = [name(_url(process))]
+        (folder / "bank.py").write_text(APP + "app.name = 'another'\n")
+        names.append(name(_url(process)))
+        (folder / "third.py").write_text(APP + "app.name = 'third'\n")
+        (folder / "refold.toml").write_text('app = "third:app"\nurl = "sqlite:///bank.db"\n')
+        names.append(name(_url(process)))
+        os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+
+    assert names == ["bank", "another", "third"]
+    assert process.returncode == 0
+    assert printed == ""
+
+
+@pytest.mark.slow
+def test_dev_is_edited_and_ended_while_it_begins(folder: Path) -> None:
+    with developing(folder) as process:
+        for number in range(4):
+            time.sleep(0.7)
+            (folder / "bank.py").write_text(APP + f"number = {number}\n")
+        _url(process)
+        (folder / "bank.py").write_text(APP + "import time\ntime.sleep(60)\n")
+        assert process.stdout is not None
+        while "beginning anew" not in process.stdout.readline():
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert printed == ""
+
+
+@pytest.mark.slow
+def test_dev_waits_for_a_mistake_to_be_mended(folder: Path) -> None:
+    (folder / "bank.py").write_text(APP + "def (\n")
+    with developing(folder) as process:
+        assert process.stdout is not None
+        printed = ""
+        while "it has ended" not in printed:
+            printed += process.stdout.readline()
+        (folder / "bank.py").write_text(APP)
+        _url(process)
+
+    assert "SyntaxError" in printed
+    assert "begins anew when a file changes" in printed
+
+
+@pytest.mark.slow
+def test_dev_that_is_killed_leaves_nobody_behind(folder: Path) -> None:
+    with developing(folder) as process:
+        port = int(_url(process).rpartition(":")[2])
+        process.kill()
+        process.wait(60)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError:
+                return
+            time.sleep(0.1)
+        raise AssertionError("it still serves, and holds the store")

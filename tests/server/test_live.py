@@ -120,6 +120,28 @@ async def test_only_what_is_asked_for_and_the_way_goes_on(server: Server, monkey
     assert note == [6]
 
 
+async def test_a_line_lives_also_while_the_log_moves_by_what_is_not_asked_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "HEARTBEAT_SECONDS", 0.2)
+    where = EventFilter(matching=(Matching(("NoteTaken",)),))
+
+    async def work() -> None:
+        while True:
+            await deposit(server, 1)
+            await asyncio.sleep(0.03)
+
+    working = asyncio.create_task(work())
+    async with aclosing(server.tail.follow(0, where)) as pieces, asyncio.timeout(20):
+        await anext(pieces)
+        beats = [await anext(pieces) for _ in range(3)]
+    working.cancel()
+
+    behind = [int(beat.removeprefix(b": still here\nid: ")) for beat in beats]
+    assert behind == sorted(behind)
+    assert behind[0] > 0
+
+
 async def test_a_client_goes_on_after_its_last_event(server: Server, api: httpx.AsyncClient) -> None:
     await deposit(server, 10)
 

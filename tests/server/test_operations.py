@@ -62,6 +62,8 @@ async def test_pause_and_resume(server: Server, api: httpx.AsyncClient) -> None:
         (ME, "pause", "account_summary", "migration"),
     ]
     assert (await api.post("/operations/projections/nothing/pause", json={})).status_code == 404
+    # No Postgres keeps a NUL.
+    assert (await api.post(f"{path}/pause", json={"reason": "a\x00b"})).status_code == 422
 
 
 async def test_a_hand_written_projection_is_paused_and_resumed(store_url: str) -> None:
@@ -81,6 +83,8 @@ async def test_a_hand_written_projection_is_paused_and_resumed(store_url: str) -
         nothing = await api.post(f"{path}/rebuild", json={})
         assert nothing.status_code == 404
         assert "written by hand" in nothing.json()["detail"]
+        unknown = await api.post("/operations/projections/mail/pause", json={})
+        assert "it has: none; written by hand: mails" in unknown.json()["detail"]
 
 
 async def test_rebuild_rollback_and_refold(server: Server, api: httpx.AsyncClient) -> None:
@@ -229,19 +233,30 @@ async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeyp
             await api.post("/commands/Put", json={"box_id": box, "value": value})
         while len(parked := (await api.get("/operations/parked")).json()["parked"]) < 2:
             await asyncio.sleep(0.02)
+        rebuilt = (await api.post("/operations/projections/inverse/rebuild", json={})).json()
+        while (job := (await api.get(f"/operations/jobs/{rebuilt['id']}")).json())["state"] == "running":
+            await asyncio.sleep(0.02)
         path = "/operations/parked/inverse/%5B%22a%22%5D"
         waiting = (await api.get(path)).json()
         still = await api.post(f"{path}/retry", json={"reason": "mended"})
         monkeypatch.setattr("tests.server.test_operations.broken", False)
         mended = await api.post(f"{path}/retry", json={"reason": "mended"})
+        strange = [
+            await api.post(f"/operations/parked/inverse/{key}/retry", json={})
+            for key in ("%5B%5D", "%22ab%22", "ab", "null", "%5B%5B%5D%5D", "5")
+        ]
         no_reason = await api.post("/operations/parked/inverse/%5B%22b%22%5D/skip", json={})
         skipped = await api.post("/operations/parked/inverse/%5B%22b%22%5D/skip", json={"reason": "a test"})
         row = (await api.get("/read-models/inverse/rows/a")).json()
 
+    assert job["state"] == "failed"
+    assert "nothing is the inverse of 0" in job["problem"]
+    assert "WasPut at position 1, of box-a" in job["problem"]
     assert {each["key"] for each in parked} == {'["a"]', '["b"]'}
     assert "nothing is the inverse of 0" in waiting["parked"]["error"]
     assert [event["version"] for event in waiting["events"]] == [1, 2]
     assert still.json()["done"] is False
     assert mended.json()["done"] is True
+    assert {each.status_code for each in strange} <= {404, 422}
     assert (no_reason.status_code, skipped.json()["done"]) == (422, True)
     assert row == {"box_id": "a", "value": 0.5}

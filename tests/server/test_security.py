@@ -235,10 +235,14 @@ class Issuer:
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.name, self.asked = "k1", 0
+        self.instead: bytes | None = None
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # http.server's word
+                if issuer.instead == b"":
+                    self.close_connection = True
+                    return
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(issuer.published())
@@ -252,6 +256,8 @@ class Issuer:
 
     def published(self) -> bytes:
         self.asked += 1
+        if self.instead is not None:
+            return self.instead
         key = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
         return msgspec.json.encode({"keys": [{**key, "kid": self.name, "alg": "RS256"}]})
 
@@ -357,6 +363,91 @@ async def test_an_issuer_may_change_its_keys_but_names_that_are_made_up_do_not_c
 
     assert asked <= 1
     assert changed.status_code == 200
+
+
+async def test_a_key_that_is_revoked_is_out_of_its_live_streams_too(
+    guarded: Server, keys: ApiKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refold.server.api.live._ASKED_EVERY", 0.0)
+    monkeypatch.setattr("refold.server.tail.HEARTBEAT_SECONDS", 0.1)
+    key, other = keys.add("alice", ["reader"]), keys.add("bob", ["reader", "commander"])
+    sent: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+
+    scope: dict[str, Any] = {
+        "type": "http", "method": "GET", "path": "/events/live", "raw_path": b"/events/live", "query_string": b"",
+        "headers": [(b"authorization", b"Bearer " + key.encode())], "client": ("127.0.0.1", 1), "http_version": "1.1",
+        "asgi": {"version": "3.0", "spec_version": "2.4"}, "scheme": "http", "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    following = asyncio.create_task(guarded(scope, receive, send))
+    async with calling(guarded, key=other) as api, asyncio.timeout(20):
+        while not any(b"still here" in piece for piece in sent):
+            await asyncio.sleep(0.02)
+        keys.revoke("alice")
+        await api.post("/commands/OpenAccount", json=BODY)
+        await following
+    gone.set()
+
+    assert not any(b"AccountOpened" in piece for piece in sent)
+
+
+@pytest.mark.parametrize("instead", [b"", b"<html>We are mending it</html>", b"[]", b'{"keys": null}', b"null"])
+async def test_an_issuer_that_answers_nonsense_keeps_nobody_out_who_was_let_in(
+    by_token: Server, issuer: Issuer, instead: bytes
+) -> None:
+    reader = by_token.guard._tokens
+    assert reader is not None
+    stranger = issuer.token(kid="new")
+    async with calling(by_token, key=issuer.token()) as api, calling(by_token) as door:
+        before = await api.get("/me")
+        try:
+            issuer.instead = instead
+            answers = []
+            for token in (issuer.token(), stranger):
+                reader._fetched -= 600
+                answers.append(await door.get("/me", headers={"Authorization": f"Bearer {token}"}))
+                reader._fetched -= 600
+                answers.append(await door.post("/console/session", json={"key": token}))
+                door.cookies.clear()
+        finally:
+            issuer.instead = None
+
+    assert before.status_code == 200
+    assert [each.status_code for each in answers] == [200, 200, 401, 401]
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "a\nb", "\ud800", "x" * 201, 5])
+async def test_a_token_whose_name_is_no_actor_is_not_believed(by_token: Server, issuer: Issuer, name: Any) -> None:
+    async with calling(by_token, key=issuer.token(name_of_ours=name)) as api:
+        reader = by_token.guard._tokens
+        assert reader is not None
+        reader._settings = msgspec.structs.replace(reader._settings, name_claim="name_of_ours")
+        assert (await api.get("/me")).status_code == 401
+
+
+async def test_a_file_of_keys_that_is_broken_while_it_serves_keeps_what_was_and_tells_callers_nothing(
+    guarded: Server, keys: ApiKeys, tmp_path: Path
+) -> None:
+    key = keys.add("alice", ["reader"])
+    good = (tmp_path / "keys.json").read_bytes()
+    async with calling(guarded, key=key) as api, calling(guarded) as stranger:
+        before = await api.get("/me")
+        (tmp_path / "keys.json").write_bytes(b"{")
+        broken = [await api.get("/me"), await stranger.get("/me", headers={"Authorization": "Bearer x"})]
+        door = await stranger.post("/console/session", json={"key": "x"})
+        (tmp_path / "keys.json").write_bytes(good.replace(b'"alice"', b'"bob"'))
+        mended = await api.get("/me")
+
+    assert before.json()["name"] == "alice"
+    assert [each.status_code for each in (*broken, door)] == [200, 401, 401]
+    assert mended.json()["name"] == "bob"
 
 
 async def test_events_behind_a_row_need_more_than_the_right_to_the_row(guarded: Server, keys: ApiKeys) -> None:

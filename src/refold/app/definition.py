@@ -102,7 +102,13 @@ class App:
         """What follows the log under that name: the read model, or the name itself of a hand-written projection. Raises
         `ConfigurationError`.
         """
-        return name if name in self.projections else self.read_model_named(name)
+        if name in self.projections:
+            return name
+        try:
+            return self.read_model_named(name)
+        except ConfigurationError as problem:
+            by_hand = f"; written by hand: {', '.join(sorted(self.projections))}" if self.projections else ""
+            raise ConfigurationError(f"{problem}{by_hand}") from None
 
     def read_model_named(self, name: str) -> type[ReadModel]:
         """The read model of that name. Raises `ConfigurationError`."""

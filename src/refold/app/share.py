@@ -14,7 +14,7 @@ import msgspec
 
 from refold.app.shares import Answer, Order, Task
 from refold.app.stores import open_store, sink_of
-from refold.errors import ProjectionStopped, RefoldError, UnknownEvent
+from refold.errors import ProjectionStopped, RefoldError, UnknownEvent, unexpected_in_words
 from refold.folds.engine import RowFold
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey, read_model_of
 from refold.messages.event_types import EventTypes
@@ -173,7 +173,7 @@ def main() -> None:
     except RefoldError as problem:
         _say(Answer(error=f"process {task.number + 1} of {task.of}: {problem}"))
     except Exception as problem:  # noqa: BLE001  # the user's fold may raise anything: the parent says it
-        _say(Answer(error=f"process {task.number + 1} of {task.of}: {problem!r}"))
+        _say(Answer(error=f"process {task.number + 1} of {task.of}: {unexpected_in_words(problem)}"))
 
 
 if __name__ == "__main__":

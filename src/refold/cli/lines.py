@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from datetime import UTC, datetime
 
 import click
@@ -17,8 +18,11 @@ def say(text: str, *, problem: bool = False) -> None:
 
 
 class WarningLines(logging.Handler):
-    """What the library warns of, one line each."""
+    """What the library warns of, one line each; below it where something went wrong that nobody expected."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints it."""
         say(record.getMessage(), problem=True)
+        if record.exc_info and record.exc_info[0] is not None:
+            # Whoever called was told to look here.
+            click.echo("".join(traceback.format_exception(*record.exc_info)).rstrip(), err=True)

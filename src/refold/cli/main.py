@@ -30,7 +30,7 @@ from refold.cli.transfer import export, import_
 from refold.cli.verify import verify
 from refold.cli.version import version
 from refold.cli.worker import worker
-from refold.errors import RefoldError
+from refold.errors import RefoldError, unexpected_in_words
 
 __all__ = ["cli", "main", "run"]
 
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         if isinstance(problem, RefoldError):
             return _fail(str(problem), exit_code_of(problem))
-        return _fail(f"unexpected {type(problem).__name__}: {problem}; --debug shows where", BUG)
+        return _fail(f"unexpected {unexpected_in_words(problem)}; --debug shows where", BUG)
     return code if isinstance(code, int) else OK
 
 

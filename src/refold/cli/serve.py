@@ -12,8 +12,8 @@ import msgspec
 
 from refold.cli.command import Command, app_of_settings, app_options, settings
 from refold.cli.lines import WarningLines, say
+from refold.cli.reloading import is_watched, run_watched
 from refold.cli.serving import ServerTable, needs_server, server_table
-from refold.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from refold.server import Authentication, Server
@@ -74,17 +74,21 @@ def serve(
 
 @click.command("dev", cls=Command, short_help="Run everything in one process, and again when the code changes.")
 @click.option("--address", metavar="[HOST:]PORT", help=f"Where to listen; {_ADDRESS} unless given.")
-@click.option("--reload/--no-reload", default=True, help="Begin anew when a Python file below this folder changes.")
+@click.option(
+    "--reload/--no-reload",
+    default=True,
+    help="Begin anew when a Python file below this folder, or refold.toml, changes.",
+)
 @app_options
 def dev(address: str | None, reload: bool) -> None:
     """Run the app for a first afternoon: commands, read models, HTTP API and console, in one process.
 
     Without a store it takes the file dev.db here. It listens on this machine only, and begins anew when a Python file
-    of the project changes; a mistake in one is shown, and waited for to be mended.
+    of the project or refold.toml changes; a mistake in one is shown, and waited for to be mended.
     """
     needs_server()
-    if reload and "REFOLD_DEV" not in os.environ:
-        _watched()
+    if not is_watched() and reload:
+        run_watched(sys.argv[1:])
         return
     _serve(ServerTable(address=address, projections=True), dev=True)
 
@@ -138,26 +142,3 @@ def _authentication(table: ServerTable) -> Authentication:
             roles=each.roles,
         )
     return Authentication(keys=table.keys, tokens=tokens)
-
-
-def _watched() -> None:
-    """Runs this same command in another process, anew whenever a Python file changes."""
-    try:
-        import watchfiles
-    except ImportError as problem:
-        raise ConfigurationError(
-            'reloading needs watchfiles: pip install "refold[dev]", or run `refold dev --no-reload`'
-        ) from problem
-    command = [sys.executable, "-m", "refold.cli", *sys.argv[1:]]
-    watchfiles.run_process(
-        ".",
-        target=_run_child,
-        args=(command,),
-        watch_filter=watchfiles.PythonFilter(),
-        callback=lambda changes: say(f"{len(changes)} file(s) changed; beginning anew"),
-    )
-
-
-def _run_child(command: list[str]) -> None:
-    os.environ["REFOLD_DEV"] = "1"
-    os.execv(command[0], command)  # noqa: S606  # this same program, without a shell

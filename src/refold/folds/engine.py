@@ -167,7 +167,11 @@ class RowFold:
                     row = new_row(key)
                 # A row may keep a list of its event, and add to it later: not to that of other rows and read models.
                 own = Recorded(copy.deepcopy(recorded.event), recorded.stored) if can_change else recorded
-                after = function(row, own.event, own) if wants_recorded else function(row, own.event)
+                try:
+                    after = function(row, own.event, own) if wants_recorded else function(row, own.event)
+                except Exception as problem:
+                    problem.add_note(f"{own.type} at position {own.position}, of {own.stream}")
+                    raise
                 row = None if after is Deleted else row if after is None else after
                 if moments and isinstance(row, ReadModel):
                     _put_into_utc(row, moments)

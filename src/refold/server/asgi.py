@@ -19,6 +19,7 @@ from refold.server.api import operations_of
 from refold.server.console.routes import console_routes
 from refold.server.jobs import Jobs
 from refold.server.operation import Operation
+from refold.server.paths import below
 from refold.server.problems import Problem
 from refold.server.routing import endpoints_of, problem_response
 from refold.server.samples import Samples
@@ -137,7 +138,7 @@ class Server:
             # Parts of a path are keys, in which a slash may stand: they are told apart before they are decoded.
             raw = scope.get("raw_path")
             path = raw.decode("ascii", "replace") if raw else quote(scope["path"], safe="/~!$&'()*+,;=:@%")
-            found = self._endpoints.find(path.removeprefix(scope.get("root_path", "")))
+            found = self._endpoints.find(below(scope.get("root_path", ""), path))
             if found is not None:
                 endpoint, parts = found
                 await endpoint({**scope, "path": path, "path_params": parts}, receive, send)

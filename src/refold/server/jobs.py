@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from refold.errors import RefoldError, Refused
+from refold.errors import RefoldError, Refused, unexpected_in_words
 from refold.projections.rebuild_orders import RebuildCancelled
 from refold.server.problems import Problem
 
@@ -95,7 +95,8 @@ class Job:
             self._state, self._problem = "failed", str(problem)
         except Exception as problem:  # noqa: BLE001  # whoever asks is told that it failed, whatever went wrong
             _log.exception("%s of %s went wrong", self.kind, self.target)
-            self._state, self._problem = "failed", f"it went wrong ({type(problem).__name__}); see the server's log"
+            self._state = "failed"
+            self._problem = f"it went wrong: {unexpected_in_words(problem)}; see the server's log"
         finally:
             self._ended_at = datetime.now(UTC)
 

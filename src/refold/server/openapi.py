@@ -19,8 +19,12 @@ _ALWAYS = ("malformed", "unauthenticated", "forbidden", "too-many", "failed", "u
 _WITH_BODY = ("too-large", "unsupported-media-type", "invalid")
 
 
-def openapi_of(title: str, version: str, operations: Sequence[Operation], *, asks: bool) -> dict[str, Any]:
-    """The document of these operations. `asks`: callers have to say who they are."""
+def openapi_of(
+    title: str, version: str, operations: Sequence[Operation], *, asks: bool, root: str = ""
+) -> dict[str, Any]:
+    """The document of these operations. `asks`: callers have to say who they are. `root`: the path below which they
+    are mounted.
+    """
     types = _types_of(operations)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     # A type need not be hashable (list[int]), so they are found by where they stand.
@@ -35,6 +39,7 @@ def openapi_of(title: str, version: str, operations: Sequence[Operation], *, ask
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
+        "servers": [{"url": root or "/"}],
         "paths": paths,
         "components": {
             "schemas": components,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -29,6 +30,11 @@ class Call(msgspec.Struct, frozen=True):
     path: Mapping[str, Any]
     query: Any
     body: Any
+
+    @property
+    def root(self) -> str:
+        """The path below which the server is mounted, as it is written in an address; nothing where it is not."""
+        return quote(str(self.request.scope.get("root_path", "")).rstrip("/"), safe="/%~!$&'()*+,;=:@")
 
     def header(self, name: str) -> str | None:
         """The value of a header of the request."""

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Generic, TypeVar
 
-__all__ = ["Paths"]
+__all__ = ["Paths", "below"]
 
 T = TypeVar("T")
+
+_QUOTED = re.compile("%([0-9a-fA-F]{2})")
+
+
+def below(root: str, path: str) -> str:
+    """What of a path, as it came, lies below the one at which the server is mounted. `root` is decoded and `path` is
+    not, and the same character may be written in several ways. A path that is not below it is given whole: a proxy may
+    have taken the root off.
+    """
+    root = root.rstrip("/")
+    place = 0
+    for wanted in root.encode(errors="replace"):
+        quoted = _QUOTED.match(path, place)
+        if not ((quoted and int(quoted[1], 16) == wanted) or path[place : place + 1] == chr(wanted)):
+            return path
+        place = quoted.end() if quoted else place + 1
+    return path[place:] if path[place : place + 1] in ("", "/") else path
 
 
 class _Node(Generic[T]):

@@ -14,6 +14,7 @@ import uvicorn
 from refold.errors import ConfigurationError
 from refold.operations.endpoints import parsed_address
 from refold.server.asgi import Server
+from refold.server.heads import BoundedHeads
 from refold.server.security.guard import is_loopback
 
 __all__ = ["ADDRESS", "run", "serve"]
@@ -57,7 +58,7 @@ async def serve(
             server_header=False,
             proxy_headers=behind_proxy,
             timeout_graceful_shutdown=_GRACE_SECONDS,
-            h11_max_incomplete_event_size=64 * 1024,
+            http=BoundedHeads,
             ssl_certfile=certificate,
             ssl_keyfile=None if private_key is None else os.fspath(private_key),
         )

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import msgspec
 
@@ -62,6 +64,7 @@ class Tail:
             self._reading = asyncio.create_task(self._read(), name="refold-tail")
         try:
             yield b"retry: 1000\n: following after %d\n\n" % after
+            quiet_since = time.monotonic()
             while not self._closed:
                 moved = self._moved
                 if after < self._last - len(self._frames):
@@ -74,10 +77,15 @@ class Tail:
                     piece = b"".join(frame for stored, frame in new if where.fits(stored))
                     after = self._last
                 else:
-                    # The id tells a client that comes back how far it was, also where nothing was meant for it.
-                    piece = b"" if await _set_within(moved, HEARTBEAT_SECONDS) else b": still here\nid: %d\n\n" % after
+                    await _set_within(moved, max(0.0, quiet_since + HEARTBEAT_SECONDS - time.monotonic()))
+                    piece = b""
+                if not piece and time.monotonic() >= quiet_since + HEARTBEAT_SECONDS:
+                    # Also while the log moves by what is not meant for this client: the line would seem dead. The id
+                    # tells one that comes back how far it was.
+                    piece = b": still here\nid: %d\n\n" % after
                 if piece:
                     yield piece
+                    quiet_since = time.monotonic()
         finally:
             self._listeners -= 1
 
@@ -129,9 +137,7 @@ class Tail:
         moved.set()
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
+            await event.wait()

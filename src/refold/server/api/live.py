@@ -22,7 +22,9 @@ __all__ = ["live_of"]
 
 _KIND = "text/event-stream"
 _LIFE = 900.0
-"""Seconds after which a stream ends and the client comes back: whoever may not read any more is out by then."""
+"""Seconds after which a stream ends and the client comes back, maybe to another server."""
+_ASKED_EVERY = 1.0
+"""Seconds between two looks whether whoever listens still may."""
 
 
 class LiveQuery(msgspec.Struct, frozen=True):
@@ -46,7 +48,7 @@ def live_of(server: Server) -> Sequence[Operation]:
             after = head if query.after is None else query.after
         if after > head:
             raise Problem("ahead", f"the log ends at position {head}; there is no {after} to go on after")
-        return Stream(_for_a_while(server, after, where), _KIND, {"X-Accel-Buffering": "no"})
+        return Stream(_for_a_while(server, call, after, where), _KIND, {"X-Accel-Buffering": "no"})
 
     return (
         Operation(
@@ -70,12 +72,18 @@ def live_of(server: Server) -> Sequence[Operation]:
     )
 
 
-async def _for_a_while(server: Server, after: int, where: EventFilter) -> AsyncIterator[bytes]:
-    ends = time.monotonic() + _LIFE
+async def _for_a_while(server: Server, call: Call, after: int, where: EventFilter) -> AsyncIterator[bytes]:
+    begun = asked = time.monotonic()
     async with aclosing(server.tail.follow(after, where)) as pieces:
         async for piece in pieces:
+            now = time.monotonic()
+            if now > asked + _ASKED_EVERY:
+                # A key that is revoked, or a token that has expired, is out at once, also of what is open.
+                if not await server.guard.still(call.request, call.identity):
+                    return
+                asked = now
             yield piece
-            if time.monotonic() > ends:
+            if now > begun + _LIFE:
                 return
 
 

@@ -45,7 +45,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why; it is kept in the log of operations."""
 
-    reason: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=2_000, pattern=r"^[^\x00]*$")] = ""
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,10 +75,10 @@ def _found(call: Call, named: Callable[[str], T]) -> T:
         raise Problem("not-found", str(problem)) from problem
 
 
-def begun_job(server: Server, kind: str, target: str, actor: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
+def begun_job(server: Server, call: Call, kind: str, target: str, work: Callable[[Job], Awaitable[Any]]) -> Answer:
     """Begins a job, and says which. Raises `Problem` when the same is under way, and `Refused` when too many are."""
-    job = server.jobs.begin(kind, target, actor, work)
-    return Answer(job.document(), 202, {"Location": f"/operations/jobs/{job.id}"})
+    job = server.jobs.begin(kind, target, call.identity.name, work)
+    return Answer(job.document(), 202, {"Location": f"{call.root}/operations/jobs/{job.id}"})
 
 
 async def begun_build(
@@ -95,7 +95,7 @@ async def begun_build(
     server.jobs.refuse_second(kind, definition.name)  # it knows more than a lease: the job, and who began it
     if running := await running_rebuild(sink, definition):
         raise Problem("under-way", running)
-    return begun_job(server, kind, definition.name, call.identity.name, work)
+    return begun_job(server, call, kind, definition.name, work)
 
 
 async def record(context: Context, what: str, target: str, actor: str, details: dict[str, Any]) -> None:

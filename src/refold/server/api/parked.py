@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from refold.errors import ConfigurationError
+from refold.errors import ConfigurationError, DefinitionError
 from refold.folds.read_model import ReadModelDefinition, read_model_of
 from refold.messages.recorded import from_microseconds
 from refold.projections.parking.records import ParkedKey, RequestKind, from_text
@@ -77,7 +77,7 @@ def parked_of() -> Iterable[Operation]:
             return definition, from_text(definition, call.path["key"])
         except ConfigurationError as problem:
             raise Problem("not-found", str(problem)) from problem
-        except (msgspec.MsgspecError, ValueError, TypeError) as problem:
+        except (DefinitionError, msgspec.MsgspecError, ValueError, TypeError) as problem:
             raise Problem("not-found", f"{name} has no parked key {call.path['key']!r}") from problem
 
     async def show(call: Call) -> Answer:

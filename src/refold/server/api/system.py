@@ -63,13 +63,13 @@ def system_of(server: Server) -> Sequence[Operation]:
 
     async def openapi(call: Call) -> Answer:
         theirs = [each for each in server.operations if _concerns(each, call.identity)]
-        names = tuple(each.name for each in theirs)
-        if names not in documents:
-            if len(documents) >= _DOCUMENTS:
+        which = (call.root, *(each.name for each in theirs))
+        if which not in documents:
+            if len(documents) >= _DOCUMENTS:  # a host may mount it below whatever somebody asks for
                 documents.clear()
-            made = openapi_of(f"{server.app.name}", refold.__version__, theirs, asks=server.guard.asks)
-            documents[names] = msgspec.json.encode(made, enc_hook=str)
-        return Answer(documents[names])
+            made = openapi_of(server.app.name, refold.__version__, theirs, asks=server.guard.asks, root=call.root)
+            documents[which] = msgspec.json.encode(made, enc_hook=str)
+        return Answer(documents[which])
 
     async def me(call: Call) -> Answer:
         return Answer(Me.of(call.identity, call.context))

@@ -58,7 +58,7 @@ def verifying_of(server: Server) -> Iterable[Operation]:
             await record(context, "verify", report.store, actor, {"ok": report.ok})
             return {"ok": report.ok, **_report(report)}
 
-        return begun_job(server, "verify", "everything" if order.sample is None else f"{order.sample:g} %", actor, work)
+        return begun_job(server, call, "verify", "everything" if order.sample is None else f"{order.sample:g} %", work)
 
     async def list_jobs(call: Call) -> Answer:
         return Answer(JobList(server.jobs.process, [job.document() for job in server.jobs.all()]))

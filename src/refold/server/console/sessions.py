@@ -6,11 +6,12 @@ import asyncio
 from typing import Annotated
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from refold.errors import RefoldError
 from refold.server.api.system import Me
-from refold.server.problems import Problem
+from refold.server.problems import Problem, problem_of
 from refold.server.routing import API_HEADERS, House, problem_response
 from refold.server.security.guard import COOKIE, refuse_other_site
 from refold.server.security.identity import Identity
@@ -52,10 +53,14 @@ class Sessions:
                     response = await work(request)
             except TimeoutError:
                 raise Problem("timeout", f"it took more than {seconds:g} s") from None
+            except RefoldError as error:
+                raise problem_of(error) from error
         except Problem as problem:
             if problem.status in (401, 403):
                 self._house.journal.refused("", f"{request.method} /console/session", problem.detail)
             response = problem_response(problem, request.url.path)
+        except ClientDisconnect:
+            return
         await response(scope, receive, send)  # type: ignore[arg-type]
 
     async def _show(self, request: Request) -> Response:

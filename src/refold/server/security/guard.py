@@ -83,6 +83,10 @@ class Guard:
             return await self._tokens.identity(credential)
         return None
 
+    async def still(self, request: Request, identity: Identity) -> bool:
+        """Whether who sent a request that is not over would be recognised again, and may do the same."""
+        return self._open or await self.believed(_credential(request)[0]) == identity
+
     def permit(self, identity: Identity, access: Access) -> None:
         """Raises `Problem` (`forbidden`) for what somebody may not do."""
         if identity.may(access):
@@ -97,15 +101,9 @@ class Guard:
             raise Problem("too-many", "too many calls that were not recognised", headers=_after(wait))
 
     async def _by_credential(self, request: Request) -> Identity:
-        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            if scheme.lower() != "bearer":
-                raise _unrecognised("the Authorization header must be: Bearer KEY")
-            credential = credential.strip()
-        else:
-            credential = request.cookies.get(COOKIE, "")
-            if credential:
-                refuse_other_site(request)
+        credential, by_cookie = _credential(request)
+        if credential and by_cookie:
+            refuse_other_site(request)
         identity = await self.believed(credential)
         if identity is None:
             self.refuse_repeated(request.client.host if request.client is not None else "")
@@ -149,6 +147,16 @@ def refuse_other_site(request: Request) -> None:
     by_cookie = "authorization" not in request.headers and COOKIE in request.cookies
     if by_cookie and site is None and origin is None:
         raise Problem("forbidden", "who is recognised by a cookie must come from a page of this server")
+
+
+def _credential(request: Request) -> tuple[str, bool]:
+    """What somebody shows to be recognised, and whether it is a browser that added it."""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return request.cookies.get(COOKIE, ""), True
+    if scheme.lower() != "bearer":
+        raise _unrecognised("the Authorization header must be: Bearer KEY")
+    return credential.strip(), False
 
 
 def _place_of(origin: str) -> str | None:

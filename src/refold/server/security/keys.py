@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import tempfile
@@ -18,6 +19,8 @@ from refold.errors import ConfigurationError
 from refold.server.security.identity import Identity, parsed_grants
 
 __all__ = ["ApiKey", "ApiKeys"]
+
+_log = logging.getLogger("refold.server")
 
 _PREFIX = "refold_"
 
@@ -41,12 +44,13 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 class ApiKeys:
     """The keys of a file (JSON), read anew whenever it has changed. Raises `ConfigurationError` for a file that is
-    none.
+    none; of one that becomes so later, the keys that were there before still count.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._seen: tuple[int, int, int] | None = None
+        self._broken: tuple[int, int, int] | None = None
         self._by_hash: dict[str, tuple[ApiKey, Identity]] = {}
         self.all()
 
@@ -104,9 +108,17 @@ class ApiKeys:
 
     def _refresh(self) -> None:
         stamp = self._stamp()
-        if stamp != self._seen:
-            self._seen = stamp
+        if stamp == self._seen:
+            return
+        try:
             self.all()
+        except ConfigurationError as problem:
+            # Who calls is not to blame, and is not told what stands in our files. It is read again at every call.
+            if stamp != self._broken:
+                _log.warning("%s; the keys that were there before still count", problem)
+            self._broken = stamp
+        else:
+            self._seen, self._broken = stamp, None
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

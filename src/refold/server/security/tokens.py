@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +23,7 @@ _log = logging.getLogger("refold.server")
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signed with a private key only: a token that is signed with a shared secret, or not at all, is never believed."""
+_LONGEST_NAME = 200
 _LEEWAY = 30.0
 _KEPT_SECONDS = 300.0
 _AGAIN_SECONDS = 10.0
@@ -76,7 +78,11 @@ class TokenReader:
             _log.debug("a token was not believed: %s", problem)
             return None
         name = claims.get(self._settings.name_claim)
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
+            # It becomes an actor, and not every store holds every character.
+            _log.warning(
+                "a token of %s names nobody: %s is %.100r", self._settings.issuer, self._settings.name_claim, name
+            )
             return None
         return Identity(name, self._grants(claims), "token")
 
@@ -90,7 +96,9 @@ class TokenReader:
                 self._fetched = time.monotonic()
                 try:
                     found = await asyncio.to_thread(self._client.get_signing_keys)
-                except self._jwt.PyJWTError as problem:
+                except (self._jwt.PyJWTError, OSError, HTTPException, ValueError, TypeError, AttributeError) as problem:
+                    # An issuer may hang up, or answer with a page that says that it is being mended: what PyJWT makes
+                    # of that is no error of its own.
                     _log.warning("the keys of %s cannot be fetched: %s", self._settings.issuer, problem)
                 else:
                     self._keys = {each.key_id: each for each in found}
