@@ -62,11 +62,14 @@ class Answers:
             assert time.monotonic() < deadline, f"{self._left} answers were never asked for"
             self._page.wait_for_timeout(10)
 
-    def let_through(self) -> None:
-        """That one, and all others."""
+    def let_through(self, *, and_hold_the_next: bool = False) -> None:
+        """That one, and all others; or the next one is held in its place."""
         self.await_held()
         assert self._held is not None
-        self._held.continue_()
+        held, self._held = self._held, None
+        if and_hold_the_next:
+            self._left = 0
+        held.continue_()
 
 
 def expect_found(page: Page, *positions: int) -> None:
@@ -131,3 +134,20 @@ def test_a_search_that_is_stopped_keeps_what_it_has_and_goes_on_when_asked(
     visit.link("Go on from there").click()
     expect_found(page, 6)
     expect(visit.link("Go on from there")).to_have_count(0)
+
+
+def test_stop_may_be_pressed_while_answers_come(opened: Callable[..., Visit], server: ServerProcess) -> None:
+    """Whoever presses it takes a while to let go of it; that an answer comes in between must not lose the press."""
+    visit = opened(server.url)
+    page = visit.page
+    answers = Answers(page, come=3)
+    visit.to("log?text=needle")
+    answers.await_held()
+    visit.button("Stop").hover()
+    page.mouse.down()
+    answers.let_through(and_hold_the_next=True)
+    expect(page.get_by_role("status").filter(has_text=f"Searched back to {EVENTS + 1 - 4 * LOOK}")).to_be_visible()
+    page.mouse.up()
+    expect(visit.button("Stop")).to_be_disabled()
+    answers.let_through()
+    expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 5 * LOOK}.")).to_be_visible()

@@ -28,8 +28,13 @@ export async function search(filters, { after = 0, limit = 100, backward = true,
 /** A line that says how far a search is, with a button to stop it. */
 export function progressLine() {
   const stop = { asked: false };
-  const line = h("div", { class: "searching", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Searching…");
-  const button = h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
-  const told = (position, { length: found }) => fill(line, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched back to ${number(position)}, ${number(found)} found so far `, button);
+  const far = h("span", {}, "Searching…");
+  // It stays where it is while answers come: a press during which one comes would be lost with the button.
+  const button = h("button", { type: "button", class: "small", hidden: true, onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
+  const line = h("div", { class: "searching", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), far, " ", button);
+  const told = (position, { length: found }) => {
+    far.textContent = `Searched back to ${number(position)}, ${number(found)} found so far`;
+    button.hidden = false;
+  };
   return { line, stop, told };
 }
