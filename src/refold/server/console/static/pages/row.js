@@ -25,6 +25,7 @@ export default async function page({ parts, query, signal, titled }) {
   if (!key.length) return missing({ titled });
   titled(`${name} ${key.join(" ")}`);
   const path = ["read-models", name, "rows", ...key];
+  let asked = 0;
   const shown = h("div", { "aria-live": "polite" });
   const history = h("section", { class: "block", "aria-label": "The events behind it" });
   const moment = h("input", { type: "datetime-local", step: 1, value: toLocal(query.get("as_of")), "aria-label": "The row at a moment", onchange: () => (moment.value ? then({ as_of: fromLocal(moment.value) }) : now()) });
@@ -54,15 +55,19 @@ export default async function page({ parts, query, signal, titled }) {
   }
 
   async function draw(ask, words, askBefore) {
-    const slow = setTimeout(() => fill(shown, waiting("Folding it from the log…")), 150);
+    asked += 1;
+    const mine = asked;
+    // Whoever goes on is faster than the answers: only the last counts.
+    const late = () => signal.aborted || mine !== asked;
+    const slow = setTimeout(() => { if (!late()) fill(shown, waiting("Folding it from the log…")); }, 150);
     try {
       const [row, before] = await Promise.all([none(ask()), askBefore ? none(askBefore()) : undefined]);
       clearTimeout(slow);
-      if (signal.aborted) return;
+      if (late()) return;
       fill(shown, h("p", { class: "cause faint" }, words), row ? fieldsOf(row, before) : empty("There was no such row.", "It had no event by then, or was removed."));
     } catch (problem) {
       clearTimeout(slow);
-      if (signal.aborted) return;
+      if (late()) return;
       const why = "Where its key is not the id of a stream, its events may be anywhere in the log, and this log is too long to be read through for one answer.";
       fill(shown, problemLine(problem), problem.code === "timeout" ? h("p", { class: "note" }, why) : null);
     }
@@ -107,6 +112,9 @@ function behind(box, path, line, signal) {
     let after = from;
     const until = found + PAGE;
     const stop = { asked: false };
+    // Made once: a press during which an answer comes would be lost with the button.
+    const far = h("span", {});
+    const searching = h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), far, " ", h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; } }, "Stop"));
     try {
       for (let step = 0; ; step += 1) {
         const page = await get([...path, "events"], { after: after || null, limit: PAGE }, { signal });
@@ -115,7 +123,8 @@ function behind(box, path, line, signal) {
         line.add(page.events);
         after = page.next;
         if (after === null || found >= until || stop.asked || step > STEPS) break;
-        fill(status, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched up to position ${number(after)} `, h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; } }, "Stop")));
+        far.textContent = `Searched up to position ${number(after)}`;
+        if (!searching.isConnected) fill(status, searching);
       }
       if (after === null) fill(status, found ? h("p", { class: "faint" }, `${count(found, "event")}, the first first. Press a position for the row as it was there.`) : empty("No event is behind it."));
       else fill(status, h("p", { class: "note" }, `Searched up to position ${number(after)}. `, h("button", { type: "button", class: "small", onclick: () => load(after) }, "Go on")));
