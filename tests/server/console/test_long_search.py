@@ -20,8 +20,12 @@ pytestmark = pytest.mark.browser
 EVENTS = 150
 FOUND_AT = (6, 17, 120, 141)
 """Where somebody named needle opens an account: two of them are further back than one search looks."""
-AT_ONCE = 30 * LOOK
+ANSWERS = 30
+"""Answers after which the page goes on only when it is asked to."""
+AT_ONCE = ANSWERS * LOOK
 """Events that the page looks through by itself."""
+REST = -(-(EVENTS - AT_ONCE) // LOOK)
+"""Answers that it takes to look through all that is left then."""
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +46,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 class Answers:
     """The answers to a search: so many come, and the one after them only when it is let through."""
 
-    def __init__(self, page: Page, come: int) -> None:
+    def __init__(self, page: Page, come: int = 1_000) -> None:
         self._page = page
+        self._asked_for = 0
         self._left = come
         self._held: Route | None = None
         page.route(re.compile(r"/events\?"), self._asked)
 
     def _asked(self, route: Route) -> None:
+        self._asked_for += 1
         self._left -= 1
         if self._left == -1:
             self._held = route
@@ -61,6 +67,14 @@ class Answers:
         while self._held is None:
             assert time.monotonic() < deadline, f"{self._left} answers were never asked for"
             self._page.wait_for_timeout(10)
+
+    def await_asked(self, number: int) -> None:
+        """Until so many were asked for, by all searches: it may take long, but none of them alone."""
+        while (before := self._asked_for) < number:
+            deadline = time.monotonic() + 15
+            while self._asked_for == before:
+                assert time.monotonic() < deadline, f"only {before} answers were ever asked for"
+                self._page.wait_for_timeout(10)
 
     def let_through(self, *, and_hold_the_next: bool = False) -> None:
         """That one, and all others; or the next one is held in its place."""
@@ -89,6 +103,7 @@ def test_a_long_search_shows_what_it_has_ends_and_goes_on_when_asked(
     expect_found(page, 141)
 
     answers.let_through()
+    answers.await_asked(ANSWERS)
     ended = EVENTS + 1 - AT_ONCE
     expect(page.get_by_text(f"Searched back to position {ended}.")).to_be_visible()
     expect(searching).to_have_count(0)
@@ -97,6 +112,7 @@ def test_a_long_search_shows_what_it_has_ends_and_goes_on_when_asked(
 
     visit.link("Go on from there").click()
     expect(page).to_have_url(f"{server.url}/console/log?text=needle&after={ended}")
+    answers.await_asked(ANSWERS + REST)
     expect_found(page, 17, 6)
     expect(searching).to_have_count(0)
     expect(visit.link("Go on from there")).to_have_count(0)  # that was the log's beginning
@@ -106,11 +122,15 @@ def test_a_long_search_that_finds_nothing_says_how_much_was_searched(
     opened: Callable[..., Visit], server: ServerProcess
 ) -> None:
     visit = opened(server.url)
-    page = visit.to("log?text=pin")
+    page = visit.page
+    answers = Answers(page)
+    visit.to("log?text=pin")
+    answers.await_asked(ANSWERS)
     expect(page.get_by_text("No event fits.")).to_be_visible()
     expect(page.get_by_text("the search has not come to the log's beginning")).to_be_visible()
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - AT_ONCE}.")).to_be_visible()
     visit.link("Go on from there").click()
+    answers.await_asked(ANSWERS + REST)
     expect(page.get_by_text("No older event fits.")).to_be_visible()
     expect(page.get_by_text("Now the log was searched to its beginning.")).to_be_visible()
     expect(visit.link("Go on from there")).to_have_count(0)
@@ -129,6 +149,7 @@ def test_a_search_that_is_stopped_keeps_what_it_has_and_goes_on_when_asked(
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 4 * LOOK}.")).to_be_visible()
     expect_found(page, 141)
     visit.link("Go on from there").click()
+    answers.await_asked(4 + ANSWERS)
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 4 * LOOK - AT_ONCE}.")).to_be_visible()
     expect_found(page, 120, 17)
     visit.link("Go on from there").click()

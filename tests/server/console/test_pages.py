@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.server.console.test_rebuilding import until_ended
 from tests.server.console.visit import Visit
 from tests.server.process import ServerProcess
 
@@ -157,8 +159,10 @@ def test_a_snapshot_is_seen_and_forgotten(visit: Visit, api: httpx.Client) -> No
     done(api, "PlaceOrder", {"order_id": "snap", "customer": "dora", "lines": []})
     done(api, "CancelOrder", {"order_id": "snap", "why": "too large"})
     done(api, "CancelOrder", {"order_id": "snap", "why": "still too large"})
+    while api.get("/operations/snapshots/order-snap").raise_for_status().json()["snapshot"] is None:
+        time.sleep(0.02)  # it is written behind the command's back, and the page asks for it once
     visit.to("streams/order-snap")
-    visit.page.get_by_text("Snapshot at version").wait_for()
+    expect(visit.page.get_by_text("Snapshot at version")).to_be_visible()
     visit.button("Forget").click()
     visit.button("Forget it").click()
     expect(visit.page.get_by_text("No snapshot: a load folds every event.")).to_be_visible()
@@ -209,10 +213,12 @@ def test_a_projection_is_paused_and_goes_on(visit: Visit, api: httpx.Client) -> 
     expect(page.locator("main tbody tr", has_text="we move house")).to_contain_text("daily_balance")
 
 
-def test_a_projection_is_rebuilt_and_rolled_back(visit: Visit) -> None:
+def test_a_projection_is_rebuilt_and_rolled_back(visit: Visit, served: ServerProcess) -> None:
     page = visit.to("projections/account_summary")
     visit.button("Rebuild").click()
     visit.button("Rebuild", within=page.get_by_role("dialog")).click()
+    expect(page.locator("#toasts")).to_contain_text("The rebuild of account_summary has begun.")
+    until_ended(served)
     jobs = page.get_by_role("region", name="Jobs")
     expect(jobs.locator(".job").first).to_contain_text("done")
     visit.button("Roll back").click()
@@ -455,8 +461,10 @@ def test_a_server_that_went_away_is_said_and_come_back_to(
     expect(page.locator("main tbody").get_by_text(f"{receipt['position']:,}", exact=True)).to_have_count(1)
 
 
-def test_what_a_rebuild_would_change_is_seen_before_it_is_done(visit: Visit) -> None:
+def test_what_a_rebuild_would_change_is_seen_before_it_is_done(visit: Visit, served: ServerProcess) -> None:
     page = visit.to("projections/daily_balance")
     visit.button("Compare").click()
     visit.button("Compare", within=page.get_by_role("dialog")).click()
+    expect(page.locator("#toasts")).to_contain_text("The comparison of daily_balance has begun")
+    until_ended(served)
     expect(page.get_by_role("region", name="Jobs")).to_contain_text("No row would change")

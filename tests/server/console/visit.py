@@ -6,7 +6,6 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-
 _COMES_LAST = (
     (r"(log|audit)\b", ".pager"),
     (r"events/", ".graph"),
