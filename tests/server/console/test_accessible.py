@@ -52,13 +52,14 @@ def axe() -> str:
 @pytest.fixture(scope="module")
 def bank(api: httpx.Client) -> None:
     """Something on every page."""
+    after = ""
     for name, body in (
         ("OpenAccount", {"account_id": "42", "owner": "alice"}),
         ("DepositMoney", {"account_id": "42", "amount": "100"}),
         ("OpenAccount", {"account_id": "a" * 120, "owner": "x" * 400}),
     ):
-        answer = api.post(f"/commands/{name}", json=body).raise_for_status()
-    until = {"Refold-After": answer.json()["token"], "Prefer": "wait=20"}
+        after = api.post(f"/commands/{name}", json=body).raise_for_status().json()["token"]
+    until = {"Refold-After": after, "Prefer": "wait=20"}
     assert api.get("/read-models/account_summary/count", headers=until).is_success
     assert api.post("/operations/projections/daily_balance/pause", json={"reason": "for a look"}).is_success
 
