@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from refold.server import ApiKeys, Authentication, Server
+from refold.server.security import guard
+from refold.server.security.pace import Pace
 from tests.server.domain import app
 
 LOOPBACK = ("127.0.0.1", 40_000)
@@ -56,3 +59,9 @@ async def guarded(tmp_path: Path, keys: ApiKeys) -> AsyncIterator[Server]:
     authentication = Authentication(keys=tmp_path / "keys.json")
     async with Server(app, "sqlite:///:memory:", authentication=authentication) as running:
         yield running
+
+
+@pytest.fixture
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may call again for having waited, however long the calls before took."""
+    monkeypatch.setattr(guard, "Pace", partial(Pace, clock=lambda: 0.0))

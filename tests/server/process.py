@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.servers.ports import free_port
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -19,8 +21,7 @@ class ServerProcess:
     """`refold serve` of the domain of these tests, or of another."""
 
     def __init__(self, store: str, folder: Path, *options: str, app: str = "tests.server.domain:app") -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [
             sys.executable, "-m", "refold.cli", "serve", "--app", app, "--url", store,

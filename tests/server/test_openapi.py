@@ -38,10 +38,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with a little in it."""
     folder = tmp_path_factory.mktemp("served")
     with ServerProcess(f"sqlite:///{folder}/bank.db", folder) as process:
-        with httpx.Client(base_url=process.url) as api:
+        with httpx.Client(base_url=process.url, timeout=30) as api:
             for number in range(12):
-                api.post("/commands/OpenAccount", json={"account_id": str(number), "owner": "a"})
-                api.post("/commands/DepositMoney", json={"account_id": str(number), "amount": "5"})
+                body = {"account_id": str(number), "owner": "a"}
+                api.post("/commands/OpenAccount", json=body).raise_for_status()
+                body = {"account_id": str(number), "amount": "5"}
+                api.post("/commands/DepositMoney", json=body).raise_for_status()
         yield process
 
 

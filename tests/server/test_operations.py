@@ -87,6 +87,26 @@ async def test_a_hand_written_projection_is_paused_and_resumed(store_url: str) -
         assert "it has: none; written by hand: mails" in unknown.json()["detail"]
 
 
+async def test_a_hand_written_projection_is_told_of_before_any_process_has_begun_it(store_url: str) -> None:
+    """The console's page of it said that there is none, and did not look again."""
+    app = App("boxes", aggregates=[Box])
+
+    @app.projection("mails")
+    async def mails(page: ProjectionPage) -> None:
+        pass
+
+    async with (
+        app.connect(store_url, projections=False) as context,
+        Server(app, context) as server,
+        calling(server) as api,
+    ):
+        await context.execute(Put(box_id="a", value=1))
+        status = (await api.get("/operations/status")).json()
+    (told,) = status["projections"]
+    assert (told["name"], told["state"], told["position"], told["lag"]) == ("mails", "no worker", 0, 1)
+    assert status["ok"]
+
+
 async def test_rebuild_rollback_and_refold(server: Server, api: httpx.AsyncClient) -> None:
     context = await server.context()
     for number in range(20):

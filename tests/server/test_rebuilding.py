@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from typing import Any
 
 import httpx
@@ -45,24 +47,27 @@ ELSEWHERE = "host:7:abc"
 SUMMARY = read_model_of(AccountSummary)
 
 
-def assert_under_way(answer: httpx.Response, *words: str) -> None:
+def why_under_way(answer: httpx.Response, *words: str) -> str:
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (409, "under-way"), problem
     assert all(word in problem["detail"] for word in words), problem["detail"]
+    return str(problem["detail"])
 
 
-async def refused(api: httpx.AsyncClient, *words: str) -> None:
+async def refused(api: httpx.AsyncClient, *words: str) -> list[str]:
     """Neither a rebuild nor a comparison begins, and why is said at once."""
-    for word in ("rebuild", "compare"):
-        assert_under_way(await api.post(f"{BASE}/{word}", json={}), *words)
+    return [why_under_way(await api.post(f"{BASE}/{word}", json={}), *words) for word in ("rebuild", "compare")]
 
 
 async def test_a_rebuild_in_another_process_is_told_at_once(server: Server, api: httpx.AsyncClient) -> None:
     sink = (await server.context()).projections.sink
+    before = time.monotonic()
     begun = await sink.begin(SUMMARY, f"{ELSEWHERE}:rebuild:1", 60)
     assert begun is not None
     since = from_microseconds(begun.epoch).isoformat(timespec="seconds")
-    await refused(api, f"by {ELSEWHERE} since {since}", "refold rebuild account_summary --cancel", "in 60 s")
+    for told in await refused(api, f"by {ELSEWHERE} since {since}", "refold rebuild account_summary --cancel"):
+        (left,) = re.findall(r"it can be begun again in (\d+) s$", told)
+        assert 60 - (time.monotonic() - before) <= int(left) <= 60
     assert (await api.get("/operations/jobs")).json()["jobs"] == []
     await sink.claim(begun.name, "cancel:ann", 60, force=True)
     await refused(api, "being ended by ann; try again")

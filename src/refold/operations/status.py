@@ -14,6 +14,7 @@ from refold.app import App
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.recorded import from_microseconds
 from refold.projections.checkpoint import AWAY, REFUSED, STOPPED, Checkpoint
+from refold.projections.handwritten import HAND_WRITTEN
 from refold.projections.parking.care import ATTEMPTS
 from refold.projections.parking.records import Attempt, Pause
 from refold.projections.projection import paused_in_words
@@ -115,6 +116,9 @@ async def status_of(
         there = {checkpoint.name for checkpoint in checkpoints}
         new = [each for each in app.read_models.values() if each.name not in there]
         checkpoints += await asyncio.gather(*(_unenrolled(sink, each) for each in new))
+        checkpoints += [
+            Checkpoint(name=name, fingerprint=HAND_WRITTEN) for name in app.projections if name not in there
+        ]
     # Read after the checkpoints, the head is never behind one of them, unless something is wrong.
     head = await store.head()
     trouble = await _trouble(sink)

@@ -15,13 +15,15 @@ class Answers:
     through.
     """
 
-    def __init__(self, page: Page, pattern: str, come: int) -> None:
+    def __init__(self, page: Page, pattern: str, come: int = 1_000) -> None:
         self._page = page
+        self._asked_for = 0
         self._left = come
         self._held: Route | None = None
         page.route(re.compile(pattern), self._asked)
 
     def _asked(self, route: Route) -> None:
+        self._asked_for += 1
         self._left -= 1
         if self._left == -1:
             self._held = route
@@ -35,8 +37,19 @@ class Answers:
             assert time.monotonic() < deadline, f"{self._left} answers were never asked for"
             self._page.wait_for_timeout(10)
 
-    def let_through(self) -> None:
-        """That one, and all others."""
+    def await_asked(self, number: int) -> None:
+        """Until so many were asked for, by all that asks: it may take long, but none of them alone."""
+        while (before := self._asked_for) < number:
+            deadline = time.monotonic() + 15
+            while self._asked_for == before:
+                assert time.monotonic() < deadline, f"only {before} answers were ever asked for"
+                self._page.wait_for_timeout(10)
+
+    def let_through(self, *, and_hold_the_next: bool = False) -> None:
+        """That one, and all others; or the next one is held in its place."""
         self.await_held()
         assert self._held is not None
-        self._held.continue_()
+        held, self._held = self._held, None
+        if and_hold_the_next:
+            self._left = 0
+        held.continue_()

@@ -6,6 +6,8 @@ import socket
 from types import TracebackType
 from typing import Self
 
+from tests.servers.ports import free_port
+
 __all__ = ["GATE", "PAGE", "Gate"]
 
 GATE = "REFOLD_TEST_GATE"
@@ -19,9 +21,10 @@ class Gate:
     """A rebuild that has folded a page stands before it until it is let through."""
 
     def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        # Nobody may be given it when the gate is open: a rebuild that finds another there would wait for that one.
+        self.port = free_port()
+        self._listening = socket.create_server(("127.0.0.1", self.port))
         self._listening.settimeout(_SECONDS)
-        self.port = self._listening.getsockname()[1]
         self._before: socket.socket | None = None
 
     def __enter__(self) -> Self:

@@ -40,8 +40,9 @@ def asking(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, str], keys_
     """A server that asks who one is."""
     folder = tmp_path_factory.mktemp("asking")
     with ServerProcess(f"sqlite:///{folder / 'bank.db'}", folder, "--keys", str(keys_file), app=APP) as server:
-        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {keys['olga']}"}) as olga:
-            olga.post("/commands/OpenAccount", json={"account_id": "42", "owner": "alice"})
+        hers = {"Authorization": f"Bearer {keys['olga']}"}
+        with httpx.Client(base_url=server.url, headers=hers, timeout=30) as olga:  # it may have to wait for 20 s
+            olga.post("/commands/OpenAccount", json={"account_id": "42", "owner": "alice"}).raise_for_status()
             answer = olga.post("/commands/PlaceOrder", json={"order_id": "1", "customer": "dora", "lines": []})
             token = {"Refold-After": answer.json()["token"], "Prefer": "wait=20"}
             assert olga.get("/read-models/parcel/count", headers=token).is_success

@@ -49,6 +49,9 @@ def evil(api: httpx.Client) -> None:
     ):
         answer = api.post(f"/commands/{name}", json=body, headers=said)
         assert answer.status_code == 200, answer.text
+        if name == "CancelOrder":  # a page of rows is not drawn anew when a row comes; for a curse there is none
+            seen = {"Refold-After": answer.json()["token"], "Prefer": "wait=20"}
+            assert api.get("/read-models/parcel/count", headers=seen).is_success
     assert api.post("/operations/projections/daily_balance/pause", json={"reason": EVIL}).status_code == 200
 
 
@@ -60,9 +63,7 @@ def assert_harmless(page: Page) -> None:
 @pytest.mark.usefixtures("evil")
 def test_every_page_shows_it_as_text(visit: Visit) -> None:
     for path in PATHS:
-        page = visit.to(path)
-        expect(page.locator(".spinner")).to_have_count(0)
-        assert_harmless(page)
+        assert_harmless(visit.whole(path))
 
 
 @pytest.mark.usefixtures("evil")

@@ -19,9 +19,13 @@ pytestmark = pytest.mark.browser
 EVENTS = 150
 FOUND_AT = (6, 17, 120, 141)
 """Where somebody named needle opens an account: two of them are further back than one search looks."""
-AT_ONCE = 30 * LOOK
+ANSWERS = 30
+"""Answers after which the page goes on only when it is asked to."""
+AT_ONCE = ANSWERS * LOOK
 """Events that the page looks through by itself."""
 EVENTS_ASKED = r"/events\?"
+REST = -(-(EVENTS - AT_ONCE) // LOOK)
+"""Answers that it takes to look through all that is left then."""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,7 @@ def test_a_long_search_shows_what_it_has_ends_and_goes_on_when_asked(
     expect_found(page, 141)
 
     answers.let_through()
+    answers.await_asked(ANSWERS)
     ended = EVENTS + 1 - AT_ONCE
     expect(page.get_by_text(f"Searched back to position {ended}.")).to_be_visible()
     expect(searching).to_have_count(0)
@@ -64,6 +69,7 @@ def test_a_long_search_shows_what_it_has_ends_and_goes_on_when_asked(
 
     visit.link("Go on from there").click()
     expect(page).to_have_url(f"{server.url}/console/log?text=needle&after={ended}")
+    answers.await_asked(ANSWERS + REST)
     expect_found(page, 17, 6)
     expect(searching).to_have_count(0)
     expect(visit.link("Go on from there")).to_have_count(0)  # that was the log's beginning
@@ -73,11 +79,15 @@ def test_a_long_search_that_finds_nothing_says_how_much_was_searched(
     opened: Callable[..., Visit], server: ServerProcess
 ) -> None:
     visit = opened(server.url)
-    page = visit.to("log?text=pin")
+    page = visit.page
+    answers = Answers(page, EVENTS_ASKED)
+    visit.to("log?text=pin")
+    answers.await_asked(ANSWERS)
     expect(page.get_by_text("No event fits.")).to_be_visible()
     expect(page.get_by_text("the search has not come to the log's beginning")).to_be_visible()
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - AT_ONCE}.")).to_be_visible()
     visit.link("Go on from there").click()
+    answers.await_asked(ANSWERS + REST)
     expect(page.get_by_text("No older event fits.")).to_be_visible()
     expect(page.get_by_text("Now the log was searched to its beginning.")).to_be_visible()
     expect(visit.link("Go on from there")).to_have_count(0)
@@ -96,8 +106,26 @@ def test_a_search_that_is_stopped_keeps_what_it_has_and_goes_on_when_asked(
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 4 * LOOK}.")).to_be_visible()
     expect_found(page, 141)
     visit.link("Go on from there").click()
+    answers.await_asked(4 + ANSWERS)
     expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 4 * LOOK - AT_ONCE}.")).to_be_visible()
     expect_found(page, 120, 17)
     visit.link("Go on from there").click()
     expect_found(page, 6)
     expect(visit.link("Go on from there")).to_have_count(0)
+
+
+def test_stop_may_be_pressed_while_answers_come(opened: Callable[..., Visit], server: ServerProcess) -> None:
+    """Whoever presses it takes a while to let go of it; that an answer comes in between must not lose the press."""
+    visit = opened(server.url)
+    page = visit.page
+    answers = Answers(page, EVENTS_ASKED, come=3)
+    visit.to("log?text=needle")
+    answers.await_held()
+    visit.button("Stop").hover()
+    page.mouse.down()
+    answers.let_through(and_hold_the_next=True)
+    expect(page.get_by_role("status").filter(has_text=f"Searched back to {EVENTS + 1 - 4 * LOOK}")).to_be_visible()
+    page.mouse.up()
+    expect(visit.button("Stop")).to_be_disabled()
+    answers.let_through()
+    expect(page.get_by_text(f"Searched back to position {EVENTS + 1 - 5 * LOOK}.")).to_be_visible()

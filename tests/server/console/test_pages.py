@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.server.console.test_rebuilding import until_ended
 from tests.server.console.visit import Visit
 from tests.server.process import ServerProcess
 
@@ -104,6 +107,7 @@ def test_the_log_is_searched_and_its_address_says_what_is_seen(visit: Visit) -> 
 
 def test_the_log_has_pages(visit: Visit, api: httpx.Client) -> None:
     page = visit.to("log")
+    expect(page.locator("main tbody tr")).to_have_count(100)  # the page's head comes before them
     newest = row_texts(page, 1)
     page.keyboard.press("n")
     expect(page).to_have_url(re.compile("after="))
@@ -155,8 +159,10 @@ def test_a_snapshot_is_seen_and_forgotten(visit: Visit, api: httpx.Client) -> No
     done(api, "PlaceOrder", {"order_id": "snap", "customer": "dora", "lines": []})
     done(api, "CancelOrder", {"order_id": "snap", "why": "too large"})
     done(api, "CancelOrder", {"order_id": "snap", "why": "still too large"})
+    while api.get("/operations/snapshots/order-snap").raise_for_status().json()["snapshot"] is None:
+        time.sleep(0.02)  # it is written behind the command's back, and the page asks for it once
     visit.to("streams/order-snap")
-    visit.page.get_by_text("Snapshot at version").wait_for()
+    expect(visit.page.get_by_text("Snapshot at version")).to_be_visible()
     visit.button("Forget").click()
     visit.button("Forget it").click()
     expect(visit.page.get_by_text("No snapshot: a load folds every event.")).to_be_visible()
@@ -207,10 +213,12 @@ def test_a_projection_is_paused_and_goes_on(visit: Visit, api: httpx.Client) -> 
     expect(page.locator("main tbody tr", has_text="we move house")).to_contain_text("daily_balance")
 
 
-def test_a_projection_is_rebuilt_and_rolled_back(visit: Visit) -> None:
+def test_a_projection_is_rebuilt_and_rolled_back(visit: Visit, served: ServerProcess) -> None:
     page = visit.to("projections/account_summary")
     visit.button("Rebuild").click()
     visit.button("Rebuild", within=page.get_by_role("dialog")).click()
+    expect(page.locator("#toasts")).to_contain_text("The rebuild of account_summary has begun.")
+    until_ended(served)
     jobs = page.get_by_role("region", name="Jobs")
     expect(jobs.locator(".job").first).to_contain_text("done")
     visit.button("Roll back").click()
@@ -292,7 +300,7 @@ def test_an_id_as_long_as_one_may_be_breaks_no_page(visit: Visit, api: httpx.Cli
     table = page.locator("main .scroll")
     assert table.evaluate("(one) => one.scrollWidth - one.clientWidth") == 0
     for path in (f"read-models/parcel/row?key={key}", f"events/{receipt['position']}", f"streams/{receipt['stream']}"):
-        visit.to(path)
+        visit.whole(path)
         expect(page.locator("main")).to_contain_text(key)
         expect(page.locator("main")).to_contain_text("OrderPlaced")
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0, path
@@ -397,6 +405,7 @@ def test_the_audit_says_who_changed_what_and_gives_it_away(visit: Visit, api: ht
 
 def test_the_keyboard_leads_everywhere(visit: Visit) -> None:
     page = visit.to()
+    page.clock.set_fixed_time(datetime.now(UTC))  # the second letter must come soon after the first
     page.keyboard.press("g")
     page.keyboard.press("l")
     expect(page.get_by_role("heading", name="Log")).to_be_focused()
@@ -452,8 +461,10 @@ def test_a_server_that_went_away_is_said_and_come_back_to(
     expect(page.locator("main tbody").get_by_text(f"{receipt['position']:,}", exact=True)).to_have_count(1)
 
 
-def test_what_a_rebuild_would_change_is_seen_before_it_is_done(visit: Visit) -> None:
+def test_what_a_rebuild_would_change_is_seen_before_it_is_done(visit: Visit, served: ServerProcess) -> None:
     page = visit.to("projections/daily_balance")
     visit.button("Compare").click()
     visit.button("Compare", within=page.get_by_role("dialog")).click()
+    expect(page.locator("#toasts")).to_contain_text("The comparison of daily_balance has begun")
+    until_ended(served)
     expect(page.get_by_role("region", name="Jobs")).to_contain_text("No row would change")

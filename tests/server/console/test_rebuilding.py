@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def tables(server: ServerProcess) -> dict[str, str]:
     """The projections and their states, as another program is told them."""
     found = httpx.get(f"{server.url}/operations/status", timeout=30).json()["projections"]
     return {each["name"]: each["state"] for each in found}
+
+
+def until_ended(server: ServerProcess) -> None:
+    """Waits until no job goes on any more: how long one takes is no matter of the page that tells of it."""
+    with httpx.Client(base_url=server.url, timeout=30) as api:
+        while any(job["state"] == "running" for job in api.get("/operations/jobs").raise_for_status().json()["jobs"]):
+            time.sleep(0.02)
 
 
 def press(visit: Visit, label: str, *, within: Locator | None = None, reason: str = "") -> None:
@@ -155,6 +163,7 @@ def test_it_finishes_is_read_and_is_rolled_back(
     expect(beside.locator(".badge")).to_have_text("rebuilding")
     expect(visit.button("Roll back")).to_have_count(0)
     gate.open()
+    until_ended(server)
     ended = page.get_by_role("region", name="Jobs").locator(".job").first
     expect(ended.locator(".badge")).to_have_text("done")
     expect(ended).to_contain_text(f"up to position {EVENTS:,}")

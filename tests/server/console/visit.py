@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator, Page, expect
+
+_COMES_LAST = (
+    (r"(log|audit)\b", ".pager"),
+    (r"events/", ".graph"),
+    (r"streams/", ".fields"),
+    (r"read-models/[^/]+/row\b", ".fields"),
+)
+"""Of pages whose heading is there before all that they ask for: by their paths, what is there when the rest is, too."""
 
 
 class Visit:
@@ -19,6 +29,15 @@ class Visit:
         self.page.goto(f"{self.url}/console/{path}")
         expect(self.page.locator("main h1")).to_be_visible()
         return self.page
+
+    def whole(self, path: str = "") -> Page:
+        """Goes to a page of the console, and waits until nothing of it is missing any more."""
+        page = self.to(path)
+        for which, last in _COMES_LAST:
+            if re.match(which, path):
+                expect(page.locator(f"{last}, .state.problem")).not_to_have_count(0)
+        expect(page.locator(".spinner")).to_have_count(0)
+        return page
 
     def button(self, name: str, *, within: Locator | None = None) -> Locator:
         """The button of that name."""

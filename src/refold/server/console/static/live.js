@@ -65,14 +65,28 @@ export function follow({ after, filters, take, state, signal }) {
   open();
 }
 
-/** Does something every so often while anybody looks, one at a time, until `signal` is aborted. */
+/** Does something every so often while anybody looks, one at a time, until `signal` is aborted. What it gives does it soon, for who has changed
+ *  something: after what is under way, which may not know of that yet, and would otherwise be what is told last. */
 export function everySo(milliseconds, act, signal) {
   let timer = 0;
+  let acting = false;
+  let again = false;
   async function turn() {
+    clearTimeout(timer);
     if (signal.aborted) return;
-    if (!document.hidden) await act();
+    if (acting) {
+      again = true;
+      return;
+    }
+    acting = true;
+    do {
+      again = false;
+      if (!document.hidden) await act();
+    } while (again && !signal.aborted);
+    acting = false;
     if (!signal.aborted) timer = setTimeout(turn, milliseconds);
   }
   timer = setTimeout(turn, milliseconds);
   signal.addEventListener("abort", () => clearTimeout(timer));
+  return turn;
 }

@@ -1,8 +1,8 @@
 // Searching a log that is too long for one answer: step by step, saying how far one is, until it is enough.
 
 import { get } from "./api.js";
-import { fill, h } from "./dom.js";
 import { number } from "./numbers.js";
+import { underWay } from "./states.js";
 
 const STEPS = 30;
 
@@ -27,9 +27,7 @@ export async function search(filters, { after = 0, limit = 100, backward = true,
 
 /** A line that says how far a search is, with a button to stop it. */
 export function progressLine() {
-  const stop = { asked: false };
-  const line = h("div", { class: "searching", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Searching…");
-  const button = h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
-  const told = (position, { length: found }) => fill(line, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched back to ${number(position)}, ${number(found)} found so far `, button);
-  return { line, stop, told };
+  const { line, stop, told } = underWay("Searching…");
+  line.setAttribute("role", "status");
+  return { line, stop, told: (position, { length: found }) => told(`Searched back to ${number(position)}, ${number(found)} found so far`) };
 }

@@ -37,23 +37,27 @@ export function statePanel({ category, key, newest, version: first, signal, move
     back.disabled = version === 0;
     on.disabled = version === newest;
     moved(version);
+    asked += 1;
     clearTimeout(timer);
     timer = setTimeout(fetchIt, pause);
   }
 
   async function goTo(value) {
     if (!value) return;
+    asked += 1;
+    const mine = asked;
+    const time = occurred.value;
     try {
-      const found = await get(["aggregates", category, key], { as_of: fromLocal(value), time: occurred.value === "occurred" ? "occurred" : null }, { signal });
-      if (occurred.value === "recorded") go(found.version);
+      const found = await get(["aggregates", category, key], { as_of: fromLocal(value), time: time === "occurred" ? "occurred" : null }, { signal });
+      if (mine !== asked || signal.aborted) return;
+      if (time === "recorded") go(found.version);
       else draw(found, null);
     } catch (problem) {
-      fill(shown, problemLine(problem));
+      if (mine === asked && !signal.aborted) fill(shown, problemLine(problem));
     }
   }
 
   async function fetchIt() {
-    asked += 1;
     const mine = asked;
     const slow = setTimeout(() => { if (mine === asked && !signal.aborted) fill(shown, waiting("Folding it from its events…")); }, 300);
     try {

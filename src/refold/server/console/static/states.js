@@ -7,6 +7,20 @@ export function waiting(words = "Loading…") {
   return h("div", { class: "state waiting", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), words);
 }
 
+/** A line that says how far something is, with a button to stop it. Both are made once: a press during which the next words
+ *  come would be lost with the button. `stop.asked` says whether it was pressed. */
+export function underWay(words = "") {
+  const stop = { asked: false };
+  const far = h("span", {}, words);
+  const button = h("button", { type: "button", class: "small", hidden: true, onclick: () => { stop.asked = true; button.disabled = true; } }, "Stop");
+  const line = h("div", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), far, " ", button);
+  const told = (text) => {
+    far.textContent = text;
+    button.hidden = false;
+  };
+  return { line, stop, told };
+}
+
 /** Nothing is there; what that means, and what one could do. */
 export function empty(title, ...more) {
   return h("div", { class: "state empty" }, h("p", { class: "state-title" }, title), more.length ? h("p", {}, more) : null);

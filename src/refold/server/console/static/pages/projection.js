@@ -25,6 +25,8 @@ export default async function page({ parts, signal, titled }) {
   const { read_models: models } = await get(["read-models"], {}, { signal });
   const model = models.find((each) => each.name === name);
   const byHand = !model && (await catalogue(signal)).projections.includes(name);
+  let lookSoon = () => {};
+  const changed = () => lookSoon();
   const head = h("div", {});
   const state = h("section", { class: "block", "aria-label": "State", "aria-live": "polite" });
   const parked = h("section", { class: "block", "aria-label": "Parked rows" });
@@ -32,12 +34,12 @@ export default async function page({ parts, signal, titled }) {
   const drawHead = redrawing(head, (each) => pageHead(name, {
     above: [["projections"], "Projections"],
     lead: [badge(each.state), " ", h("span", { class: "faint" }, meaning(each.state))],
-    actions: [model ? link(["read-models", name], "Browse its rows", { class: "button" }) : null, ...deeds(name, each, model, byHand, look)].filter(Boolean),
+    actions: [model ? link(["read-models", name], "Browse its rows", { class: "button" }) : null, ...deeds(name, each, model, byHand, changed)].filter(Boolean),
   }));
   const beside = h("section", { class: "block", "aria-label": "Rebuild", "aria-live": "polite" });
-  const drawBuilt = builtBeside(beside, name, look);
+  const drawBuilt = builtBeside(beside, name, changed);
   const drawState = redrawing(state, stateOf);
-  const drawParked = redrawing(parked, (list) => parkedOf(list, look));
+  const drawParked = redrawing(parked, (list) => parkedOf(list, changed));
   const drawJobs = redrawing(jobs, (list) => (list.length ? [h("h2", {}, "Jobs"), jobList(list)] : []));
 
   async function look() {
@@ -65,7 +67,7 @@ export default async function page({ parts, signal, titled }) {
     return true;
   }
 
-  if (await look()) everySo(1500, () => look().catch(() => {}), signal);
+  if (await look()) lookSoon = everySo(1500, () => look().catch(() => {}), signal);
   return [head, state, beside, parked, jobs];
 }
 
@@ -83,7 +85,7 @@ function stateOf(each) {
   ];
 }
 
-function deeds(name, each, model, byHand, look) {
+function deeds(name, each, model, byHand, changed) {
   if (!model && !byHand) return [];
   const reason = may("operator") ? null : "An operator's role is needed";
   const deed = (word, label, { busy = null, ...question }) => h("button", { type: "button", disabled: (reason ?? busy) !== null, title: reason ?? busy, onclick: () => ask(word, label, question) }, label);
@@ -92,7 +94,7 @@ function deeds(name, each, model, byHand, look) {
       (why) => post(["operations", "projections", name, word], body(why)));
     if (yes) {
       toast(done);
-      look();
+      changed();
     }
   }
   const busy = each.busy === "paused" ? "A rebuild is paused: resume it, or end it" : each.busy ? "A rebuild is under way: wait for its end, or end it" : null;
@@ -130,7 +132,7 @@ const ORDERS = {
 
 /** A rebuild that is under way, or was left, in whatever process: draws it into a box. Its buttons are made anew only when
  *  others are needed, so that they keep the focus while it goes on. */
-function builtBeside(box, name, look) {
+function builtBeside(box, name, changed) {
   const how = h("div", {});
   const far = h("div", { class: "job-part" });
   const orders = h("div", { class: "job-part" });
@@ -141,7 +143,7 @@ function builtBeside(box, name, look) {
       type: "button", class: "small",
       onclick: async () => {
         const done = await confirmed(`${verb} the rebuild of ${name}?`, { says, button: label, danger: word === "cancel", reason: "asked" }, (why) => post(["operations", "projections", name, "rebuild", word], { reason: why }));
-        if (done) look();
+        if (done) changed();
       },
     }, label);
   };
@@ -168,7 +170,7 @@ function builtBeside(box, name, look) {
   };
 }
 
-function parkedOf(list, look) {
+function parkedOf(list, changed) {
   if (!list.length) return [h("h2", {}, "Parked rows"), h("p", { class: "faint" }, "None: no event of it waits for a person.")];
   const columns = [
     { label: "Key", kind: "at-type", cell: (each) => h("button", { type: "button", class: "as-link mono", "data-row": true, onclick: () => waitingEvents(each) }, keyShown(each.key)) },
@@ -176,7 +178,7 @@ function parkedOf(list, look) {
     { label: "Event", kind: "at-stream", cell: (each) => [each.type, " ", h("span", { class: "faint block-line" }, streamLink(each.stream))] },
     { label: "Error", kind: "grow at-payload", cell: (each) => h("details", {}, h("summary", { class: "mono" }, lastLine(each.error)), h("pre", { class: "trouble", tabindex: 0 }, each.error)) },
     { label: "Since", kind: "nowrap at-when", cell: (each) => [timeOf(each.since, { relative: true }), h("span", { class: "faint block-line" }, count(each.attempts, "attempt"))] },
-    { label: "Do", unseen: true, kind: "nowrap at-more", cell: (each) => (each.request ? h("span", { class: "badge busy" }, `${each.request} is asked`) : deedsOf(each, look)) },
+    { label: "Do", unseen: true, kind: "nowrap at-more", cell: (each) => (each.request ? h("span", { class: "badge busy" }, `${each.request} is asked`) : deedsOf(each, changed)) },
   ];
   return [h("h2", {}, count(list.length, "parked row")), table("Parked rows", columns, list).element];
 }
@@ -202,14 +204,14 @@ const DEALS = {
   skip: ["Skip", "The event that failed is left out for good, and the row goes on behind it. The row is then not what the log says.", "wanted"],
 };
 
-function deedsOf(each, look) {
+function deedsOf(each, changed) {
   return h("span", { class: "deeds" }, Object.entries(DEALS).map(([word, [label, says, reason]]) => h("button", {
     type: "button", class: "small", "aria-label": `${label} ${keyShown(each.key)}`,
     onclick: async () => {
       const done = await confirmed(`${label} ${keyShown(each.key)}?`, { says, button: label, reason, danger: word === "skip" }, (why) => post(["operations", "parked", each.read_model, each.key, word], { reason: why }));
       if (done) {
         toast(`${label} of ${keyShown(each.key)} is done.`);
-        look();
+        changed();
       }
     },
   }, label)));

@@ -10,7 +10,7 @@ import { count, number } from "../numbers.js";
 import missing from "./missing.js";
 import { note } from "../router.js";
 import { valueShown } from "../state-panel.js";
-import { empty, problemLine, waiting } from "../states.js";
+import { empty, problemLine, underWay, waiting } from "../states.js";
 import { fromLocal, timeOf, toLocal } from "../time.js";
 import { timeLine } from "../time-line.js";
 import { toast } from "../toast.js";
@@ -59,7 +59,8 @@ export default async function page({ parts, query, signal, titled }) {
 
   /** Draws the row as it is, or was; with `before`, what has changed since then. */
   async function draw(when, words, before) {
-    const mine = { stopped: false };
+    // Whoever goes on is faster than the answers: only what was asked for last counts.
+    const mine = underWay();
     drawing = mine;
     const over = () => signal.aborted || drawing !== mine;
     const slow = setTimeout(() => { if (!over()) fill(shown, waiting("Folding it from the log…")); }, 150);
@@ -70,7 +71,7 @@ export default async function page({ parts, query, signal, titled }) {
       if (!over()) fill(shown, h("p", { class: "cause faint" }, words), row ? fieldsOf(row, was) : empty("There was no such row.", "It had no event by then, or was removed."));
     } catch (problem) {
       if (over()) return;
-      if (problem.reached === null) fill(shown, problemLine(problem));
+      if (!Number.isInteger(problem.reached)) fill(shown, problemLine(problem));
       else fill(shown, h("p", { class: "note" }, soFar(problem), h("button", { type: "button", class: "small", onclick: () => draw(when, words, before) }, "Go on")));
     } finally {
       clearTimeout(slow);
@@ -83,10 +84,11 @@ export default async function page({ parts, query, signal, titled }) {
           return await get(path, at, { signal, headers: { Prefer: `wait=${PATIENCE}` } });
         } catch (problem) {
           if (problem.code === "not-found") return null;
-          if (over() || mine.stopped || problem.reached === null || problem.reached <= reached) throw problem;
+          if (over() || mine.stop.asked || !Number.isInteger(problem.reached) || problem.reached <= reached) throw problem;
           reached = problem.reached;
           clearTimeout(slow);
-          fill(shown, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), soFar(problem), h("button", { type: "button", class: "small", onclick: () => { mine.stopped = true; } }, "Stop")));
+          mine.told(soFar(problem));
+          if (!mine.line.isConnected) fill(shown, mine.line);
         }
       }
     }
@@ -125,7 +127,7 @@ function behind(box, path, line, signal) {
   async function load(from) {
     let after = from;
     const until = found + PAGE;
-    const stop = { asked: false };
+    const searching = underWay();
     try {
       for (let step = 0; ; step += 1) {
         const page = await get([...path, "events"], { after: after || null, limit: PAGE }, { signal });
@@ -133,8 +135,9 @@ function behind(box, path, line, signal) {
         found += page.events.length;
         line.add(page.events);
         after = page.next;
-        if (after === null || found >= until || stop.asked || step > STEPS) break;
-        fill(status, h("p", { class: "searching" }, h("span", { class: "spinner", "aria-hidden": "true" }), `Searched up to position ${number(after)} `, h("button", { type: "button", class: "small", onclick: () => { stop.asked = true; } }, "Stop")));
+        if (after === null || found >= until || searching.stop.asked || step > STEPS) break;
+        searching.told(`Searched up to position ${number(after)}`);
+        if (!searching.line.isConnected) fill(status, searching.line);
       }
       if (after === null) fill(status, found ? h("p", { class: "faint" }, `${count(found, "event")}, the first first. Press a position for the row as it was there.`) : empty("No event is behind it."));
       else fill(status, h("p", { class: "note" }, `Searched up to position ${number(after)}. `, h("button", { type: "button", class: "small", onclick: () => load(after) }, "Go on")));
