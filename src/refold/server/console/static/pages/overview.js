@@ -8,6 +8,7 @@ import { pageHead } from "../frame.js";
 import { builtFor } from "../jobs.js";
 import { everySo } from "../live.js";
 import { count, number, rate } from "../numbers.js";
+import { redrawing } from "../redraw.js";
 import { link } from "../router.js";
 import { spark } from "../spark.js";
 import { empty, notAllowed, problemLine } from "../states.js";
@@ -25,6 +26,8 @@ export default async function page({ signal, titled }) {
   const tiles = h("section", { class: "tiles", "aria-label": "The log" });
   const lags = h("section", { class: "block", "aria-label": "Projections" });
   const recent = h("section", { class: "block", "aria-label": "The newest events" });
+  const drawLags = redrawing(lags, ({ status, samples: seen }) => projections(status, seen));
+  const drawRecent = redrawing(recent, newestEvents);
   let said = "";
   let newest = -1;
 
@@ -41,10 +44,10 @@ export default async function page({ signal, titled }) {
       fill(wrong, drawn(found, now.status));
     }
     fill(tiles, measures(now.status, samples, now.every));
-    fill(lags, projections(now.status, samples));
+    drawLags({ status: now.status, samples });
     if (now.status.head !== newest) {
       newest = now.status.head;
-      fill(recent, await newestEvents(signal));
+      drawRecent((await get(["events"], { backward: true, limit: 8 }, { signal })).events);
     }
   }
 
@@ -151,8 +154,7 @@ function curve(name, samples) {
   return spark(values, { slots: slotsOf(samples), height: 22, says: `Lag of ${name}: now ${values.at(-1) ?? 0}, at most ${Math.max(0, ...values)} events` });
 }
 
-async function newestEvents(signal) {
-  const { events } = await get(["events"], { backward: true, limit: 8 }, { signal });
+function newestEvents(events) {
   const head = h("div", { class: "block-head" }, h("h2", {}, "Newest events"), link(["log"], "The whole log"));
   if (!events.length) return [head, empty("The log is empty.", "Execute a ", link(["commands"], "command"), ", and its events appear here.")];
   return [head, table("The newest events", LOG_COLUMNS, events).element];
