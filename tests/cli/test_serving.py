@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from refold.messages.ids import as_uuid
 from tests.cli.runner import Done, command, environment, refold, refold_here
+from tests.servers.processes import wait_until
 
 APP = "from tests.server.domain import app\n"
 
@@ -249,6 +252,17 @@ def test_settings_of_the_file_hold_wherever_one_is(folder: Path) -> None:
     assert refold_here("keys", "list", "--json", cwd=folder).json[0]["name"] == "alice"
 
 
+def _looks_at_files(pid: int) -> bool:
+    """Whether Linux tells a process of changes of files."""
+    if sys.platform != "linux":
+        return True
+    found = []
+    for each in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            found.append(each.read_text())
+    return any("inotify wd:" in each for each in found)
+
+
 @pytest.mark.slow
 def test_dev_begins_anew_when_the_code_changes(folder: Path) -> None:
     process = subprocess.Popen(
@@ -263,6 +277,8 @@ def test_dev_begins_anew_when_the_code_changes(folder: Path) -> None:
     try:
         first = _url(process)
         before = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=first).out)["app"]
+        # It begins to look for changes after it has started the server.
+        wait_until(lambda: _looks_at_files(process.pid), "it to look for changes", timeout=60)
         (folder / "bank.py").write_text(APP + "app.name = 'another'\n")
         second = _url(process)
         after = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=second).out)["app"]
