@@ -392,7 +392,7 @@ async def test_failing_is_seen_while_it_is_tried_again(
     monkeypatch.setattr("refold.projections.projection._FIRST_PAUSE", LongFromTheSecondOn(0.1))
     monkeypatch.setattr("refold.projections.projection._LONGEST_PAUSE", 600.0)
     BAD.add("bad")
-    async with boxes.connect(where, lease=2.0) as context:
+    async with boxes.connect(where, lease=60) as context:
         await context.append("box-a", [Put(what="1"), Put(what="bad")])
         records = context.projections.sink.records
 
