@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from refold.messages.ids import as_uuid
 from tests.cli.runner import Done, command, environment, refold, refold_here
+from tests.servers.processes import wait_until
 
 APP = "from tests.server.domain import app\n"
 
@@ -250,6 +253,17 @@ def test_settings_of_the_file_hold_wherever_one_is(folder: Path) -> None:
     assert refold_here("keys", "list", "--json", cwd=folder).json[0]["name"] == "alice"
 
 
+def _looks_at_files(pid: int) -> bool:
+    """Whether Linux tells a process of changes of files."""
+    if sys.platform != "linux":
+        return True
+    found = []
+    for each in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            found.append(each.read_text())
+    return any("inotify wd:" in each for each in found)
+
+
 @contextmanager
 def developing(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`refold dev`, with what it prints; whatever is left of it at the end is killed."""
@@ -278,11 +292,13 @@ def test_dev_begins_anew_when_the_code_or_the_settings_change(folder: Path) -> N
         found: str = json.loads(refold("call", "/me", cwd=folder, REFOLD_SERVER=url).out)["app"]
         return found
 
+    (folder / "third.py").write_text(APP + "app.name = 'third'\n")
     with developing(folder) as process:
         names = [name(_url(process))]
+        # It begins to look for changes after it has started the server.
+        wait_until(lambda: _looks_at_files(process.pid), "it to look for changes", timeout=60)
         (folder / "bank.py").write_text(APP + "app.name = 'another'\n")
         names.append(name(_url(process)))
-        (folder / "third.py").write_text(APP + "app.name = 'third'\n")
         (folder / "refold.toml").write_text('app = "third:app"\nurl = "sqlite:///bank.db"\n')
         names.append(name(_url(process)))
         os.killpg(process.pid, signal.SIGINT)
@@ -300,9 +316,9 @@ def test_dev_is_edited_and_ended_while_it_begins(folder: Path) -> None:
             time.sleep(0.7)
             (folder / "bank.py").write_text(APP + f"number = {number}\n")
         _url(process)
-        (folder / "bank.py").write_text(APP + "import time\ntime.sleep(60)\n")
+        (folder / "bank.py").write_text(APP + "import time\nprint('slow to begin', flush=True)\ntime.sleep(60)\n")
         assert process.stdout is not None
-        while "beginning anew" not in process.stdout.readline():
+        while "slow to begin" not in process.stdout.readline():
             pass
         os.killpg(process.pid, signal.SIGINT)
         printed, _ = process.communicate(timeout=30)

@@ -8,12 +8,15 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+IN_TIME = 8.0
+"""Seconds: less than the patience of a store, so that an answer in time did not wait for one that is away."""
+
 _SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
 
-def ask(url: str, path: str = "", timeout: float = 3.0) -> tuple[int, Any]:
+def ask(url: str, path: str = "", timeout: float = IN_TIME) -> tuple[int, Any]:
     """Status and document of an answer; no answer in time raises an error."""
     try:
         with urllib.request.urlopen(f"{url}{path}", timeout=timeout) as answer:
@@ -25,7 +28,7 @@ def ask(url: str, path: str = "", timeout: float = 3.0) -> tuple[int, Any]:
 
 def text_of(url: str) -> str:
     """The metrics."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=3.0) as answer:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=IN_TIME) as answer:
         text: str = answer.read().decode()
         return text
 

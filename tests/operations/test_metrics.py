@@ -64,18 +64,17 @@ async def test_the_queue_and_what_it_refuses_are_counted() -> None:
 
 
 async def test_projections_are_measured(store: EventStore) -> None:
-    async with shop.connect(store) as context, Monitor(context, every=0.1) as monitor:
+    async with shop.connect(store) as context, Monitor(context, every=0.5) as monitor:
         await bulk(context, 1_500, name="Added", payload=b'{"count":1}')
         await bulk(context, 500)
 
-        async def current() -> bool:
+        async def current() -> str:
             now = monitor.metrics()
-            return all(
-                value(now, "refold_projection_position", projection=name) == 2_000 for name in ("stock", "total")
-            )
+            positions = [value(now, "refold_projection_position", projection=name) for name in ("stock", "total")]
+            # On a busy machine a look may be given up, and for so long it is not ready.
+            return now if positions == [2_000] * 2 and value(now, "refold_ready") == 1 else ""
 
-        await until(current, "the monitor to have seen it")
-        text = monitor.metrics()
+        text = await until(current, "the monitor to have seen it")
         assert value(text, "refold_head_position") == 2_000
         for name in ("stock", "total"):
             assert value(text, "refold_projection_lag_events", projection=name) == 0
@@ -92,7 +91,6 @@ async def test_projections_are_measured(store: EventStore) -> None:
         assert moved is not None
         assert recorded is not None
         assert -5 < moved - recorded < 60
-        assert value(text, "refold_ready") == 1
 
 
 async def test_lag_is_measured_in_events_and_in_seconds(store: EventStore) -> None:
@@ -125,7 +123,11 @@ async def test_what_is_not_known_any_more_is_not_told() -> None:
     store = MemoryStore()
     async with shop.connect(store) as context, Monitor(context, every=0.05) as monitor:
         await context.append("stock-a", [Added(count=1)])
-        assert value(monitor.metrics(), "refold_store_up") == 1
+
+        async def up() -> bool:
+            return value(monitor.metrics(), "refold_store_up") == 1
+
+        await until(up, "the store to have answered in time")
 
         async def away() -> None:
             raise StoreUnavailable("the store is away")

@@ -20,9 +20,11 @@ async def test_a_rebuild_that_was_killed_is_not_said_to_go_on(store: EventStore)
             assert status.ok
             return next((each.state, each.error) for each in status.projections if each.name == "stock__building")
 
-        await sink.begin(read_model_of(Stock), "a builder", 0.5)
+        begun = await sink.begin(read_model_of(Stock), "a builder", 60)
+        assert begun is not None
         assert await building() == ("rebuilding", "")
-        await asyncio.sleep(0.6)
+        assert await sink.renew(begun.name, begun.epoch, 0.01)
+        await asyncio.sleep(0.05)
         state, error = await building()
         assert state == "abandoned"
         assert "refold rebuild stock" in error

@@ -28,10 +28,10 @@ from refold.projections.sink import building
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
 from refold.testing.memory import MemoryStore
-from tests.domain import bank
+from tests.domain import AccountSummary, bank
 from tests.operations.tampering import PostgresTamperer, SqliteTamperer, Tamperer
 from tests.projections.memory_rows import MemoryRows
-from tests.projections.stores import Added, Moved, Stock, shop
+from tests.projections.stores import Added, Moved, Stock, shop, until
 from tests.servers import PostgresServer
 
 ROOT = Path(__file__).parents[2]
@@ -95,11 +95,31 @@ async def verified(url: str, *, sample: Sample | None = None) -> Report:
         await store.close()
 
 
+async def begun(url: str) -> None:
+    """Until those who work have rows that can be verified."""
+    async with bank.connect(url, read_only=True) as context:
+        await until(lambda: context.count(AccountSummary), "the first rows", 60)
+
+
+async def grown(url: str, beyond: int) -> None:
+    """Until those who work, who may get no turn for a moment, have appended more."""
+    async with bank.connect(url, read_only=True) as context:
+
+        async def head() -> bool:
+            return (await context.store.head()).position > beyond
+
+        await until(head, f"more than {beyond} events", 60)
+
+
 @pytest.mark.slow
 async def test_beside_processes_that_append_and_project(url: str) -> None:
     """Ten times over, whole and in samples, while one process (on Postgres: two) appends and projects all the time."""
     with busy(url) as first, busy(url if url.startswith("postgres") else f"{url}.other") as second:
-        reports = [await verified(url, sample=Sample(30, number) if number % 2 else None) for number in range(10)]
+        await begun(url)
+        reports: list[Report] = []
+        for number in range(10):
+            reports.append(await verified(url, sample=Sample(30, number) if number % 2 else None))
+            await grown(url, beyond=reports[-1].head)
         assert [wrong(report) for report in reports] == [{}] * 10
         heads = [report.head for report in reports]
         assert all(earlier < later for earlier, later in itertools.pairwise(heads)), heads
@@ -119,6 +139,7 @@ async def test_beside_processes_that_append_and_project(url: str) -> None:
 @pytest.mark.slow
 async def test_a_wrong_row_is_found_beside_processes_too(url: str) -> None:
     with busy(url) as process:
+        await begun(url)
         report = await verified(url)
         assert report.ok
         await asyncio.to_thread(process.communicate, timeout=60)

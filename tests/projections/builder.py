@@ -1,4 +1,4 @@
-"""A process that rebuilds: `python -m tests.projections.builder URL JOBS rebuild|compare POINT`.
+"""A process that rebuilds: `python -m tests.projections.builder URL JOBS LEASE rebuild|compare POINT`.
 
 At POINT it says so, once, and waits for a line. It says how far it is, and at the end `done`, or why it ended.
 """
@@ -18,7 +18,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-async def _work(url: str, jobs: int, what: str, point: str) -> None:
+async def _work(url: str, jobs: int, lease: float, what: str, point: str) -> None:
     waiting = [point]
 
     def at(passed: str) -> None:
@@ -33,7 +33,7 @@ async def _work(url: str, jobs: int, what: str, point: str) -> None:
         say(f"progress {now.done}")
 
     faults.install(at)
-    async with shop.connect(url, lease=1.0, projections=False) as context:
+    async with shop.connect(url, lease=lease, projections=False) as context:
         try:
             if what == "compare":
                 await context.compare_rebuild(Stock, progress=told, jobs=jobs)
@@ -46,4 +46,4 @@ async def _work(url: str, jobs: int, what: str, point: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_work(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))
+    asyncio.run(_work(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:]))

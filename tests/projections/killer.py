@@ -1,7 +1,8 @@
 """A worker whose fold kills it: `python -m tests.projections.killer URL LEASE DEADLY WHICH [POINT] [KIND]`.
 
-DEADLY names what kills it (`none`: nothing does), WHICH says whether its read model `stops` or `parks`. It dies at
-POINT too. With KIND (retry, release, skip) it does not follow the log, and has the row `a` dealt with.
+DEADLY names what kills it (`none`: nothing does), WHICH says whether its read model `stops` or `parks`, and it says
+`quiet` when it has. It dies at POINT too. With KIND (retry, release, skip) it does not follow the log, and has the row
+`a` dealt with.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import sys
 from typing import Any
 
 from refold import faults
-from refold.app import App
+from refold.app import App, Context
 from refold.folds.dispatch import evolve
 from refold.folds.read_model import ReadModel, read_model_of
 from refold.messages.event import Event
+from refold.projections.checkpoint import STOPPED
 
 DEADLY: set[str] = set()
 
@@ -92,7 +94,17 @@ async def _work(url: str, lease: float, deadly: str, app: App, point: str, ask: 
                 timeout=30,
             )
             print("done", flush=True)
+        else:
+            while not await _quiet(context):
+                await asyncio.sleep(0.01)
+            print("quiet", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+async def _quiet(context: Context) -> bool:
+    """Whether what kills is left alone by now, in the store, for all to see."""
+    stopped = any(each.status == STOPPED for each in await context.projections.checkpoints())
+    return stopped or bool(await context.projections.parked())
 
 
 if __name__ == "__main__":

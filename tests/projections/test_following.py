@@ -101,8 +101,8 @@ async def test_an_event_that_cannot_be_folded(where: str | EventStore) -> None:
         assert f"at position {poison.first + 1}: 'Poison' of stream 'stock-a'" in stopped.error
         began = time.monotonic()
         with pytest.raises(StaleRead, match="it is poison"):
-            await context.get(Total, "all", after=poison, timeout=30)
-        assert time.monotonic() - began < 5
+            await context.get(Total, "all", after=poison, timeout=600)
+        assert time.monotonic() - began < 300, "it waited for one that stands still"
         # What is there can be read.
         total = await context.get(Total, "all", after=poison.first)
         assert total is not None
@@ -140,9 +140,10 @@ async def test_one_that_stops_while_its_process_ends_is_known_to_have_stopped(
 
     async with shop.connect(where, projections=False) as context:
         await context.append("stock-a", [Poison()])
+    # Before it begins: on a busy machine all attempts may be over before the other projection has begun too.
+    monkeypatch.setattr(Care, "note_failure", note_when_it_ends)
     following = shop.connect(where)
     await following.__aenter__()
-    monkeypatch.setattr(Care, "note_failure", note_when_it_ends)
     await fails.wait()
     stop = Projection.stop
 

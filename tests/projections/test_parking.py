@@ -362,30 +362,37 @@ async def test_when_too_many_rows_fail_the_projection_stops(
 async def test_a_projection_that_fails_does_not_slow_its_neighbour(
     where: str | EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it backs off for seconds, what its neighbour waits for is there at once."""
-    monkeypatch.setattr("refold.projections.projection._FIRST_PAUSE", 1.0)
+    """While it backs off, for longer than anybody waits here, what its neighbour waits for is there."""
+    monkeypatch.setattr("refold.projections.projection._FIRST_PAUSE", 600.0)
+    monkeypatch.setattr("refold.projections.projection._LONGEST_PAUSE", 600.0)
     BAD.add("bad")
     async with boxes.connect(where, lease=2.0) as context:
         await context.append("box-a", [Put(what="bad")])
         local = context.projections.local("box")
         assert local is not None
         await until(lambda: asyncio.sleep(0, "attempt 1" in local.error), "the first failure")
-        began = time.monotonic()
         for number in range(20):
             last = await context.append("box-b", [Put(what=str(number))])
-            row = await context.get(Count, "b", after=last, timeout=5)
+            row = await context.get(Count, "b", after=last, timeout=20)
             assert row is not None
             assert row.count == number + 1
-        assert time.monotonic() - began < 1.5
-        assert "attempt" in local.error
+        assert "attempt 1" in local.error
+
+
+class LongFromTheSecondOn(float):
+    """Seconds: the first pause is short, and any other is longer than a test."""
+
+    def __mul__(self, factor: float) -> float:
+        return float(self) if factor == 2 else 600.0
 
 
 async def test_failing_is_seen_while_it_is_tried_again(
     where: str | EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refold.projections.projection._FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("refold.projections.projection._FIRST_PAUSE", LongFromTheSecondOn(0.1))
+    monkeypatch.setattr("refold.projections.projection._LONGEST_PAUSE", 600.0)
     BAD.add("bad")
-    async with boxes.connect(where, lease=2.0) as context:
+    async with boxes.connect(where, lease=60) as context:
         await context.append("box-a", [Put(what="1"), Put(what="bad")])
         records = context.projections.sink.records
 
@@ -401,7 +408,7 @@ async def test_failing_is_seen_while_it_is_tried_again(
         (box,) = [each for each in status.projections if each.name == "box"]
         assert box.state == "failing"
         assert re.match(
-            r"attempt \d of 5, (next try in \d s|trying): ZeroDivisionError\('cannot take bad'\)", box.error
+            r"attempt \d of 5, (next try in \d+ s|trying): ZeroDivisionError\('cannot take bad'\)", box.error
         )
         assert not box.wrong
         BAD.clear()
@@ -469,8 +476,8 @@ async def test_pause_and_resume(where: str | EventStore) -> None:
         last = await context.append("box-a", [Put(what="2")])
         began = time.monotonic()
         with pytest.raises(StaleRead, match=r"paused by ann since .*: a migration; run `refold resume box`"):
-            await context.get(Box, "a", after=last, timeout=20)
-        assert time.monotonic() - began < 5
+            await context.get(Box, "a", after=last, timeout=600)
+        assert time.monotonic() - began < 300, "it waited for one that stands still"
         assert await context.get(Count, "a", after=last, timeout=20) is not None
         assert await _things(context, "a") == ["1"]
         assert {each.name for each in await context.projections.checkpoints() if not each.owner} == {"box"}

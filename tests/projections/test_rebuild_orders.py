@@ -51,9 +51,11 @@ class Builder:
 
 
 @contextmanager
-def builder(url: str, *, jobs: int = 1, what: str = "rebuild", point: str = "projection.folded") -> Iterator[Builder]:
+def builder(
+    url: str, *, jobs: int = 1, what: str = "rebuild", point: str = "projection.folded", lease: float = 1.0
+) -> Iterator[Builder]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.projections.builder", url, str(jobs), what, point],
+        [sys.executable, "-m", "tests.projections.builder", url, str(jobs), str(lease), what, point],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -95,7 +97,8 @@ async def done_by_operators(context: Context) -> list[tuple[str, str, str, str]]
 async def test_paused_and_resumed(context: Context, url: str) -> None:
     """What is folded is written before it stands still; status says who wanted it, and why."""
     operator = context.projections
-    with builder(url) as building_up:
+    # It keeps no lease while it waits at its point, and would be called abandoned on a busy machine.
+    with builder(url, lease=60) as building_up:
         await building_up.says("at projection.folded")
         assert (await status(context)).state == "rebuilding"
         assert await operator.pause_rebuild(Stock, actor="ann", reason="it is noon")

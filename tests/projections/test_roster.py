@@ -173,12 +173,12 @@ def test_shared_out_evenly() -> None:
 async def test_without_news_it_is_nobody_elses_turn() -> None:
     """A process that hears nothing from the store goes on with what it has: leases decide."""
     roster = MemoryRoster()
-    await roster.tell(Worker(owner="a", serves={"model": "x"}), 0.2)
-    shift = Shift(roster, Worker(owner="b", serves={"model": "x"}), 0.2)
+    await roster.tell(Worker(owner="a", serves={"model": "x"}), 60)
+    shift = Shift(roster, Worker(owner="b", serves={"model": "x"}), 60)
     await shift.begin()
     assert shift.is_anothers("model")
     await shift.end()
-    alone = Shift(None, Worker(owner="b", serves={"model": "x"}), 0.2)
+    alone = Shift(None, Worker(owner="b", serves={"model": "x"}), 60)
     await alone.begin()
     assert not alone.is_anothers("model")
     await alone.end()

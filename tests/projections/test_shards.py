@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from refold.app import Context
@@ -397,6 +398,25 @@ async def _two_each(context: Context) -> bool:
     return sorted(owners.values()) == [2, 2] and "" not in owners
 
 
+_NOTE_LEASES = """
+create table taken_away (left_of_it float8);
+create table leases (seconds float8);
+create function note_leases() returns trigger language plpgsql as $$
+declare now_is float8 := extract(epoch from clock_timestamp());
+begin
+    if old.owner not in ('', new.owner) and new.owner <> '' then
+        insert into taken_away values (old.lease_until / 1e6 - now_is);
+    end if;
+    if new.owner <> '' and new.lease_until not in (0, old.lease_until) then
+        insert into leases values (new.lease_until / 1e6 - now_is);
+    end if;
+    return new;
+end $$;
+create trigger note_leases before update on refold.checkpoints for each row execute function note_leases();
+"""
+"""What was left of each lease, by the server's clock, when another took what it was for; and how long each one is."""
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("off", [86_400, -86_400])
 async def test_a_clock_that_is_a_day_off(off: int, database: str) -> None:
@@ -404,14 +424,23 @@ async def test_a_clock_that_is_a_day_off(off: int, database: str) -> None:
     async with shop_in(4).connect(database, projections=False) as idle:
         with worker(database, 4) as right, worker(database, 4, CLOCK_OFF=str(off)) as wrong:
             await until(lambda: _two_each(idle), "two shards each", 30)
-            before = await _parts(idle)
-            await _fill(idle)
-            await assert_equals_fold(idle)
-            # Several leases later each has what it had, in the same term.
-            for _ in range(6):
-                await asyncio.sleep(LEASE / 2)
-                now = await _parts(idle)
-                assert [(each.owner, each.epoch) for each in now] == [(each.owner, each.epoch) for each in before]
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as session:
+                await session.execute(_NOTE_LEASES)
+                await _fill(idle)
+                await assert_equals_fold(idle)
+
+                async def several() -> bool:
+                    (kept,) = await (await session.execute("select count(*) from leases")).fetchone() or (0,)
+                    return bool(kept >= 9 * 4)  # each of the four is kept thrice as often as it would end
+
+                await until(several, "several leases", 60)
+                # Each has what it had, or got no turn for as long as a lease: nothing was taken before.
+                early = await session.execute("select * from taken_away where left_of_it >= 0")
+                assert await early.fetchall() == []
+                lengths = await session.execute("select min(seconds), max(seconds) from leases")
+                shortest, longest = await lengths.fetchone() or (0.0, 0.0)
+                assert LEASE - 60 < shortest <= longest <= LEASE
+            await until(lambda: _two_each(idle), "two shards each", 30)
             wrong.kill()
             wrong.wait(30)
             await _fill(idle)

@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psutil
+import psycopg
 import pytest
 
+from refold import faults
 from refold.app import App
 from refold.errors import ConfigurationError, FoldFailed, ProjectionStopped
 from refold.folds.dispatch import evolve
@@ -109,6 +112,22 @@ async def test_while_appends_go_on(url: str) -> None:
         await assert_equals_fold(context, Counted)
 
 
+@contextlib.contextmanager
+def held_back(url: str) -> Iterator[Callable[[], None]]:
+    """The processes of a rebuild work, and none of them comes to its end, until they are let go: none can write."""
+    with psycopg.connect(url) as session:
+
+        def lock(point: str) -> None:
+            if point == "rebuild.begun":
+                session.execute(f"lock table {building('counted')} in exclusive mode")
+
+        faults.install(lock)
+        try:
+            yield session.rollback
+        finally:
+            faults.install(None)
+
+
 def _children() -> list[psutil.Process]:
     """The living processes of a rebuild."""
     found = []
@@ -130,8 +149,12 @@ async def test_one_process_is_killed(url: str) -> None:
             if not killed:
                 killed = True
                 os.kill(_children()[0].pid, signal.SIGKILL)
+                let_go()
 
-        with pytest.raises(ProjectionStopped, match=r"a process of the rebuild ended early \(exit code -9\)"):
+        with (
+            held_back(url) as let_go,
+            pytest.raises(ProjectionStopped, match=r"a process of the rebuild ended early \(exit code -9\)"),
+        ):
             await context.rebuild(Counted, jobs=2, progress=kill_one)
         assert await context.projections.sink.checkpoint(building("counted")) is None
         assert not _children()
@@ -150,6 +173,7 @@ async def test_another_builder_takes_over(url: str) -> None:
         async def take() -> None:
             table = building("counted")
             assert await sink.claim(table, "thief", 30, force=True) is not None
+            let_go()
             assert await sink.begin(definition, "thief", 0) is not None
             taken.set()
 
@@ -158,7 +182,7 @@ async def test_another_builder_takes_over(url: str) -> None:
                 tasks.append(loop.create_task(take()))
 
         tasks: list[asyncio.Task[None]] = []
-        with pytest.raises(ProjectionStopped):
+        with held_back(url) as let_go, pytest.raises(ProjectionStopped):
             await context.rebuild(Counted, jobs=2, progress=told)
         await asyncio.wait_for(taken.wait(), 20)
         await tasks[0]

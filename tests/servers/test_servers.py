@@ -9,9 +9,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.servers import OpenSearchServer, PgBouncer, PostgresServer
+from tests.servers import OpenSearchServer, PgBouncer, PostgresServer, ports
 from tests.servers.postgres import clear_abandoned
 from tests.servers.processes import alive, wait_until
+
+ROOT = Path(__file__).parents[2]
 
 
 def numbers(url: str) -> list[int]:
@@ -137,3 +139,17 @@ def test_opensearch_keeps_what_it_has_acknowledged_on_the_same_port(own_opensear
     assert own_opensearch.ask("GET", "/numbers/_doc/1")["_source"] == {"n": 1}
     own_opensearch.stop()
     assert not own_opensearch.running
+
+
+def test_a_port_is_given_away_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its server does not listen yet."""
+    monkeypatch.setattr(ports, "CANDIDATES", range(14_000, 14_100))
+    given = []
+    with pytest.raises(OSError, match="no free port"):
+        while True:
+            given.append(ports.free_port())
+    elsewhere = "from tests.servers import ports; ports.CANDIDATES = range(14_000, 14_100); print(ports.free_port())"
+    done = subprocess.run([sys.executable, "-c", elsewhere], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "no free port" in done.stderr
+    assert given
+    assert len(set(given)) == len(given)

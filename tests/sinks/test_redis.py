@@ -77,7 +77,7 @@ async def test_the_server_goes_and_comes_back(how: str, tmp_path: Path, own_redi
         last = await fill(context)
         with pytest.raises((StaleRead, StoreUnavailable)):
             await context.get(Stock, "1", after=last, timeout=0.3)
-        error = await error_of(context)
+        error = await until(lambda: error_of(context), "the reason to be shown")
         assert "redis at 127.0.0.1" in error
         assert own_redis.password not in error
         await asyncio.to_thread(own_redis.start)
@@ -225,6 +225,10 @@ async def test_a_full_server(tmp_path: Path, own_redis: RedisServer) -> None:
         await assert_equals_fold(context)
         assert own_redis.ask("CONFIG SET maxmemory 1") == "+OK"
         last = await fill(context, 3)
+
+        local = context.projections.local("stock")
+        assert local is not None
+        await until(lambda: asyncio.sleep(0, "is full" in local.error), "the projection to be refused")
         with pytest.raises((StaleRead, StoreFull), match="is full"):
             await context.get(Stock, "1", after=last, timeout=2)
         assert own_redis.ask("CONFIG SET maxmemory 0") == "+OK"

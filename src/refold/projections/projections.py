@@ -230,7 +230,7 @@ class Projections:
         Without another, it begins anew here.
         """
         running = self.running()
-        for stalled in self.watchdog.stalled():
+        for stalled in self.watchdog.hanging():
             projection = running.get(stalled.name)
             # One that fails is tried again, and stops by itself.
             if projection is None or not projection.owns or projection.error or self._shift is None:

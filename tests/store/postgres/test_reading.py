@@ -79,10 +79,13 @@ async def test_time_is_found_by_a_binary_search(store: PostgresStore, fresh_data
 async def test_a_condition_near_the_head_of_a_long_log_is_quick(store: PostgresStore, fresh_database: str):
     run_sql(fresh_database, _MANY, "analyze refold.events")
     matching = (Matching(("Passed",), ("even", "n:42")), Matching(("Never",), ()), Matching((), ("nobody",)))
-    begun = time.monotonic()
+    seconds = []
     for number in range(100):
+        begun = time.monotonic()
         await store.append(append("a", ANY, event(tags=["mine"]), condition=AppendCondition(matching, 99_942 + number)))
-    assert time.monotonic() - begun < 5
+        seconds.append(time.monotonic() - begun)
+    # Of a machine that stands still for a moment, only a few of them tell.
+    assert sorted(seconds)[50] < 0.05
     with pytest.raises(ConditionFailed) as failed:
         await store.append(append("a", condition=AppendCondition(matching, 99_941)))
     assert failed.value.found == 99_942
