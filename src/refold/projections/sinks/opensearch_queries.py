@@ -9,7 +9,7 @@ import msgspec
 
 from refold.projections.columns import Kind
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order, comparable, names_in
-from refold.projections.sinks.opensearch_documents import LONG, META, Documents, ordered
+from refold.projections.sinks.opensearch_documents import META, Documents, ordered
 
 __all__ = ["EVERY_ROW", "Asked", "asked", "sorted_by"]
 
