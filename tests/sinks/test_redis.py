@@ -227,8 +227,12 @@ async def test_a_full_server(tmp_path: Path, own_redis: RedisServer) -> None:
         last = await fill(context, 3)
         with pytest.raises((StaleRead, StoreFull), match="is full"):
             await context.get(Stock, "1", after=last, timeout=2)
+        # The server answers, so whoever looks from elsewhere would not find out.
+        assert "it waits for the store" in await error_of(context)
+        assert "is full" in await error_of(context)
         assert own_redis.ask("CONFIG SET maxmemory 0") == "+OK"
         await assert_equals_fold(context)
+        assert await error_of(context) == ""
 
 
 async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -> None:

@@ -471,6 +471,12 @@ class Projection:
         if self._absences == 0:
             _log.warning("read model %s waits for the store: %s", self.name, problem)
         self.error = f"it waits for the store: {problem}"
+        if not isinstance(problem, StoreUnavailable):
+            # Whoever looks finds by himself that a store is away, but not that one which answers takes no rows.
+            with contextlib.suppress(RefoldError):
+                for each in await self._sink.shards(self._table):
+                    if each.name == self.shard.checkpoint(self._table) and each.owner == self._owner:
+                        await self._sink.mark(each.name, each.epoch, RUNNING, self.error)
         seconds = min(_FIRST_PAUSE * 2**self._absences, _LONGEST_ABSENCE)
         self._absences = min(self._absences + 1, 10)
         await self._wait(seconds)
