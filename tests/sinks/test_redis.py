@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from refold.errors import ConfigurationError, StaleRead, StoreFull, StoreUnavailable
+from refold.errors import ConfigurationError, LogRegression, StaleRead, StoreFull, StoreUnavailable
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
 from refold.projections.row_store import Standing
@@ -25,10 +25,11 @@ from refold.projections.sinks.memory import MemorySink
 from refold.projections.sinks.redis import open_redis
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
-from tests.projections.stores import Added, Stock, assert_equals_fold, until
+from tests.projections.stores import Added, Stock, assert_equals_fold, shop, until
 from tests.server.process import ServerProcess
 from tests.servers import RedisServer
 from tests.sinks.common import (
+    LEASE,
     ROOT,
     STOCK,
     assert_readers_never_see_old_rows,
@@ -372,3 +373,20 @@ async def test_something_that_is_not_ours(redis_server: RedisServer, url: str) -
 
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
     await assert_too_large_is_named(tmp_path, url, "bytes, and Redis is to keep")
+
+
+async def test_a_fresh_read_of_rows_from_another_log(url: str) -> None:
+    """The log was restored from a backup and has grown past the rows since: what it never had is not told as fresh."""
+    before, after = MemoryStore(), MemoryStore()
+    async with shop.connect(before, sinks={"stock": url}, lease=LEASE) as context:
+        last = await context.append("stock-lost", [Added(count=1)])
+        assert await context.get(Stock, "lost", after=last, timeout=20)
+    async with shop.connect(after, sinks={"stock": url}, lease=LEASE, projections=False) as context:
+        await context.append("stock-other", [Added(count=1), Added(count=2)])
+        await context.projections.sink.register(STOCK, "stock")
+        with pytest.raises(LogRegression, match="folded from another history"):
+            await context.get(Stock, "lost", fresh=True)
+        with pytest.raises(LogRegression, match="folded from another history"):
+            await context.find(Stock, fresh=True)
+    await before.close()
+    await after.close()
