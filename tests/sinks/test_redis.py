@@ -19,6 +19,7 @@ import pytest
 from refold.errors import ConfigurationError, LogRegression, StaleRead, StoreFull, StoreUnavailable
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
+from refold.projections.parking.records import Park, ParkedKey, Request
 from refold.projections.row_store import Standing
 from refold.projections.sink import Query, Sink, building, previous
 from refold.projections.sinks.memory import MemorySink
@@ -388,5 +389,23 @@ async def test_a_fresh_read_of_rows_from_another_log(url: str) -> None:
             await context.get(Stock, "lost", fresh=True)
         with pytest.raises(LogRegression, match="folded from another history"):
             await context.find(Stock, fresh=True)
+    await before.close()
+    await after.close()
+
+
+async def test_one_that_cannot_go_on_is_not_driven_by_what_is_asked(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An operator asks something for a parked row of a read model whose rows are of another log: it stops once."""
+    before, after = MemoryStore(), MemoryStore()
+    async with shop.connect(before, sinks={"stock": url}, lease=LEASE) as context:
+        last = await context.append("stock-lost", [Added(count=1)])
+        assert await context.get(Stock, "lost", after=last, timeout=20)
+    async with shop.connect(after, sinks={"stock": url}, lease=LEASE) as context:
+        waits = ParkedKey(name="stock", key='["a"]', position=1, stream="stock-a", type="Added", error="", attempts=5)
+        asked = Request("stock", '["a"]', "skip", "1", "carol", "a test")
+        await context.projections.sink.records.apply([Park(waits), asked])
+        await context.append("stock-other", [Added(count=1), Added(count=2)])
+        await asyncio.sleep(3)
+        assert "folded from another history" in await error_of(context)
+    assert caplog.text.count("read model stock stopped") == 1
     await before.close()
     await after.close()
