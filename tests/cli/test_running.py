@@ -244,6 +244,18 @@ def test_a_store_is_verified_without_an_app(accounts: Project) -> None:
     assert "Without an app (--app), snapshots and read models are not compared" in done.out
 
 
+def test_verify_says_how_a_row_is_mended(accounts: Project) -> None:
+    tamperer_of(accounts).run("update account_summary set balance = '1000000' where account_id = '42'")
+    done = accounts.refold("verify", columns=200)
+    assert (
+        "`refold rebuild account_summary` folds all rows anew, `refold refold account_summary KEY` a single one"
+        in done.out
+    )
+    assert "deposits_per_day` folds" not in done.out
+    assert accounts.refold("refold", "account_summary", "42").code == 0
+    assert accounts.refold("verify").code == 0
+
+
 def test_what_is_wrong_is_verified_to_be_wrong(accounts: Project) -> None:
     tamperer = tamperer_of(accounts)
     tamperer.run("update account_summary set balance = '1000000'")

@@ -137,3 +137,14 @@ async def test_a_database_that_is_not_there_is_one_error(postgres18: PostgresSer
     url = postgres18.url("nowhere")
     found = ill(await doctor(url, bank))
     assert list(found) == ["connection"]
+
+
+async def test_what_is_wrong_with_the_log_hides_no_read_model(file: Path) -> None:
+    """A setting that is against the promises is no reason to say nothing of a store that is away."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("drop trigger events_are_not_updated")
+    connection.close()
+    checks = await doctor(f"sqlite:///{file}", bank, sinks={"account_summary": "redis://127.0.0.1:1/0"})
+    assert {"triggers", "sink account_summary"} <= ill(checks).keys()
+    assert "cannot be reached" in ill(checks)["sink account_summary"].detail
+    assert "open" not in ill(checks)

@@ -9,9 +9,10 @@ import pytest
 
 from refold import faults
 from refold.app import App, Context
-from refold.errors import ProjectionStopped
+from refold.errors import FoldFailed, ProjectionStopped
 from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel
+from refold.folds.read_model import ReadModel, read_model_of
+from refold.projections.sink import building
 from refold.store.event_store import EventStore
 from tests.projections.stores import (
     Added,
@@ -209,3 +210,20 @@ async def test_an_inline_one_while_appends_go_on(where: str | EventStore) -> Non
         checkpoint = await context.projections.sink.checkpoint("inline")
         assert checkpoint is not None
         assert checkpoint.position == (await context.store.head()).position
+
+
+async def test_an_event_that_cannot_be_folded_is_named(idle: Context) -> None:
+    """With its position and stream, whatever the evolve method raises; the rows that are read stay as they are."""
+
+    class Fragile(ReadModel, key="item", name="stock"):
+        item: str
+
+        @evolve
+        def added(self, event: Added) -> None:
+            if event.count == 2:
+                raise ZeroDivisionError("broken")
+
+    await idle.append("stock-a", [Added(count=1), Added(count=2)])
+    with pytest.raises(FoldFailed, match=r"'stock' cannot fold event 'Added' at position 2 \(stream 'stock-a'\): Zero"):
+        await idle.projections.rebuild(read_model_of(Fragile))
+    assert await idle.projections.sink.checkpoint(building("stock")) is None

@@ -16,19 +16,21 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from refold.errors import ConfigurationError, StaleRead, StoreFull, StoreUnavailable
+from refold.errors import ConfigurationError, LogRegression, StaleRead, StoreFull, StoreUnavailable
 from refold.projections.checkpoint import Move
 from refold.projections.external import ExternalSink
+from refold.projections.parking.records import Park, ParkedKey, Request
 from refold.projections.row_store import Standing
 from refold.projections.sink import Query, Sink, building, previous
 from refold.projections.sinks.memory import MemorySink
 from refold.projections.sinks.redis import open_redis
 from refold.testing.memory import MemoryStore
 from refold.testing.sink_contract import SinkContract
-from tests.projections.stores import Added, Stock, assert_equals_fold, until
+from tests.projections.stores import Added, Stock, assert_equals_fold, shop, until
 from tests.server.process import ServerProcess
 from tests.servers import RedisServer
 from tests.sinks.common import (
+    LEASE,
     ROOT,
     STOCK,
     assert_readers_never_see_old_rows,
@@ -231,8 +233,12 @@ async def test_a_full_server(tmp_path: Path, own_redis: RedisServer) -> None:
         await until(lambda: asyncio.sleep(0, "is full" in local.error), "the projection to be refused")
         with pytest.raises((StaleRead, StoreFull), match="is full"):
             await context.get(Stock, "1", after=last, timeout=2)
+        # The server answers, so whoever looks from elsewhere would not find out.
+        assert "it waits for the store" in await error_of(context)
+        assert "is full" in await error_of(context)
         assert own_redis.ask("CONFIG SET maxmemory 0") == "+OK"
         await assert_equals_fold(context)
+        assert await error_of(context) == ""
 
 
 async def test_wrong_logins_and_places(tmp_path: Path, own_redis: RedisServer) -> None:
@@ -372,3 +378,38 @@ async def test_something_that_is_not_ours(redis_server: RedisServer, url: str) -
 
 async def test_a_row_too_large(tmp_path: Path, url: str) -> None:
     await assert_too_large_is_named(tmp_path, url, "bytes, and Redis is to keep")
+
+
+async def test_a_fresh_read_of_rows_from_another_log(url: str) -> None:
+    """The log was restored from a backup and has grown past the rows since: what it never had is not told as fresh."""
+    before, after = MemoryStore(), MemoryStore()
+    async with shop.connect(before, sinks={"stock": url}, lease=LEASE) as context:
+        last = await context.append("stock-lost", [Added(count=1)])
+        assert await context.get(Stock, "lost", after=last, timeout=20)
+    async with shop.connect(after, sinks={"stock": url}, lease=LEASE, projections=False) as context:
+        await context.append("stock-other", [Added(count=1), Added(count=2)])
+        await context.projections.sink.register(STOCK, "stock")
+        with pytest.raises(LogRegression, match="folded from another history"):
+            await context.get(Stock, "lost", fresh=True)
+        with pytest.raises(LogRegression, match="folded from another history"):
+            await context.find(Stock, fresh=True)
+    await before.close()
+    await after.close()
+
+
+async def test_one_that_cannot_go_on_is_not_driven_by_what_is_asked(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An operator asks something for a parked row of a read model whose rows are of another log: it stops once."""
+    before, after = MemoryStore(), MemoryStore()
+    async with shop.connect(before, sinks={"stock": url}, lease=LEASE) as context:
+        last = await context.append("stock-lost", [Added(count=1)])
+        assert await context.get(Stock, "lost", after=last, timeout=20)
+    async with shop.connect(after, sinks={"stock": url}, lease=LEASE) as context:
+        waits = ParkedKey(name="stock", key='["a"]', position=1, stream="stock-a", type="Added", error="", attempts=5)
+        asked = Request("stock", '["a"]', "skip", "1", "carol", "a test")
+        await context.projections.sink.records.apply([Park(waits), asked])
+        await context.append("stock-other", [Added(count=1), Added(count=2)])
+        await asyncio.sleep(3)
+        assert "folded from another history" in await error_of(context)
+    assert caplog.text.count("read model stock stopped") == 1
+    await before.close()
+    await after.close()

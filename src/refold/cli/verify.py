@@ -89,6 +89,10 @@ def _print(report: Report, *, with_app: bool) -> None:
             print_hanging(Text(" " * 9), Text(f"{finding.where}: {finding.problem}"))
         if check.broken > len(check.findings):
             target.print(f"{'':9}and {count(check.broken - len(check.findings))} more", soft_wrap=True)
+        name = check.name.removeprefix("read model ")
+        if name != check.name and any(finding.where.startswith("row ") for finding in check.findings):
+            cure = f"`refold rebuild {name}` folds all rows anew, `refold refold {name} KEY` a single one"
+            print_hanging(Text(" " * 9), Text(cure))
         if check.uncompared:
             print_hanging(
                 Text(" " * 9), Text(f"{count(check.uncompared)} could not be compared: they never stood still")

@@ -110,10 +110,14 @@ class AggregateFold(Generic[A]):
 
 
 class RowFold:
-    """Folds recorded events into the rows of a read model. Holds no rows itself: the caller gives and keeps them."""
+    """Folds recorded events into the rows of a read model. Holds no rows itself: the caller gives and keeps them.
+
+    `failed_at` is the event that the last call of `fold` could not fold, if it raised.
+    """
 
     def __init__(self, definition: ReadModelDefinition) -> None:
         self.definition = definition
+        self.failed_at: Recorded[Any] | None = None
         self._moments = () if definition.documents else _moments_of(definition.cls)
         self._by_class = {
             event: (handler.function, handler.wants_recorded, definition.routes[event], _can_change(event))
@@ -154,6 +158,7 @@ class RowFold:
             known = by_class.get(type(recorded.event))
             if known is None:
                 continue
+            self.failed_at = recorded
             function, wants_recorded, route, can_change = known
             for key in route(recorded):
                 if only is not None and not only(key):
@@ -177,6 +182,7 @@ class RowFold:
                     _put_into_utc(row, moments)
                 rows[key] = row
                 touched.add(key)
+        self.failed_at = None
         return touched
 
     def changes(

@@ -30,9 +30,14 @@ async def doctor(
     checks = [Check("python", "ok", f"{platform.python_version()} on {sys.platform}")]
     if app is not None:
         checks += _app_checks(app)
-    checks += await examine(url, listen_url=listen_url)
-    if all(check.health != "error" for check in checks):
+    examined = await examine(url, listen_url=listen_url)
+    checks += examined
+    try:
         checks += await _projection_checks(url, app, listen_url, sinks)
+    except RefoldError as problem:
+        # What is wrong with the store itself was said already, in better words.
+        if all(check.health != "error" for check in examined):
+            checks.append(Check("open", "error", str(problem), "see what it says"))
     return checks
 
 
@@ -56,10 +61,7 @@ def _columns(definition: ReadModelDefinition) -> Check:
 async def _projection_checks(
     url: str, app: App | None, listen_url: str | None, sinks: Mapping[str, str] | None
 ) -> list[Check]:
-    try:
-        store = await open_store(url, limits=Limits(), listen_url=listen_url, read_only=True)
-    except RefoldError as problem:
-        return [Check("open", "error", str(problem), "see what it says")]
+    store = await open_store(url, limits=Limits(), listen_url=listen_url, read_only=True)
     try:
         async with sink_of(store, sinks) as sink:
             found = [await _sink_check(sink, name) for name in sinks or {}]
@@ -74,7 +76,7 @@ async def _sink_check(sink: Sink, name: str) -> Check:
     if external is None:
         return Check(f"sink {name}", "error", "it is not set up", "see `sinks` in refold.toml")
     try:
-        await external.prepare()
+        await external.examine()
     except RefoldError as problem:
         return Check(f"sink {name}", "error", str(problem), "see what it says; the projection goes on by itself then")
     return Check(f"sink {name}", "ok", external.place)

@@ -89,6 +89,10 @@ class ExternalSink:
         await self._leases.prepare()
         await self._rows()
 
+    async def examine(self) -> None:
+        """Looks whether the row store answers and can do what is needed; writes nothing beside the log."""
+        await self._rows()
+
     async def close(self) -> None:
         """Gives the row store's connections back."""
         await self._store.close()
@@ -301,13 +305,16 @@ class ExternalSink:
             if await self._built(built, epoch) is None:
                 return False
             kept = previous(name)
+            # What serves from now on is known before it does: a process of the release before, that sees other rows in
+            # the place of its own, must neither take itself for the newer one nor miss what is kept for it.
+            await self._leases.choose(name, definition.fingerprint, definition.parts)
+            if old is not None:
+                await self._enroll(kept, old.fingerprint)
             faults.at("external.switching")
             if not await rows.switch(definition, built, name, kept):
                 return False
             faults.at("external.switched")
             await self.records.apply([Renamed(name, kept), Renamed(built, name)])
-            if old is not None:
-                await self._enroll(kept, old.fingerprint)
             await self._enroll(name, definition.fingerprint)
             await self._leases.withdraw(built)
             await self._note_standing(name, kept)

@@ -50,6 +50,7 @@ LEASE_SECONDS = 3.0
 """How long a process that stands still stays the owner; then another takes over, a quarter of it later at most. Both
 together are shorter than a read waits by default, so that one waits through the death of a worker.
 """
+_SECONDS_STOPPED = 10.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _LONGEST_ABSENCE = 1.0
@@ -436,13 +437,17 @@ class Projection:
         epoch, mine = self.epoch, self.shard.checkpoint(self._table)
         await self._care.note_failure(problem, self._written, 0.0)
         self.applied.ring_anyway()
+        began = time.monotonic()
         while True:  # once at least: whoever saw it stop may be ending this process already
             try:
                 await self._sink.mark(mine, epoch, STOPPED, self.error)
                 await self._sink.renew(mine, epoch, self._lease)
                 parts = await self._sink.shards(self._table)
                 checkpoint = next((each for each in parts if each.name == mine), None)
-                if checkpoint is None or checkpoint.epoch != epoch or any(await self._orders()):
+                paused, requested = await self._orders()
+                # What is asked for a parked row may be what it cannot do, as it cannot go on: not again and again.
+                requested = requested and time.monotonic() - began > _SECONDS_STOPPED
+                if checkpoint is None or checkpoint.epoch != epoch or paused or requested:
                     self._care.failures = 0
                     return
             except RefoldError as away:
@@ -471,6 +476,12 @@ class Projection:
         if self._absences == 0:
             _log.warning("read model %s waits for the store: %s", self.name, problem)
         self.error = f"it waits for the store: {problem}"
+        if not isinstance(problem, StoreUnavailable):
+            # Whoever looks finds by himself that a store is away, but not that one which answers takes no rows.
+            with contextlib.suppress(RefoldError):
+                for each in await self._sink.shards(self._table):
+                    if each.name == self.shard.checkpoint(self._table) and each.owner == self._owner:
+                        await self._sink.mark(each.name, each.epoch, RUNNING, self.error)
         seconds = min(_FIRST_PAUSE * 2**self._absences, _LONGEST_ABSENCE)
         self._absences = min(self._absences + 1, 10)
         await self._wait(seconds)

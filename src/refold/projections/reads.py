@@ -68,6 +68,7 @@ class Reads:
             await self._refuse_parked(definition, row_key, after)
         if not fresh:
             return answer.rows.get(row_key)
+        await self._refuse_other_log(definition)
         state: dict[RowKey, ReadModel | None] = {row_key: answer.rows.get(row_key)}
         fold = RowFold(definition)
         passes = await self._passes(definition)
@@ -102,6 +103,7 @@ class Reads:
         self, definition: ReadModelDefinition, where: Condition | None, query: Query
     ) -> list[ReadModel]:
         fold = RowFold(definition)
+        await self._refuse_other_log(definition)
         checkpoint = await self._checkpoint(definition)
         unseen = [event for page in await self._unseen(definition, checkpoint.position) for event in page]
         touched = list(fold.keys(unseen))
@@ -268,6 +270,13 @@ class Reads:
                     f"more than {_FRESH_LIMIT:,} events behind, too far for fresh=True",
                 )
             position = page.scanned_to
+
+    async def _refuse_other_log(self, definition: ReadModelDefinition) -> None:
+        """What is folded onto rows must be of the log that they were folded from: one that was restored from a backup
+        has grown past them by now, perhaps, and rows in another store were not restored with it.
+        """
+        if isinstance(self._sink, RoutedSink) and self._sink.external(definition.name) is not None:
+            await check_history(self._store, await self._checkpoint(definition))
 
     async def _checkpoint(self, definition: ReadModelDefinition) -> Checkpoint:
         checkpoint = await self._sink.checkpoint(definition.name)

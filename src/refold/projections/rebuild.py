@@ -10,11 +10,11 @@ from typing import Protocol
 import msgspec
 
 from refold import faults
-from refold.errors import LogRegression, ProjectionStopped, RefoldError
+from refold.errors import FoldFailed, LogRegression, ProjectionStopped, RefoldError
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
-from refold.projections.feed import decoded
+from refold.projections.feed import Batch, decoded
 from refold.projections.folding import Folding
 from refold.projections.giving_way import GiveWay
 from refold.projections.parking.gate import open_gate
@@ -202,7 +202,7 @@ class _Building:
                 folded = page.scanned_to - folding.position
                 batch = decoded(folding.position, end, page.events, self._types, self._wanted)
                 with self._tracing.fold(self._definition.name, batch.events, self._definition.evolves):
-                    await folding.take(batch)
+                    await self._take(batch)
                 if batch.unreadable is not None:
                     raise batch.unreadable
                 rate = (folding.position - first) / max(time.monotonic() - began, 1e-6)
@@ -222,6 +222,20 @@ class _Building:
             # A read that is under way ends with its reader.
             await asyncio.gather(reading, return_exceptions=True)
         await self._settle()
+
+    async def _take(self, batch: Batch) -> None:
+        try:
+            await self._folding.take(batch)
+        except RefoldError:
+            raise
+        except Exception as problem:
+            failed = self._folding.failed_at
+            if failed is None:
+                raise
+            raise FoldFailed(
+                f"read model {self._definition.name!r} cannot fold event {failed.stored.type!r} at position "
+                f"{failed.position} (stream {failed.stream!r}): {problem!r}"
+            ) from problem
 
     async def _tell(self, now: RebuildProgress) -> None:
         """Says to whoever looks from another process how far it is, for its checkpoint moves only when it writes."""

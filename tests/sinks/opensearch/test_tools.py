@@ -10,12 +10,13 @@ import pytest
 
 from refold.errors import InvalidQuery, ProjectionStopped
 from refold.projections.checkpoint import Move
+from refold.projections.conditions import field
 from refold.projections.row_store import Standing
 from refold.projections.sink import building
 from refold.projections.sinks.opensearch import OpenSearchRows
 from refold.testing.sink_contract import EVERYTHING, ID, Everything
 from tests.servers import OpenSearchServer
-from tests.sinks.opensearch.common import ARTICLE, HEAD, NAME, Article, ids, put
+from tests.sinks.opensearch.common import ARTICLE, HEAD, NAME, Article, ids, put, torn
 
 pytestmark = pytest.mark.opensearch
 
@@ -111,3 +112,40 @@ async def test_what_a_killed_process_has_begun_is_cleared(
     assert f"{prefix}-{NAME}--aa" not in left
     assert f"{prefix}-{NAME}--bb" in left
     assert await ids(rows) == ["1"]
+
+
+async def test_what_somebody_else_changed_is_written_all_the_same(
+    rows: OpenSearchRows, opensearch: OpenSearchServer, prefix: str
+) -> None:
+    """Each change by another tool counts a document's version up, beyond the positions of the events to come."""
+    await put(rows, Everything(id="1"), Everything(id="2"), Everything(id="3"), Everything(id="4"))
+    alias = f"/{prefix}-{NAME}"
+    for number in range(5):
+        opensearch.ask("POST", f"{alias}/_update/1", {"doc": {"number": 90 + number}})
+        opensearch.ask("POST", f"{alias}/_update/3", {"doc": {"number": 90 + number}})
+    opensearch.ask("DELETE", f"{alias}/_doc/2")
+
+    stands = await rows.standing(NAME)
+    assert stands is not None
+    # As `refold refold` writes: at the position at which the rows are.
+    at = stands.position
+    mended = [Everything(id="1", number=1), Everything(id="2", number=2)]
+    assert await rows.write(EVERYTHING, NAME, mended, [("3",)], Move(at, at, ID, 1))
+    assert await ids(rows, field("number") > 0) == ["1", "2"]
+    assert await ids(rows) == ["1", "2", "4"]
+
+    # And what comes next, though the version is beyond it.
+    await put(rows, Everything(id="1", number=7))
+    _, loaded, _ = await rows.read(EVERYTHING, NAME, [("1",)], None)
+    assert loaded.rows[("1",)].number == 7  # type: ignore[attr-defined]
+
+
+async def test_what_has_seen_more_stays(rows: OpenSearchRows, opensearch: OpenSearchServer, prefix: str) -> None:
+    """Also when somebody else has changed it: an owner that comes late does not go behind it."""
+    await put(rows, Everything(id="1", number=1))
+    with torn():
+        await rows.write(EVERYTHING, NAME, [Everything(id="1", number=9)], [], Move(1, 9, ID, 1))
+    opensearch.ask("POST", f"/{prefix}-{NAME}/_update/1", {"doc": {"order": "theirs"}})
+    assert await rows.write(EVERYTHING, NAME, [Everything(id="1", number=2)], [], Move(1, 2, ID, 1))
+    _, loaded, _ = await rows.read(EVERYTHING, NAME, [("1",)], None)
+    assert (loaded.rows[("1",)].number, loaded.seen) == (9, {("1",): 9})  # type: ignore[attr-defined]

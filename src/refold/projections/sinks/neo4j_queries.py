@@ -41,7 +41,7 @@ def sort_key(shape: Shape, order: Order) -> str | None:
     value = f"n.{quoted(shape.names[order.name])}"
     match shape.kinds[order.name][0]:
         case Kind.INTEGER | Kind.DECIMAL:
-            return f"toFloat({value})"
+            return _as_float(value)
         case Kind.TEXT | Kind.FLOAT | Kind.BOOLEAN | Kind.DATE | Kind.MOMENT | Kind.UUID:
             return value
         case _:
@@ -53,6 +53,11 @@ def sorts_alike(value: Any) -> bool:
     characters beyond U+FFFF come before some others.
     """
     return not isinstance(value, str) or all(character < _FIRST_SURROGATE for character in value)
+
+
+def _as_float(value: str) -> str:
+    """The number of a property that may be text. The sum is for minus zero, which Neo4j takes for less than zero."""
+    return f"(toFloat({value}) + 0.0)"
 
 
 def _told(shape: Shape, condition: Condition, parameters: dict[str, Any]) -> tuple[str, bool]:
@@ -86,10 +91,11 @@ def _compared(shape: Shape, condition: Comparison, parameters: dict[str, Any]) -
     several = operator == "in"
     if kind is Kind.DECIMAL:
         # As floats two decimals are never in another order, but they may be equal.
-        given = [float(each) for each in condition.value] if several else float(condition.value)
-        parameters[name] = given
+        values = condition.value if several else [condition.value]
+        given = [float(each) + 0.0 for each in values]
+        parameters[name] = given if several else given[0]
         wider = {"<": "<=", ">": ">="}.get(operator, operator)
-        return f"toFloat({value}) {_SIGNS.get(wider, wider)} ${name}", False
+        return f"{_as_float(value)} {_SIGNS.get(wider, wider)} ${name}", False
     parameters[name] = [written(kind, each) for each in condition.value] if several else written(kind, condition.value)
     text = f"{value} {_SIGNS.get(operator, operator)} ${name}"
     if kind is Kind.INTEGER and ordered:

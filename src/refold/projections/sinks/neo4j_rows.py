@@ -150,7 +150,7 @@ def written(kind: Kind, value: Any) -> Any:
         case Kind.DECIMAL | Kind.UUID:
             return str(value)
         case Kind.FLOAT:
-            return float(value)
+            return float(value) + 0.0  # Neo4j takes -0.0 for less than 0.0
         case Kind.MOMENT:
             return value.astimezone(datetime.UTC)
         case Kind.BYTES:

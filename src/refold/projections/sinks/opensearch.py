@@ -17,17 +17,17 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from refold import faults
-from refold.errors import RefoldError
+from refold.errors import RefoldError, StoreUnavailable
 from refold.folds.read_model import ReadModel, ReadModelDefinition, RowKey
 from refold.projections.checkpoint import Move
 from refold.projections.conditions import Condition
 from refold.projections.row_store import RowStore, Standing
 from refold.projections.sink import Loaded, Query
-from refold.projections.sinks.opensearch_bulk import Gone, write_documents
+from refold.projections.sinks.opensearch_bulk import Document, Gone, overwrite_documents, write_documents
 from refold.projections.sinks.opensearch_documents import documents_of
 from refold.projections.sinks.opensearch_generations import Generations, Stands
 from refold.projections.sinks.opensearch_reads import Reads
-from refold.projections.sinks.opensearch_server import Conflicted, Server, place_of
+from refold.projections.sinks.opensearch_server import Conflicted, Server, pause, place_of
 
 __all__ = ["OpenSearchRows", "open_opensearch"]
 
@@ -37,6 +37,8 @@ _SECONDS_DELETED = 600.0
 """So long it is kept that a row was deleted: what an owner sends late, who was fenced out, must not bring it back."""
 _SECONDS_BETWEEN_SWEEPS = 60.0
 _SWEPT_AT_ONCE = 5_000
+_OVERWRITTEN_AT_ONCE = 500
+_ATTEMPTS = 8
 
 
 async def open_opensearch(url: str) -> RowStore:
@@ -111,8 +113,9 @@ class OpenSearchRows:
         written = documents.rows(rows, move.after)
         written += documents.tombstones(deleted, move.after, int(time.time()))
         try:
-            if written:
-                await write_documents(self._server, found.place, written, move.after)
+            refused = await write_documents(self._server, found.place, written, move.after) if written else []
+            if refused and not await self._overwrite(found, move.of(table), refused, move.after):
+                return False
             faults.at("external.rows_before_checkpoint")
             after = msgspec.structs.replace(found.standing, position=move.after, append_id=move.append_id)
             if not await self._tables.move(found, after):
@@ -122,6 +125,35 @@ class OpenSearchRows:
         if time.monotonic() - self._swept.get(found.index, -math.inf) > _SECONDS_BETWEEN_SWEEPS:
             await self._sweep(found)
         return True
+
+    async def _overwrite(self, found: Stands, name: str, refused: Sequence[Document], position: int) -> bool:
+        """Writes what the server refused only because somebody else has changed the document that is there: each change
+        counts its version up, beyond the positions that are written then. What has seen more of the log stays.
+
+        False: the checkpoint was moved meanwhile, so what is here comes too late.
+        """
+        left = list(refused)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await pause(attempt)
+            now = await self._tables.checkpoint(name)
+            if now is None or (now.index, now.seq_no) != (found.index, found.seq_no):
+                return False
+            again: list[Document] = []
+            for start in range(0, len(left), _OVERWRITTEN_AT_ONCE):
+                some = dict(left[start : start + _OVERWRITTEN_AT_ONCE])
+                stand = await self._tables.versions(found.place, list(some))
+                theirs = [
+                    ((each, some[each]), seq_no, term)
+                    for each, (mark, seq_no, term) in stand.items()
+                    if mark.position <= position
+                ]
+                if theirs:
+                    again += await overwrite_documents(self._server, found.place, theirs)
+            left = again
+            if not left:
+                return True
+        raise StoreUnavailable(f"{self.name} is busy, or somebody else changes what is in {found.place} all the time")
 
     async def _sweep(self, found: Stands) -> None:
         """Removes what says that rows were deleted, once nobody can bring them back."""

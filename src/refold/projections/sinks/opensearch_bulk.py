@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from refold.errors import InvalidQuery, StoreUnavailable
 from refold.projections.sinks.opensearch_server import Busy, Server, TooLarge, pause
 
-__all__ = ["Gone", "write_documents"]
+__all__ = ["Document", "Gone", "overwrite_documents", "write_documents"]
 
 _DOCUMENTS = 2_500
 _BYTES = 5_000_000
@@ -44,26 +45,46 @@ class _Answer(msgspec.Struct):
     items: list[dict[str, _Item]] = []
 
 
-async def write_documents(server: Server, place: str, documents: Sequence[Document], position: int) -> None:
-    """Writes documents that have seen the log up to a position; what has seen more is left as it is.
+async def write_documents(server: Server, place: str, documents: Sequence[Document], position: int) -> list[Document]:
+    """Writes documents that have seen the log up to a position, and gives those that the server refused because of
+    their version: what is there has seen more, or somebody else has changed it, which counts its version up.
 
     `place` is an alias. Raises `Gone`, `InvalidQuery` naming the document, `StoreUnavailable`, `StoreFull`.
     """
     ahead = asyncio.Semaphore(_AT_ONCE)
+    refused: list[Document] = []
 
     async def write(chunk: Sequence[Document]) -> None:
         async with ahead:
-            await _write(server, place, chunk, position)
+            await _write(server, place, chunk, position, refused)
 
     chunks = list(_chunks(documents))
     if len(chunks) == 1:
         await write(chunks[0])
-        return
+        return refused
     outcomes = await asyncio.gather(*(write(chunk) for chunk in chunks), return_exceptions=True)
     # Only when none is under way any more: what a late one writes must not surprise whoever goes on.
     for outcome in outcomes:
         if outcome is not None:
             raise outcome
+    return refused
+
+
+async def overwrite_documents(
+    server: Server, place: str, documents: Sequence[tuple[Document, int | None, int]]
+) -> list[Document]:
+    """Writes documents, each in the place of the one of a sequence number and term (None: where there is none). Gives
+    those that were not written: another one is there by now, or the server was too busy. Raises as `write_documents`.
+    """
+    lines = []
+    for (name, document), seq_no, term in documents:
+        action: dict[str, Any] = {"_id": name}
+        if seq_no is not None:
+            action |= {"if_seq_no": seq_no, "if_primary_term": term}
+        lines += [msgspec.json.encode({"create" if seq_no is None else "index": action}), document]
+    changed: list[Document] = []
+    busy = await _sent(server, place, [document for document, _, _ in documents], lines, changed)
+    return [*changed, *busy]
 
 
 def _chunks(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
@@ -80,11 +101,11 @@ def _chunks(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
         yield documents[start:]
 
 
-async def _write(server: Server, place: str, chunk: Sequence[Document], position: int) -> None:
+async def _write(server: Server, place: str, chunk: Sequence[Document], position: int, refused: list[Document]) -> None:
     left = chunk
     for attempt in range(_ATTEMPTS):
         try:
-            left = await _once(server, place, left, position)
+            left = await _once(server, place, left, position, refused)
         except TooLarge:
             if len(left) == 1:
                 raise InvalidQuery(
@@ -92,8 +113,8 @@ async def _write(server: Server, place: str, chunk: Sequence[Document], position
                     f"({len(left[0][1]):,} bytes); keep less in one row, or raise http.max_content_length there"
                 ) from None
             middle = len(left) // 2
-            await _write(server, place, left[:middle], position)
-            await _write(server, place, left[middle:], position)
+            await _write(server, place, left[:middle], position, refused)
+            await _write(server, place, left[middle:], position, refused)
             return
         except Busy:
             if attempt == _ATTEMPTS - 1:
@@ -104,17 +125,25 @@ async def _write(server: Server, place: str, chunk: Sequence[Document], position
         await pause(attempt)
         if len(left) > 1:
             middle = len(left) // 2
-            await _write(server, place, left[:middle], position)
+            await _write(server, place, left[:middle], position, refused)
             left = left[middle:]
     raise Busy(f"{server.place.name} has too much to do: it did not take {len(left):,} documents; they are tried again")
 
 
-async def _once(server: Server, place: str, chunk: Sequence[Document], position: int) -> Sequence[Document]:
-    """Gives the documents that the server was too busy for."""
+async def _once(
+    server: Server, place: str, chunk: Sequence[Document], position: int, refused: list[Document]
+) -> Sequence[Document]:
     lines = []
     versioned = b',"version":%d,"version_type":"external_gte"}}' % position
     for name, document in chunk:
         lines += [b'{"index":{"_id":' + msgspec.json.encode(name) + versioned, document]
+    return await _sent(server, place, chunk, lines, refused)
+
+
+async def _sent(
+    server: Server, place: str, chunk: Sequence[Document], lines: list[bytes], refused: list[Document]
+) -> Sequence[Document]:
+    """Gives the documents that the server was too busy for, and notes those that it refused for what is there."""
     lines.append(b"")
     # Only an alias is written to: a dropped generation would be made anew, without its mapping, by its name.
     params = {"require_alias": "true", "filter_path": "errors,items.*.status,items.*.error"}
@@ -125,19 +154,19 @@ async def _once(server: Server, place: str, chunk: Sequence[Document], position:
         return []
     if len(answer.items) != len(chunk):
         raise StoreUnavailable(f"{server.place.name} answered for {len(answer.items)} of {len(chunk)} documents")
-    return [
-        document
-        for document, found in zip(chunk, answer.items, strict=True)
-        for item in found.values()
-        if item.error is not None and _busy_with(server, document, item, item.error)
-    ]
+    busy = []
+    for document, found in zip(chunk, answer.items, strict=True):
+        for item in found.values():
+            if item.status == 409:
+                refused.append(document)
+            elif item.error is not None and _busy_with(server, document, item, item.error):
+                busy.append(document)
+    return busy
 
 
 def _busy_with(server: Server, document: Document, item: _Item, error: _Error) -> bool:
     """Whether a document is to be tried again. Raises what it means that it cannot be kept."""
     match item.status:
-        case 409:
-            return False  # it has seen more already
         case 429 if "blocked by" not in str(error):
             return True
         case 404:

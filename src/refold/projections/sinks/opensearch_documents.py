@@ -94,6 +94,7 @@ class Documents:
         self.prose = [name for name in self.kinds if name not in definition.key and _is_prose(annotations[name])]
         self._optional = [name for name, (_, optional) in self.kinds.items() if optional]
         self._texts = [name for name, (kind, _) in self.kinds.items() if kind is Kind.TEXT]
+        self._floats = [name for name, (kind, _) in self.kinds.items() if kind is Kind.FLOAT]
         self._whole = [name for name, (kind, _) in self.kinds.items() if kind is Kind.INTEGER]
         self._aside = [(name, kind) for name, (kind, _) in self.kinds.items() if kind in _ORDERED_ASIDE]
         self._decode = msgspec.json.Decoder(cls).decode
@@ -148,6 +149,7 @@ class Documents:
         return [(self.id_of(key), document) for key in keys]
 
     def _document(self, row: ReadModel, position: int) -> bytes:
+        row = self._without_minus_zero(row)
         names, order = self.names, {}
         missing = [names[name] for name in self._optional if getattr(row, name) is None]
         for name, kind in self._aside:
@@ -169,6 +171,11 @@ class Documents:
             raise InvalidQuery(
                 f"{self.definition.cls.__qualname__} of the key {key!r} holds half a character"
             ) from None
+
+    def _without_minus_zero(self, row: ReadModel) -> ReadModel:
+        """Minus zero is sorted before zero by the server, though they are equal."""
+        zeros = {name: 0.0 for name in self._floats if getattr(row, name) == 0}
+        return msgspec.structs.replace(row, **zeros) if zeros else row
 
     def _ordered(self, row: ReadModel, name: str, kind: Kind, value: Any) -> str:
         if kind is Kind.DECIMAL and len(value.as_tuple().digits) > _DIGITS:

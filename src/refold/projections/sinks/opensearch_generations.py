@@ -84,6 +84,13 @@ class Generations:
         path = f"/{found.place}/_doc/{quote(found.id, safe='')}"
         return await self._server.ask("PUT", path, dict[str, Any], _checkpoint(standing), params=params) is not None
 
+    async def versions(self, place: str, ids: Sequence[str]) -> dict[str, tuple[Mark, int | None, int]]:
+        """What documents say of themselves, and which change of them that is; None: there is none."""
+        asked = {"docs": [{"_id": each, "_source": [META]} for each in ids]}
+        answer = await self._server.ask("POST", f"/{place}/_mget", _Documents, asked)
+        documents = [] if answer is None else answer.docs
+        return {each.id: (mark_of(each.source), each.seq_no if each.found else None, each.term) for each in documents}
+
     def checkpoint_ids(self, table: str) -> list[str]:
         """The ids of all checkpoints of a table, as far as they are known."""
         return self._checkpoints.get(self._last_seen.get(table, ""), [checkpoint_id("")])

@@ -9,7 +9,7 @@ import msgspec
 
 from refold.projections.columns import Kind
 from refold.projections.conditions import All, Any_, Comparison, Condition, Not, Order, comparable, names_in
-from refold.projections.sinks.opensearch_documents import LONG, META, Documents, ordered
+from refold.projections.sinks.opensearch_documents import META, Documents, ordered
 
 __all__ = ["EVERY_ROW", "Asked", "asked", "sorted_by"]
 
@@ -110,13 +110,15 @@ def _comparison(documents: Documents, asked_for: Comparison) -> tuple[dict[str, 
         case "<>":
             return {"bool": {"must_not": [_one_of(path, kind, [value]), missing]}}, True
         case "starts_with":
-            if not value or len(value) > LONG:
-                return {"bool": {"must_not": [missing]}}, not value
-            return {"prefix": {path: {"value": value}}}, True
+            if not value:
+                return {"bool": {"must_not": [missing]}}, True
+            return {"prefix": {path: {"value": value[:_LONGEST_PATTERN]}}}, len(value) <= _LONGEST_PATTERN
         case "contains":
             if not value or len(value) > _LONGEST_PATTERN:
                 return {"bool": {"must_not": [missing]}}, not value
             return {"wildcard": {path: {"value": f"*{_escaped(value)}*"}}}, True
+        case operator if kind is Kind.TEXT and len(text := comparable(value)) > _LONGEST_PATTERN:
+            return _around(path, operator, text[:_LONGEST_PATTERN]), False
         case operator:
             return _range(path, kind, operator, value), True
 
@@ -147,6 +149,16 @@ def _range(path: str, kind: Kind, operator: str, value: Any) -> dict[str, Any]:
     if kind is Kind.FLOAT and term == 0:
         term = -0.0 if operator in ("<", ">=") else 0.0
     return {"range": {path: {_RANGES[operator]: term}}}
+
+
+def _around(path: str, operator: str, beginning: str) -> dict[str, Any]:
+    """More than what is on one side of a long text, of which the server is told the beginning: it turns a bound into
+    an automaton, of which it takes 1,000 bytes.
+    """
+    if operator in (">", ">="):
+        return {"range": {path: {"gte": beginning}}}
+    below = [{"range": {path: {"lt": beginning}}}, {"prefix": {path: {"value": beginning}}}]
+    return {"bool": {"should": below, "minimum_should_match": 1}}
 
 
 class _Value(msgspec.Struct):

@@ -139,6 +139,45 @@ class Querying:
         assert await ids_of(sink, limit=0) == []
         assert await ids_of(sink, offset=9, limit=1) == []
 
+    async def test_minus_zero_is_zero(self, sink: Sink) -> None:
+        """In whatever condition and order, as a number and as a decimal that a float takes for zero."""
+        decimals = [Decimal("-0"), Decimal(0), Decimal("-1E-400"), Decimal("0.0")]
+        rows = [
+            Everything(id=str(number), ratio=(-0.0, 0.0)[number % 2], amount=amount, maybe_amount=amount)
+            for number, amount in enumerate(decimals)
+        ]
+        await put(sink, *rows)
+        for zero in (0.0, -0.0):
+            assert await ids_of(sink, field("ratio") < zero) == []
+            assert await ids_of(sink, field("ratio") > zero) == []
+            for same in (field("ratio") <= zero, field("ratio") >= zero, field("ratio") == zero):
+                assert await ids_of(sink, same) == ["0", "1", "2", "3"]
+        for none in (Decimal(0), Decimal("-0")):
+            for name in ("amount", "maybe_amount"):
+                assert await ids_of(sink, field(name) >= none) == ["0", "1", "3"]
+                assert await ids_of(sink, field(name) <= none) == ["0", "1", "2", "3"]
+                assert await ids_of(sink, field(name).in_([none])) == ["0", "1", "3"]
+        assert await ids_of(sink, order=("ratio", "id"), limit=3) == ["0", "1", "2"]
+        assert await ids_of(sink, order=("-ratio", "id"), limit=3) == ["0", "1", "2"]
+        assert await ids_of(sink, order=("amount", "id"), limit=3) == ["2", "0", "1"]
+
+    @pytest.mark.parametrize("size", [199, 201, 1_001, 4_001])
+    async def test_long_texts(self, sink: Sink, size: int) -> None:
+        """A text is compared to its end, however long it is."""
+        long = "é" * size
+        texts = ["e", long[1:], long, long + "z", "ê", ""]
+        await put(sink, *(Everything(id=str(number), order=text) for number, text in enumerate(texts)))
+        for condition, wanted in (
+            (field("order") < long, "015"),
+            (field("order") <= long, "0125"),
+            (field("order") > long, "34"),
+            (field("order") >= long, "234"),
+            (~(field("order") > long), "0125"),
+            (field("order").starts_with(long), "23"),
+            (~field("order").starts_with(long), "0145"),
+        ):
+            assert "".join(await ids_of(sink, condition)) == wanted
+
     async def test_one_of_many_values(self, sink: Sink) -> None:
         """Ten thousand are asked for in a moment."""
         await put(sink, *ROWS)
