@@ -325,5 +325,5 @@ class Refused(RefoldError):
 
 def unexpected_in_words(problem: Exception) -> str:
     """What the user's own code raised, and at which event, where that is known."""
-    notes = "; ".join(getattr(problem, "__notes__", ()))
-    return f"{problem!r}{f' ({notes})' if notes else ''}"
+    notes = getattr(problem, "__notes__", ())
+    return f"{problem!r}{f' ({notes[-1]})' if notes else ''}"

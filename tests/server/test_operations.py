@@ -271,7 +271,7 @@ async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeyp
 
     assert job["state"] == "failed"
     assert "nothing is the inverse of 0" in job["problem"]
-    assert "WasPut at position 1, of box-a" in job["problem"]
+    assert "event 'WasPut' at position 1 (stream 'box-a')" in job["problem"]
     assert {each["key"] for each in parked} == {'["a"]', '["b"]'}
     assert "nothing is the inverse of 0" in waiting["parked"]["error"]
     assert [event["version"] for event in waiting["events"]] == [1, 2]

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import click
 
+from refold.errors import FoldFailed, RefoldError
+
 __all__ = ["WarningLines", "say"]
 
 
@@ -23,6 +25,7 @@ class WarningLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Prints it."""
         say(record.getMessage(), problem=True)
-        if record.exc_info and record.exc_info[0] is not None:
-            # Whoever called was told to look here.
-            click.echo("".join(traceback.format_exception(*record.exc_info)).rstrip(), err=True)
+        problem = record.exc_info[1] if record.exc_info else None
+        # Whoever called was told to look here. What Refold expects has said in one line what is wrong.
+        if problem is not None and (isinstance(problem, FoldFailed) or not isinstance(problem, RefoldError)):
+            click.echo("".join(traceback.format_exception(problem)).rstrip(), err=True)

@@ -110,14 +110,10 @@ class AggregateFold(Generic[A]):
 
 
 class RowFold:
-    """Folds recorded events into the rows of a read model. Holds no rows itself: the caller gives and keeps them.
-
-    `failed_at` is the event that the last call of `fold` could not fold, if it raised.
-    """
+    """Folds recorded events into the rows of a read model. Holds no rows itself: the caller gives and keeps them."""
 
     def __init__(self, definition: ReadModelDefinition) -> None:
         self.definition = definition
-        self.failed_at: Recorded[Any] | None = None
         self._moments = () if definition.documents else _moments_of(definition.cls)
         self._by_class = {
             event: (handler.function, handler.wants_recorded, definition.routes[event], _can_change(event))
@@ -158,31 +154,30 @@ class RowFold:
             known = by_class.get(type(recorded.event))
             if known is None:
                 continue
-            self.failed_at = recorded
             function, wants_recorded, route, can_change = known
-            for key in route(recorded):
-                if only is not None and not only(key):
-                    continue
-                if seen and seen.get(key, 0) >= recorded.position:
-                    continue
-                if passes is not None and not passes(key, recorded.position):
-                    continue
-                row = rows.get(key)
-                if row is None:
-                    row = new_row(key)
-                # A row may keep a list of its event, and add to it later: not to that of other rows and read models.
-                own = Recorded(copy.deepcopy(recorded.event), recorded.stored) if can_change else recorded
-                try:
+            try:
+                for key in route(recorded):
+                    if only is not None and not only(key):
+                        continue
+                    if seen and seen.get(key, 0) >= recorded.position:
+                        continue
+                    if passes is not None and not passes(key, recorded.position):
+                        continue
+                    row = rows.get(key)
+                    if row is None:
+                        row = new_row(key)
+                    # A row may keep a list of its event, and add to it later: not to that of others.
+                    own = Recorded(copy.deepcopy(recorded.event), recorded.stored) if can_change else recorded
                     after = function(row, own.event, own) if wants_recorded else function(row, own.event)
-                except Exception as problem:
-                    problem.add_note(f"{own.type} at position {own.position}, of {own.stream}")
-                    raise
-                row = None if after is Deleted else row if after is None else after
-                if moments and isinstance(row, ReadModel):
-                    _put_into_utc(row, moments)
-                rows[key] = row
-                touched.add(key)
-        self.failed_at = None
+                    row = None if after is Deleted else row if after is None else after
+                    if moments and isinstance(row, ReadModel):
+                        _put_into_utc(row, moments)
+                    rows[key] = row
+                    touched.add(key)
+            except Exception as problem:
+                stored = recorded.stored
+                problem.add_note(f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r})")
+                raise
         return touched
 
     def changes(

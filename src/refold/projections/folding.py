@@ -78,11 +78,6 @@ class Folding:
         self.position = checkpoint.position
         self.written = checkpoint.position
 
-    @property
-    def failed_at(self) -> Recorded[Any] | None:
-        """The event that could not be folded, when `take` raised because of one."""
-        return self._fold.failed_at
-
     async def take(self, batch: Batch) -> None:
         """Folds a batch. Writes when it is the log's end, or enough has gathered. Raises `LostOwnership`, and what the
         fold raises.

@@ -229,13 +229,10 @@ class _Building:
         except RefoldError:
             raise
         except Exception as problem:
-            failed = self._folding.failed_at
-            if failed is None:
+            notes = getattr(problem, "__notes__", ())
+            if not notes:
                 raise
-            raise FoldFailed(
-                f"read model {self._definition.name!r} cannot fold event {failed.stored.type!r} at position "
-                f"{failed.position} (stream {failed.stream!r}): {problem!r}"
-            ) from problem
+            raise FoldFailed(f"read model {self._definition.name!r} cannot fold {notes[-1]}: {problem!r}") from problem
 
     async def _tell(self, now: RebuildProgress) -> None:
         """Says to whoever looks from another process how far it is, for its checkpoint moves only when it writes."""
