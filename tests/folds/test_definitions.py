@@ -10,6 +10,7 @@ import sys
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from refold import Aggregate, App, Command, Event, ReadModel, decide, evolve
@@ -306,6 +307,51 @@ class Summary(ReadModel, key="owner"):
 
 print(definition_of(Account).fingerprint, read_model_of(Summary).fingerprint)
 """
+
+
+class Step(msgspec.Struct):
+    label: str
+
+
+def test_a_class_may_be_renamed():
+    """Its rows and snapshots are the same: neither the log nor the tables have its name."""
+
+    class Before(ReadModel, key="id", name="renamed"):
+        id: str
+        steps: list[Step] = []
+
+        @evolve
+        def opened(self, event: Opened) -> None: ...
+
+    class After(ReadModel, key="id", name="renamed"):
+        id: str
+        steps: list[Step] = []
+
+        @evolve
+        def opened(self, event: Opened) -> None: ...
+
+    class Changed(ReadModel, key="id", name="renamed"):
+        id: str
+        steps: list[str] = []
+
+        @evolve
+        def opened(self, event: Opened) -> None: ...
+
+    class Past(Aggregate, stream="renamed", id="id"):
+        steps: list[Step] = []
+
+        @evolve
+        def opened(self, event: Opened) -> None: ...
+
+    class Present(Aggregate, stream="renamed", id="id"):
+        steps: list[Step] = []
+
+        @evolve
+        def opened(self, event: Opened) -> None: ...
+
+    assert read_model_of(After).fingerprint == read_model_of(Before).fingerprint
+    assert read_model_of(Changed).fingerprint != read_model_of(Before).fingerprint
+    assert definition_of(Present).fingerprint == definition_of(Past).fingerprint
 
 
 def test_a_fingerprint_is_the_same_in_each_process():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from refold.app import App, Context
+from refold.errors import ProjectionStopped, StoreUnavailable
 from refold.folds.dispatch import evolve
 from refold.folds.engine import RowFold
 from refold.folds.read_model import Deleted, ReadModel, read_model_of
@@ -141,10 +143,24 @@ async def assert_equals_fold(context: Context, *models: type[ReadModel], timeout
     for model in models or tuple(context.app.read_models):
         definition = read_model_of(model)
         wanted = await folded(context, model, head)
+        await until(partial(_has_table, context, model), f"the table of {model.__name__}", timeout)
         fresh = await context.find(model, fresh=True)
         waited = await context.find(model, after=head, timeout=timeout)
         assert {definition.key_of(row): row for row in fresh} == wanted
         assert {definition.key_of(row): row for row in waited} == wanted
+
+
+async def _has_table(context: Context, model: type[ReadModel]) -> bool:
+    """A worker that has just begun, or whose store is back, makes it in its own time."""
+    try:
+        await context.find(model, limit=1)
+    except ProjectionStopped as problem:
+        if "no table yet" not in str(problem):
+            raise
+        return False
+    except StoreUnavailable:
+        return False
+    return True
 
 
 async def until(condition: Callable[[], Awaitable[Any]], what: str, timeout: float = 20.0) -> Any:

@@ -73,7 +73,7 @@ async def test_followed_read_and_rebuilt(context: Context) -> None:
     assert found == {"stock": "running", "stock__previous": "previous", "total": "running"}
 
 
-async def test_emptied_behind_our_back(context: Context, rows: MemoryRows) -> None:
+async def test_emptied_behind_our_back(context: Context, rows: MemoryRows, caplog: pytest.LogCaptureFixture) -> None:
     """Found at the next page, and filled again from the log's beginning."""
     await assert_equals_fold(context, timeout=20)
     await fill(context)
@@ -84,6 +84,8 @@ async def test_emptied_behind_our_back(context: Context, rows: MemoryRows) -> No
         await context.find(Stock)
     await until(lambda: rows.standing("stock"), "the table to be made anew")
     await assert_equals_fold(context)
+    assert "the rows of stock were at position" in caplog.text
+    assert "are not in memory any more; they are folded anew" in caplog.text
 
 
 async def test_the_last_writes_were_lost(context: Context, rows: MemoryRows) -> None:

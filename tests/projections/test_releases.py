@@ -176,7 +176,7 @@ async def test_an_old_release_that_comes_back_changes_nothing(shared: str | Even
         local = gone.projections.local("total")
         assert local is not None
         await until(lambda: asyncio.sleep(0, local.status == CHANGED), "it to stand still")
-        assert "a newer definition took the place of this one" in local.error
+        assert "another definition took the place of this one" in local.error
         with pytest.raises(ProjectionStopped, match="another definition"):
             await gone.get(Total, "all")
         # Unless somebody says that it is to come back.

@@ -121,10 +121,11 @@ async def test_rebuild_rollback_and_refold(server: Server, api: httpx.AsyncClien
     assert row.json()["row"]["account_id"] == "7"
     assert no_key.status_code == 422
     assert (back.status_code, never.status_code) == (200, 503)
-    assert [(actor, what) for actor, what, _, _ in await done(api)] == [
-        (ME, "rollback"),
-        (ME, "refold"),
-        (ME, "rebuild"),
+    assert [(actor, what, target) for actor, what, target, _ in await done(api)] == [
+        (ME, "rollback", "deposits_per_day"),  # what came to nothing was tried, too
+        (ME, "rollback", "account_summary"),
+        (ME, "refold", "account_summary 7"),
+        (ME, "rebuild", "account_summary"),
     ]
 
 
@@ -256,6 +257,7 @@ async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeyp
         rebuilt = (await api.post("/operations/projections/inverse/rebuild", json={})).json()
         while (job := (await api.get(f"/operations/jobs/{rebuilt['id']}")).json())["state"] == "running":
             await asyncio.sleep(0.02)
+        done = (await api.get("/operations/log")).json()["operations"]
         path = "/operations/parked/inverse/%5B%22a%22%5D"
         waiting = (await api.get(path)).json()
         still = await api.post(f"{path}/retry", json={"reason": "mended"})
@@ -272,6 +274,9 @@ async def test_parked_keys_are_shown_retried_and_skipped(store_url: str, monkeyp
     assert job["state"] == "failed"
     assert "nothing is the inverse of 0" in job["problem"]
     assert "event 'WasPut' at position 1 (stream 'box-a')" in job["problem"]
+    assert [(each["operation"], each["target"], each["details"]) for each in done] == [
+        ("rebuild", "inverse", {"failed": job["problem"]})
+    ]
     assert {each["key"] for each in parked} == {'["a"]', '["b"]'}
     assert "nothing is the inverse of 0" in waiting["parked"]["error"]
     assert [event["version"] for event in waiting["events"]] == [1, 2]

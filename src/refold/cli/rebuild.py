@@ -17,6 +17,7 @@ from refold.cli.store import on_context
 from refold.cli.user_app import find_read_model
 from refold.errors import InvalidQuery
 from refold.folds.read_model import ReadModel, read_model_of
+from refold.operations.recording import recorded
 from refold.projections.giving_way import go_last
 from refold.projections.parking.records import as_text
 from refold.projections.rebuild import RebuildProgress
@@ -93,9 +94,10 @@ def rebuild(
             if dry_run:
                 return await context.compare_rebuild(read_model, progress=told, jobs=jobs, **compared)
             options: dict[str, Any] = {"diff": tell, **compared} if diff else {}
-            position = await context.rebuild(read_model, progress=told, resume=not from_start, jobs=jobs, **options)
-        details = {"position": position}
-        await context.projections.record_operation("rebuild", name, actor=actor, details=details)
+            async with recorded(context, "rebuild", name, actor=actor) as details:
+                details["position"] = position = await context.rebuild(
+                    read_model, progress=told, resume=not from_start, jobs=jobs, **options
+                )
         return position
 
     done = on_context(work, projections=False)
@@ -142,13 +144,12 @@ def rollback(name: str, drop: bool, actor: str, as_json: bool) -> None:
     read_model = app_of_settings().read_model_named(name)
 
     async def work(context: Context) -> tuple[bool, int]:
-        record = context.projections.record_operation
         if drop:
-            dropped = await context.projections.drop_previous(read_model_of(read_model))
-            await record("rollback: drop", name, actor=actor, details={"done": dropped})
+            async with recorded(context, "rollback: drop", name, actor=actor) as details:
+                details["done"] = dropped = await context.projections.drop_previous(read_model_of(read_model))
             return dropped, 0
-        position = await context.rollback(read_model)
-        await record("rollback", name, actor=actor, details={"position": position})
+        async with recorded(context, "rollback", name, actor=actor) as details:
+            details["position"] = position = await context.rollback(read_model)
         return True, position
 
     done, position = on_context(work, projections=False)
@@ -178,9 +179,8 @@ def refold(name: str, key: tuple[str, ...], actor: str, as_json: bool) -> None:
         raise InvalidQuery(f"{' '.join(key)!r} is no key of read model {name!r}: {problem}") from problem
 
     async def work(context: Context) -> Any:
-        row = await context.refold(read_model, typed)
-        await context.projections.record_operation("refold", f"{name} {as_text(typed)}", actor=actor)
-        return row
+        async with recorded(context, "refold", f"{name} {as_text(typed)}", actor=actor):
+            return await context.refold(read_model, typed)
 
     row = on_context(work, projections=False)
     if as_json:

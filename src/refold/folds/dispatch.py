@@ -234,9 +234,27 @@ def parts_of(cls: type, evolves: Mapping[type[Event], EvolveHandler]) -> dict[st
 def schema_of(cls: type) -> str:
     """The fields of a class, their types and defaults, as text that is the same in each process.
 
-    Descriptions are left out: they are docstrings. Raises `TypeError` and `NameError` for what is no JSON.
+    Its own name is left out, as the log and the tables do not have it, and so are descriptions, which are docstrings.
+    Raises `TypeError` and `NameError` for what is no JSON.
     """
-    return msgspec.json.encode(_plain(msgspec.json.schema(cls)), order="deterministic").decode()
+    schema = _plain(msgspec.json.schema(cls))
+    own = str(schema.get("$ref", ""))
+    return msgspec.json.encode(_nameless(schema, own, own.rpartition("/")[2]), order="deterministic").decode()
+
+
+def _nameless(schema: Any, ref: str, name: str) -> Any:
+    """A schema in which the class that `ref` points at has no name."""
+    if isinstance(schema, list):
+        return [_nameless(each, ref, name) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _nameless(value, ref, name) for key, value in schema.items()}
+    if ref and plain.get("$ref") == ref:
+        plain["$ref"] = "#"
+    if name in plain.get("$defs", ()):
+        plain["$defs"] = {"" if key == name else key: value for key, value in plain["$defs"].items()}
+        plain["$defs"][""].pop("title", None)
+    return plain
 
 
 def _plain(schema: Any) -> Any:

@@ -42,7 +42,7 @@ def changes_between(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     found = [f"{part} is new" for part in now if part not in before]
     found += [f"{part} is gone" for part in before if part not in now]
     found += [f"{part} changed" for part in now if before.get(part, now[part]) != now[part]]
-    return "; ".join(sorted(found)) or "only the name of the class, or the order of its parts"
+    return "; ".join(sorted(found)) or "only the order of its parts"
 
 
 def retired(known: Sequence[KnownDefinition], fingerprint: str) -> bool:

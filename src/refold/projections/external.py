@@ -7,6 +7,7 @@ the rows: a store that lost its last moments goes back by itself, and one that l
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -39,6 +40,8 @@ from refold.projections.sink import (
 from refold.store.event_store import LogPage
 
 __all__ = ["ExternalSink", "Log"]
+
+_log = logging.getLogger("refold.projections")
 
 _PAGE = 2_000
 _NOTED_EVERY = 0.25
@@ -167,6 +170,11 @@ class ExternalSink:
             if claimed is not None:
                 try:
                     if await rows.standing(table) is None:
+                        if lease is not None and lease.position:
+                            _log.warning(
+                                "the rows of %s were at position %d, and are not in %s any more; they are folded anew",
+                                table, lease.position, self.place,
+                            )  # fmt: skip
                         await self._enroll(table, definition.fingerprint)
                         await self._leases.note(table, claimed.epoch, 0, "")
                         await self.records.apply([Dropped(table)])

@@ -373,7 +373,7 @@ class Projection:
             self._say_changed(f"its rows are in {place}; run `refold rebuild {name}` to move them here", stands=True)
         elif retired(known, self.definition.fingerprint):
             self._say_changed(
-                "a newer definition took the place of this one, and its rows are gone; update this process, or run "
+                "another definition took the place of this one, and its rows are gone; update this process, or run "
                 f"`refold rebuild {name}` to go back",
                 stands=True,
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from refold.errors import DefinitionError
+from refold.operations.recording import recorded
 from refold.projections.rebuild import RebuildProgress
 from refold.server.api.operators import (
     LOCATION,
@@ -19,7 +20,6 @@ from refold.server.api.operators import (
     begun_build,
     definition_named,
     followed_named,
-    record,
 )
 from refold.server.jobs import Job, JobDocument
 from refold.server.operation import Answer, Call, Operation, Said
@@ -73,18 +73,18 @@ def projections_of(server: Server) -> Iterable[Operation]:
             def told(now: RebuildProgress) -> None:
                 job.advance(now.done, now.total)
 
-            position = await context.rebuild(
-                definition.cls, progress=told, resume=not order.from_start, jobs=order.jobs
-            )
-            await record(context, "rebuild", definition.name, actor, {"position": position})
-            return {"position": position}
+            async with recorded(context, "rebuild", definition.name, actor=actor) as details:
+                details["position"] = await context.rebuild(
+                    definition.cls, progress=told, resume=not order.from_start, jobs=order.jobs
+                )
+            return details
 
         return await begun_build(server, call, "rebuild", definition, work)
 
     async def rollback(call: Call) -> Answer:
         definition = definition_named(server, call)
-        position = await call.context.rollback(definition.cls)
-        await record(call.context, "rollback", definition.name, call.identity.name, {"position": position})
+        async with recorded(call.context, "rollback", definition.name, actor=call.identity.name) as details:
+            details["position"] = position = await call.context.rollback(definition.cls)
         return Answer(PositionReached(position))
 
     async def refold(call: Call) -> Answer:
@@ -94,8 +94,9 @@ def projections_of(server: Server) -> Iterable[Operation]:
         except (DefinitionError, msgspec.ValidationError) as problem:
             detail = f"{call.body.key} is no key of {definition.name}: {problem}"
             raise Problem("invalid", detail, field="$.key") from problem
-        row = await call.context.refold(definition.cls, key)
-        await record(call.context, "refold", f"{definition.name} {' '.join(call.body.key)}", call.identity.name, {})
+        what = f"{definition.name} {' '.join(call.body.key)}"
+        async with recorded(call.context, "refold", what, actor=call.identity.name):
+            row = await call.context.refold(definition.cls, key)
         return Answer({"row": row})
 
     def deed(

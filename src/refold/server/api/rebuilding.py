@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from refold.folds.read_model import ReadModel
+from refold.operations.recording import recorded
 from refold.projections.rebuild import RebuildProgress
 from refold.server.api.operators import (
     LOCATION,
@@ -18,7 +19,6 @@ from refold.server.api.operators import (
     Reason,
     begun_build,
     definition_named,
-    record,
 )
 from refold.server.jobs import Job, JobDocument
 from refold.server.operation import Answer, Call, Operation, Said
@@ -43,8 +43,8 @@ def rebuilding_of(server: Server) -> Sequence[Operation]:
             def told(now: RebuildProgress) -> None:
                 job.advance(now.done, now.total)
 
-            diff = await context.compare_rebuild(definition.cls, shown=_SHOWN, progress=told)
-            await record(context, "rebuild: compare", definition.name, actor, {})
+            async with recorded(context, "rebuild: compare", definition.name, actor=actor):
+                diff = await context.compare_rebuild(definition.cls, shown=_SHOWN, progress=told)
             plain: dict[str, Any] = msgspec.to_builtins(diff, enc_hook=str)
             return plain
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from refold.operations.recording import recorded
 from refold.operations.verify import verify
 from refold.operations.verify.findings import Report
 from refold.operations.verify.manner import Sample
@@ -47,15 +48,16 @@ def verifying_of(server: Server) -> Iterable[Operation]:
         order, context, actor = call.body, call.context, call.identity.name
 
         async def work(job: Job) -> Any:
-            report = await verify(
-                context.store,
-                context.projections.sink,
-                server.app,
-                sample=None if order.sample is None else Sample(order.sample, order.seed),
-                online=order.online,
-                progress=lambda _, done, total: job.advance(done, total),
-            )
-            await record(context, "verify", report.store, actor, {"ok": report.ok})
+            async with recorded(context, "verify", context.store.name, actor=actor) as details:
+                report = await verify(
+                    context.store,
+                    context.projections.sink,
+                    server.app,
+                    sample=None if order.sample is None else Sample(order.sample, order.seed),
+                    online=order.online,
+                    progress=lambda _, done, total: job.advance(done, total),
+                )
+                details["ok"] = report.ok
             return {"ok": report.ok, **_report(report)}
 
         return begun_job(server, call, "verify", "everything" if order.sample is None else f"{order.sample:g} %", work)
