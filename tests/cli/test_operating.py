@@ -131,6 +131,8 @@ def test_what_cannot_be_done_is_said(boxes: Boxes) -> None:
     assert boxes.refold("parked", "skip", "box", "a").code == 2
     assert "for a reason" in boxes.refold("parked", "skip", "box", "a", "--reason", " ").err
     assert "has no read model" in boxes.refold("pause", "boxen").err
+    earlier = boxes.refold("parked", "retry", "box__previous", "a")
+    assert "`refold rollback box` puts the previous version back" in earlier.err
     assert boxes.refold("resume", "box").out == "box is neither paused nor stopped\n"
 
 

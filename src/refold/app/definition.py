@@ -22,6 +22,7 @@ from refold.messages.event_types import DEFAULT_PAYLOAD_LIMIT, EventTypes
 from refold.projections.handwritten import Function, HandWritten, hand_written
 from refold.projections.projection import LEASE_SECONDS
 from refold.projections.row_store import RowStore
+from refold.projections.sink import read_model_of_table
 from refold.projections.watchdog import PATIENCE_SECONDS
 from refold.store.event_store import EventStore
 from refold.store.group_commit import Limits
@@ -119,6 +120,12 @@ class App:
             raise ConfigurationError(
                 f"{name!r} is a projection written by hand, and no read model: it has no rows of Refold's, and goes on "
                 "from where it is"
+            )
+        whole = read_model_of_table(name)
+        if whole != name and any(definition.name == whole for definition in self.read_models.values()):
+            raise ConfigurationError(
+                f"{name!r} is a version of read model {whole!r} that is not read: what waits there can be dealt with "
+                f"when it is (`refold rollback {whole}` puts the previous version back)"
             )
         known = ", ".join(sorted(definition.name for definition in self.read_models.values())) or "none"
         raise ConfigurationError(f"app {self.name!r} has no read model {name!r}; it has: {known}")
