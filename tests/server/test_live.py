@@ -10,6 +10,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from refold.errors import StoreUnavailable
 from refold.server import Bounds, Server, tail
 from refold.store.append import Matching
 from refold.store.event_store import EventFilter
@@ -82,6 +83,27 @@ async def test_who_is_far_behind_reads_the_store_and_catches_up(
         late = await seen(slow, 60)
 
     assert late == list(range(1, 61))
+
+
+async def test_who_is_far_behind_when_the_store_goes_away_comes_back_for_the_rest(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line ends in order: it is no error of the server, and the client knows where to go on."""
+    monkeypatch.setattr(tail, "_KEPT", 5)
+    monkeypatch.setattr(tail, "_PAGE", 10)
+    await deposit(server, 40)
+
+    async def away(**asked: object) -> None:
+        raise StoreUnavailable("the store is away")
+
+    async with aclosing(server.tail.follow(0, EVERYTHING)) as pieces:
+        first = await seen(pieces, 10)
+        with monkeypatch.context() as gone:
+            gone.setattr(server.tail._store, "read_log", away)
+            rest = [piece async for piece in pieces]
+    async with aclosing(server.tail.follow(first[-1], EVERYTHING)) as again:
+        assert first + await seen(again, 30) == list(range(1, 41))
+    assert b"".join(rest).count(b"id:") == 0
 
 
 async def test_what_is_kept_is_bounded_also_where_events_are_large(

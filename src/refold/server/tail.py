@@ -68,7 +68,12 @@ class Tail:
             while not self._closed:
                 moved = self._moved
                 if after < self._last - len(self._frames):
-                    page = await self._store.read_log(after=after, limit=_PAGE, where=where)
+                    try:
+                        page = await self._store.read_log(after=after, limit=_PAGE, where=where)
+                    except RefoldError as problem:
+                        # It comes back with the id of the last event that it got.
+                        _log.warning("a live stream ends at position %d: %s", after, problem)
+                        return
                     piece = b"".join(frame_of(stored) for stored in page.events)
                     after = page.scanned_to
                 elif after < self._last:
