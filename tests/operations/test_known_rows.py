@@ -17,6 +17,7 @@ from refold.operations.rows import NotYetFolded, row_at
 from refold.projections.parking import waiting
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
+from tests.operations.counting import Counting
 
 
 class Counted(Event):
@@ -85,27 +86,6 @@ async def _filled(store: EventStore, first: int = 1) -> AsyncIterator[Context]:
         yield context
 
 
-class _Counting:
-    """A store that is as the other, and counts the events that are read."""
-
-    def __init__(self, store: EventStore) -> None:
-        self._store = store
-        self.events = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def read_stream(self, stream: str, **asked: Any) -> Any:
-        found = await self._store.read_stream(stream, **asked)
-        self.events += len(found)
-        return found
-
-    async def read_log(self, **asked: Any) -> Any:
-        page = await self._store.read_log(**asked)
-        self.events += len(page.events)
-        return page
-
-
 @pytest.mark.parametrize(("definition", "key"), ROWS, ids=NAMES)
 async def test_rows_are_the_same_with_and_without(
     store: EventStore, definition: ReadModelDefinition, key: object
@@ -122,7 +102,7 @@ async def test_what_is_before_a_known_row_is_not_read_again(
     store: EventStore, definition: ReadModelDefinition, key: object
 ) -> None:
     async with _filled(store) as context:
-        counting = context.store = _Counting(store)
+        counting = context.store = Counting(store)
         known = KnownRows()
         await row_at(context, definition, key, 40, known=known)
         counting.events = 0

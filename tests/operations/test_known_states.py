@@ -18,6 +18,7 @@ from refold.operations.shelf import Shelf
 from refold.operations.state import state_of
 from refold.store.event_store import EventStore
 from refold.testing.memory import MemoryStore
+from tests.operations.counting import Counting
 
 
 class Added(Event):
@@ -60,22 +61,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "_PAGE", 10)
     monkeypatch.setattr(changes, "_PAGE", 5)
     monkeypatch.setattr(known_states, "_EVERY", 10)
-
-
-class _Counting:
-    """A store that is as the other, and counts the events of streams that are read."""
-
-    def __init__(self, store: EventStore) -> None:
-        self._store = store
-        self.events = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def read_stream(self, stream: str, **asked: Any) -> Any:
-        found = await self._store.read_stream(stream, **asked)
-        self.events += len(found)
-        return found
 
 
 @asynccontextmanager
@@ -128,7 +113,7 @@ async def test_a_search_for_changes_that_runs_out_of_time_goes_on_where_it_was(s
 
 async def test_the_events_before_a_known_state_are_not_read_again(store: EventStore) -> None:
     async with _filled(store):
-        known, counting = KnownStates(), _Counting(store)
+        known, counting = KnownStates(), Counting(store)
         await state_of(counting, app, "sum-1", known=known)
         assert counting.events == 35
         counting.events = 0

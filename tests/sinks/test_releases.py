@@ -9,28 +9,16 @@ from uuid import uuid4
 import pytest
 
 from refold import faults
-from refold.app import App
-from refold.folds.dispatch import evolve
-from refold.folds.read_model import ReadModel, read_model_of
+from refold.folds.read_model import read_model_of
 from refold.projections.definitions import retired
 from refold.testing.memory import MemoryStore
-from tests.projections.stores import Added, Gone, Moved, Noise, Poison, Total, shop
+from tests.projections.stores import Added, Total, shop
+from tests.projections.test_releases import Renamed
+from tests.projections.test_releases import second as later
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.redis
 LEASE = 0.5
-
-
-class Renamed(ReadModel, key="name", name="total"):
-    name: str
-    pieces: int = 0
-
-    @evolve(key=lambda event: "all")
-    def added(self, event: Added) -> None:
-        self.pieces += event.count
-
-
-later = App("shop", read_models=[Renamed], events=[Added, Moved, Gone, Noise, Poison])
 
 
 class Killed(BaseException):
