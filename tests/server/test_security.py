@@ -491,7 +491,17 @@ async def test_who_only_asks_for_the_head_of_a_stream_does_not_get_one(api: http
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
 
 
-def test_keys_of_an_issuer_come_encrypted() -> None:
-    tokens = OpenIdConnect(issuer="i", audience="a", keys_url="http://issuer.example/keys")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://issuer.example/keys",
+        "http://localhost.evil.example/keys",
+        "http://127.0.0.1@evil.example/keys",
+        "http://[::1",
+        "ftp://127.0.0.1/keys",
+    ],
+)
+def test_keys_of_an_issuer_come_encrypted(url: str) -> None:
+    tokens = OpenIdConnect(issuer="i", audience="a", keys_url=url)
     with pytest.raises(ConfigurationError, match="https"):
         Server(app, "sqlite:///:memory:", authentication=Authentication(tokens=tokens))
