@@ -323,7 +323,18 @@ class Refused(RefoldError):
     """What was asked would overwrite or mix up what is there: a file that exists, the import of another log."""
 
 
+class AtEvent(str):
+    """A note on what a fold raised: which event it was folding. Whoever says that anyhow leaves it out."""
+
+    __slots__ = ()
+
+
+def event_noted(problem: Exception) -> str:
+    """The event that a fold was at when it raised this; nothing where that is not known."""
+    return next((str(each) for each in getattr(problem, "__notes__", ()) if isinstance(each, AtEvent)), "")
+
+
 def unexpected_in_words(problem: Exception) -> str:
     """What the user's own code raised, and at which event, where that is known."""
-    notes = getattr(problem, "__notes__", ())
-    return f"{problem!r}{f' ({notes[-1]})' if notes else ''}"
+    event = event_noted(problem)
+    return f"{problem!r}{f' ({event})' if event else ''}"

@@ -279,8 +279,8 @@ MUTATIONS = [
     Mutation(
         "The server: a revoked key goes on",
         "src/refold/server/security/keys.py",
-        "        if stamp != self._seen:",
-        "        if self._seen is None:",
+        "        if stamp == self._seen:\n",
+        "        if self._seen is not None:\n",
         ("tests/server/test_security.py",),
     ),
     Mutation(

@@ -58,7 +58,7 @@ def list_(as_json: bool) -> int:
             Column("event"),
             Column("since", "right"),
             Column("attempts", "right", spare=1),
-            Column("error", spare=2),
+            Column("error", spare=2, flexible=True),
         ]
         console().print(table_of(columns, [_row(each) for each in found]), soft_wrap=True)
     return FOUND if found else OK

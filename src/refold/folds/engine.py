@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import msgspec.inspect as inspected
 
-from refold.errors import DecodeError, DefinitionError, FoldFailed, UnknownEvent
+from refold.errors import AtEvent, DecodeError, DefinitionError, FoldFailed, UnknownEvent
 from refold.folds.aggregate import Aggregate, AggregateDefinition
 from refold.folds.read_model import Deleted, ReadModel, ReadModelDefinition, RowKey
 from refold.messages.event import Event
@@ -175,8 +175,8 @@ class RowFold:
                     rows[key] = row
                     touched.add(key)
             except Exception as problem:
-                stored = recorded.stored
-                problem.add_note(f"event {stored.type!r} at position {stored.position} (stream {stored.stream!r})")
+                at = recorded.stored
+                problem.add_note(AtEvent(f"event {at.type!r} at position {at.position} (stream {at.stream!r})"))
                 raise
         return touched
 

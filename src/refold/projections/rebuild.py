@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from refold import faults
-from refold.errors import FoldFailed, LogRegression, ProjectionStopped, RefoldError
+from refold.errors import FoldFailed, LogRegression, ProjectionStopped, RefoldError, event_noted
 from refold.folds.read_model import ReadModelDefinition
 from refold.messages.event_types import EventTypes
 from refold.projections.checkpoint import RUNNING, Checkpoint, Move
@@ -229,10 +229,10 @@ class _Building:
         except RefoldError:
             raise
         except Exception as problem:
-            notes = getattr(problem, "__notes__", ())
-            if not notes:
+            event = event_noted(problem)
+            if not event:
                 raise
-            raise FoldFailed(f"read model {self._definition.name!r} cannot fold {notes[-1]}: {problem!r}") from problem
+            raise FoldFailed(f"read model {self._definition.name!r} cannot fold {event}: {problem!r}") from problem
 
     async def _tell(self, now: RebuildProgress) -> None:
         """Says to whoever looks from another process how far it is, for its checkpoint moves only when it writes."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from refold import faults
 from refold.errors import (
+    AtEvent,
     ConfigurationError,
     InvalidQuery,
     LogRegression,
@@ -50,9 +51,9 @@ def keys_fault(problem: Exception) -> bool:
 
 
 def said_of(problem: Exception) -> str:
-    """An error in words, with its notes."""
+    """An error in words, with its notes, but for the event: that is told beside it."""
     text = str(problem) if isinstance(problem, RefoldError) else repr(problem)
-    return " ".join([text, *getattr(problem, "__notes__", [])])
+    return " ".join([text, *(each for each in getattr(problem, "__notes__", ()) if not isinstance(each, AtEvent))])
 
 
 class Care:
