@@ -382,6 +382,20 @@ MUTATIONS = [
         ("tests/projections/test_following.py::test_one_that_stops_while_its_process_ends_is_known_to_have_stopped",),
     ),
     Mutation(
+        "Postgres: a unit of work is judged by its transaction's id, though the log could tell",
+        "src/refold/store/postgres/transaction.py",
+        "        if results:\n            first",
+        "        if False:\n            first",
+        ("tests/commands/test_units_in_a_crash.py",),
+    ),
+    Mutation(
+        "Postgres: a transaction's id means the same after a crash",
+        "src/refold/store/postgres/transaction.py",
+        " and {_LIFE} = $2 then",
+        " and $2 <> '' then",
+        ("tests/commands/test_units_in_a_crash.py",),
+    ),
+    Mutation(
         "What a later version wrote is read as today's",
         "src/refold/messages/event_types.py",
         "        if stored.schema_version > version:\n",

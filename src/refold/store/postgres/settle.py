@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 
 from refold import faults
 from refold.errors import RefoldError, StoreUnavailable
 from refold.store.postgres.address import Address
 from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.problems import ServerProblem
-from refold.store.postgres.wire import text
+from refold.store.postgres.wire import Parameter, text
 
-__all__ = ["end_session", "outcome_of", "reconnected"]
+__all__ = ["answered", "end_session", "reconnected"]
 
 _log = logging.getLogger("refold.store.postgres")
 _FIRST_PAUSE = 0.02
@@ -57,13 +58,16 @@ async def end_session(session: Session, lost: str) -> None:
         await asyncio.sleep(_FIRST_PAUSE)
 
 
-async def outcome_of(address: Address, lost: str, xid: str) -> bool:
-    """Whether the transaction with this id, of a lost session, is committed. Raises `StoreUnavailable`."""
+async def answered(address: Address, lost: str, question: bytes, parameters: Sequence[Parameter]) -> str | None:
+    """What the server answers to a question about what a lost session left, once that session is over. Raises
+    `StoreUnavailable`.
+    """
     session = await reconnected(address, "settler", lost, asyncio.get_running_loop().time() + 3600)
     try:
-        result = await session.query(b"select pg_xact_status($1::text::xid8)", (text(xid),))
+        result = await session.query(question, parameters)
     except (ConnectionLost, ServerProblem) as problem:
         raise StoreUnavailable(f"{address.name}: {problem}") from problem
     finally:
         session.drop("settled")
-    return result.get_value(0, 0) == b"committed"
+    value = result.get_value(0, 0)
+    return None if value is None else value.decode()

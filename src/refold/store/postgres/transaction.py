@@ -23,17 +23,27 @@ from refold.store.postgres.connection import ConnectionLost, Session
 from refold.store.postgres.inline import Inline
 from refold.store.postgres.pool import SessionPool
 from refold.store.postgres.problems import ServerProblem, explain
-from refold.store.postgres.settle import outcome_of
-from refold.store.postgres.wire import text
+from refold.store.postgres.settle import answered
+from refold.store.postgres.wire import Parameter, bigint, text, uuid
 
 __all__ = ["PostgresTransaction", "Transactions"]
 
 _BEGIN = b"begin isolation level read committed"
 # From here on the log's lock is held: nobody may wait for it long, nor may this session fall asleep with it.
 _BEFORE_APPENDING = b"""
-select pg_current_xact_id()::text, set_config('lock_timeout', $1, true),
-    set_config('idle_in_transaction_session_timeout', $1, true)"""
-_BEFORE_COMMIT = b"select pg_current_xact_id_if_assigned()::text"
+select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $1, true)"""
+# What changes when the server crashes or is restarted: then it forgets the ids of transactions of which nothing has
+# reached the disk, and gives them away again.
+_LIFE = """(select concat(pg_postmaster_start_time(), ' ', stats_reset) from pg_stat_bgwriter)"""
+_BEFORE_COMMIT = f"select pg_current_xact_id_if_assigned()::text, {_LIFE}".encode()
+_WAS_COMMITTED = f"""select case
+    when x.id >= pg_snapshot_xmax(pg_current_snapshot()) or pg_xact_status(x.id) in ('aborted', 'in progress') then 'no'
+    when pg_xact_status(x.id) = 'committed' and {_LIFE} = $2 then 'yes'
+    else 'unknown' end
+from (select $1::text::xid8 as id) x""".encode()
+# Exact, whoever else may have appended under that id since: no two are recorded at one place and moment.
+_IS_IN_THE_LOG = """select case when exists (select 1 from @schema@.events e
+    where e.position = $1 and e.append_id = $2 and e.recorded_at = $3) then 'yes' else 'no' end"""
 _LOCKED_FOR = "10s"
 _DIALECT = dialect.dialect(dbapi=psycopg)  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types
 
@@ -125,6 +135,7 @@ class Transactions:
         self._patience = patience
         self._committed = committed
         self._statements = AppendStatements(address)
+        self._is_in_the_log = address.of(_IS_IN_THE_LOG).encode()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[PostgresTransaction]:
@@ -149,9 +160,9 @@ class Transactions:
                 f"{self._address.name}: the transaction had failed, or was ended inside its block; "
                 "what it still held was rolled back"
             )
-        results: list[AppendResult] = []
         try:
-            xid = await self._append_staged(session, transaction, results)
+            results = await self._append_staged(session, transaction)
+            question = await self._question(session, results)
             faults.at("postgres.transaction.before_commit")
         except ServerProblem as problem:
             await self._roll_back(session)
@@ -170,16 +181,15 @@ class Transactions:
             raise explain(problem, self._address.name) from problem
         except Exception as problem:  # noqa: BLE001  # whatever it was, the commit is out, and what became of it must be found out
             session.drop(str(problem))
-            await self._settle(session, transaction, xid, problem)
+            await self._settle(session, transaction, question, problem)
         transaction.results = results
 
-    async def _append_staged(
-        self, session: Session, transaction: PostgresTransaction, results: list[AppendResult]
-    ) -> str | None:
-        """Does the staged appends, and gives the transaction's id, if it has one. Raises `Conflict`."""
+    async def _append_staged(self, session: Session, transaction: PostgresTransaction) -> list[AppendResult]:
+        """Does the staged appends. Raises `Conflict`, `AlreadyAppended`."""
+        results: list[AppendResult] = []
         if not transaction.staged:
-            return _text(await session.query(_BEFORE_COMMIT))
-        xid = _text(await session.query(_BEFORE_APPENDING, (text(_LOCKED_FOR),)))
+            return results
+        await session.query(_BEFORE_APPENDING, (text(_LOCKED_FOR),))
         batch = Batch(transaction.staged)
         sql, parameters = batch.statement(self._statements)
         verdicts = batch.verdicts(await session.query(sql, parameters))
@@ -194,7 +204,20 @@ class Transactions:
                 events += stored_events(append, verdict)
         if events and self.inline is not None:
             await self.inline(session.release(), events)
-        return xid
+        return results
+
+    async def _question(
+        self, session: Session, results: Sequence[AppendResult]
+    ) -> tuple[bytes, Sequence[Parameter]] | None:
+        """What to ask, should the commit not be answered, to learn whether it is done: the log, for what was appended;
+        without that the transaction's id. None: it changed nothing.
+        """
+        if results:
+            first = results[0]
+            return self._is_in_the_log, (bigint(first.first), uuid(first.id.bytes), bigint(first.recorded_at))
+        found = await session.query(_BEFORE_COMMIT)
+        xid, life = _text(found, 0), _text(found, 1)
+        return None if xid is None else (_WAS_COMMITTED, (text(xid), text(life)))
 
     async def _roll_back(self, session: Session) -> None:
         if session.lost or not session.in_transaction:
@@ -205,26 +228,33 @@ class Transactions:
             session.drop("it could not be rolled back")
 
     async def _settle(
-        self, lost: Session, transaction: PostgresTransaction, xid: str | None, problem: Exception
+        self,
+        lost: Session,
+        transaction: PostgresTransaction,
+        question: tuple[bytes, Sequence[Parameter]] | None,
+        problem: Exception,
     ) -> None:
         """Finds out whether a transaction whose commit was not answered is in the database."""
-        if xid is None:
-            return  # it changed nothing
+        if question is None:
+            return
+        unsettled: Exception = problem
         try:
             async with asyncio.timeout(self._patience):
-                committed = await outcome_of(self._address, lost.application_name, xid)
-        except (TimeoutError, StoreError) as unsettled:
+                committed = await answered(self._address, lost.application_name, *question)
+        except (TimeoutError, StoreError) as still_away:
+            committed, unsettled = "unknown", still_away
+        if committed == "unknown":
             cause = f"the connection was lost while the transaction was committed: {problem}"
             if transaction.staged:
                 raise OutcomeUnknown(transaction.staged[0].id, cause) from unsettled
             raise StoreUnavailable(f"{self._address.name}: {cause}; whether it is stored is not known") from unsettled
-        if not committed:
+        if committed != "yes":
             raise StoreUnavailable(
                 f"{self._address.name}: the connection was lost while the transaction was committed ({problem}); "
                 "nothing was stored"
             ) from problem
 
 
-def _text(result: pq.abc.PGresult) -> str | None:
-    value = result.get_value(0, 0)
+def _text(result: pq.abc.PGresult, column: int) -> str | None:
+    value = result.get_value(0, column)
     return None if value is None else value.decode()
