@@ -47,6 +47,21 @@ class Switching:
         # Who owned the old rows is fenced out.
         assert not await sink.write(EVERYTHING, EVERYTHING.name, [], [], Move(7, 8, ID, old.epoch))
 
+    async def test_several_build_at_once(self, sink: Sink) -> None:
+        """The processes of a rebuild share its epoch, and each writes its rows; none of them moves the checkpoint."""
+        await owned(sink)
+        built = await sink.begin(EVERYTHING, "builder", 60)
+        assert built is not None
+        table, stays = building(EVERYTHING.name), Move(0, 0, "", built.epoch)
+        rows = [Everything(id=f"{share}-{number}") for share in range(6) for number in range(3)]
+        for _ in range(3):
+            written = [sink.write(EVERYTHING, table, rows[at : at + 3], [], stays) for at in range(0, len(rows), 3)]
+            assert await asyncio.gather(*written) == [True] * 6
+        assert await sink.write(EVERYTHING, table, [], [], Move(0, 9, ID, built.epoch))
+        assert not await sink.write(EVERYTHING, table, rows[:1], [], stays)
+        assert await sink.switch(EVERYTHING, built.epoch)
+        assert await every_row(sink) == rows
+
     async def test_again_and_again(self, sink: Sink) -> None:
         """The names of what was built do not get in the way of what is built next."""
         await owned(sink)
