@@ -90,6 +90,40 @@ async def impatient(own_postgres: PostgresServer) -> AsyncIterator[PostgresStore
     await store.close()
 
 
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("callers", [1, 3, 40])
+async def test_what_was_stored_is_not_told_to_be_refused_when_it_is_sent_again(
+    fresh_database: str, point: str, callers: int
+):
+    """The first answer is lost, and by the second time somebody else holds the log's lock."""
+    store = await open_postgres(f"{fresh_database}?options=-c%20lock_timeout%3D200ms")
+    with psycopg.connect(fresh_database, autocommit=True) as holder:
+
+        def refuse() -> None:
+            holder.execute("select pg_advisory_lock(%s)", (store._address.lock,))
+            raise Cut
+
+        await store.append(append("first"))
+        passed = once(point, refuse)
+        appends = [append(f"a-{number % 7}", number // 7, event(number)) for number in range(callers)]
+        outcomes = await asyncio.gather(*(store.append(each) for each in appends), return_exceptions=True)
+
+    assert passed == [point]
+    log = await whole_log(store)
+    assert_sound(log)
+    for each, outcome in zip(appends, outcomes, strict=True):
+        there = [stored.position for stored in log if stored.append_id == each.id.bytes]
+        if isinstance(outcome, AppendResult):
+            assert there == [outcome.first]
+        else:
+            assert isinstance(outcome, StoreUnavailable)
+            assert "nothing was stored" in str(outcome)
+            assert there == []
+    if point.endswith("after_result"):
+        assert any(isinstance(outcome, AppendResult) for outcome in outcomes)
+    await store.close()
+
+
 async def test_a_server_that_stays_away_leaves_the_outcome_unknown_and_refuses_the_rest(
     impatient: PostgresStore, own_postgres: PostgresServer
 ):

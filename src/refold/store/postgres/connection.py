@@ -41,7 +41,9 @@ OnAnswer = Callable[[pq.abc.PGresult | ConnectionLost], None]
 
 def connection_parameters(address: Address, role: str) -> dict[str, str]:
     """What a connection is made with. Its application name is its own, so that sessions can be told apart."""
-    return {**address.parameters, "application_name": f"refold {role} {secrets.token_hex(6)}"}
+    several = {"target_session_attrs": "read-write"} if "," in address.parameters.get("host", "") else {}
+    # Of several hosts a standby may answer first, and it does not know yet what its primary has committed.
+    return {**several, **address.parameters, "application_name": f"refold {role} {secrets.token_hex(6)}"}
 
 
 class Session:

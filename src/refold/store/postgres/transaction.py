@@ -36,13 +36,14 @@ select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_ses
 # reached the disk, and gives them away again.
 _LIFE = """(select concat(pg_postmaster_start_time(), ' ', stats_reset) from pg_stat_bgwriter)"""
 _BEFORE_COMMIT = f"select pg_current_xact_id_if_assigned()::text, {_LIFE}".encode()
-_WAS_COMMITTED = f"""select case
+# A standby does not know yet what its primary has committed.
+_WAS_COMMITTED = f"""select case when pg_is_in_recovery() then 'unknown'
     when x.id >= pg_snapshot_xmax(pg_current_snapshot()) or pg_xact_status(x.id) in ('aborted', 'in progress') then 'no'
     when pg_xact_status(x.id) = 'committed' and {_LIFE} = $2 then 'yes'
     else 'unknown' end
 from (select $1::text::xid8 as id) x""".encode()
 # Exact, whoever else may have appended under that id since: no two are recorded at one place and moment.
-_IS_IN_THE_LOG = """select case when exists (select 1 from @schema@.events e
+_IS_IN_THE_LOG = """select case when pg_is_in_recovery() then 'unknown' when exists (select 1 from @schema@.events e
     where e.position = $1 and e.append_id = $2 and e.recorded_at = $3) then 'yes' else 'no' end"""
 _LOCKED_FOR = "10s"
 _DIALECT = dialect.dialect(dbapi=psycopg)  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types

@@ -165,6 +165,7 @@ class Writer:
         except (struct.error, OverflowError, UnicodeEncodeError) as problem:
             return await self._apart(appends, InvalidAppend(f"the append cannot be written to the database: {problem}"))
         deadline = self._loop.time() + self._patience if sent else 0.0
+        unsure = sent
         while True:
             session: Session | None = None
             try:
@@ -182,7 +183,7 @@ class Writer:
                     faults.at("postgres.append.after_result")
                     return list(verdicts)
             except ServerProblem as problem:
-                return await self._refused(appends, problem)
+                return await self._refused(appends, problem, unsure=unsure)
             except _Hooked as failed:
                 return await self._one_by_one(appends, failed)
             except _NotConnected as problem:
@@ -192,21 +193,41 @@ class Writer:
             except Exception as problem:  # noqa: BLE001  # whatever it was, the batch is out: find out what became of it
                 self._lost(session, problem)
                 deadline = deadline or self._loop.time() + self._patience
+                unsure = True
 
-    async def _refused(self, appends: Sequence[Append], problem: ServerProblem) -> list[Verdict | RefoldError]:
+    async def _refused(
+        self, appends: Sequence[Append], problem: ServerProblem, *, unsure: bool = False
+    ) -> list[Verdict | RefoldError]:
+        """What becomes of a batch that the server refuses. `unsure`: it was sent before, and not answered."""
         if problem.sqlstate == UNKNOWN_NAME:
-            return await self._store(appends)  # the session knows by now that it must do without names
+            # The session knows by now that it must do without names.
+            return await self._store(appends, sent=unsure)
         explained = explain(problem, self._address.name)
-        if concerns_everything(problem):
+        if not concerns_everything(problem) and len(appends) > 1:
+            return await self._apart(appends, explained, unsure=unsure)
+        if not unsure:
             return [explained] * len(appends)
-        return await self._apart(appends, explained)
+        return [await self._stored_before(append, explained) for append in appends]
 
-    async def _apart(self, appends: Sequence[Append], problem: RefoldError) -> list[Verdict | RefoldError]:
+    async def _stored_before(self, append: Append, problem: RefoldError) -> AppendResult | RefoldError:
+        """What became of an append when it was sent first, on a session that is over; now it is refused."""
+        try:
+            found = await self._find(append.id.bytes)
+        except RefoldError as unsettled:
+            return OutcomeUnknown(append.id, f"{problem}; what became of it before is not known: {unsettled}")
+        return found or problem
+
+    async def _apart(
+        self, appends: Sequence[Append], problem: RefoldError, *, unsure: bool = False
+    ) -> list[Verdict | RefoldError]:
         """Tries halves, until the append that cannot be stored is alone: it must not fail its neighbours."""
         if len(appends) == 1:
             return [problem]
         middle = len(appends) // 2
-        return [*await self._store(appends[:middle]), *await self._store(appends[middle:])]
+        return [
+            *await self._store(appends[:middle], sent=unsure),
+            *await self._store(appends[middle:], sent=unsure),
+        ]
 
     async def _one_by_one(self, appends: Sequence[Append], failed: _Hooked) -> list[Verdict | RefoldError]:
         if len(appends) == 1:
