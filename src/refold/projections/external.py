@@ -23,7 +23,7 @@ from refold.projections.conditions import Condition
 from refold.projections.definitions import KnownDefinition
 from refold.projections.parking.records import Dropped, ProjectionRecords, Renamed, written_apart
 from refold.projections.roster import Roster
-from refold.projections.row_store import FullText, RowStore, Standing
+from refold.projections.row_store import Forgetful, FullText, RowStore, Standing
 from refold.projections.sink import (
     Answer,
     Decode,
@@ -95,6 +95,11 @@ class ExternalSink:
     async def examine(self) -> None:
         """Looks whether the row store answers and can do what is needed; writes nothing beside the log."""
         await self._rows()
+
+    async def life(self) -> str:
+        """Another text whenever the row store may have lost what it had acknowledged. Raises `StoreUnavailable`."""
+        rows = await self._rows()
+        return await rows.life() if isinstance(rows, Forgetful) else ""
 
     async def close(self) -> None:
         """Gives the row store's connections back."""

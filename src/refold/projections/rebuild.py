@@ -22,6 +22,7 @@ from refold.projections.parking.records import Resume
 from refold.projections.projection import LEASE_SECONDS, check_history
 from refold.projections.rebuild_orders import RebuildCancelled, RebuildOrders, cancelled_in_words, why_taken_over
 from refold.projections.review.reviewing import Review
+from refold.projections.routed import RoutedSink
 from refold.projections.sink import Sink, building
 from refold.store.event_store import EventStore, LogPage
 from refold.tracing import NO_TRACING, Tracing
@@ -285,6 +286,7 @@ async def _split(
         if progress is not None:
             progress(now)
 
+    before = await _life_of(sink, definition)
     folding = asyncio.ensure_future(split(definition, claimed.epoch, told, until))
     keeper = asyncio.ensure_future(keeping.keep())
     try:
@@ -296,12 +298,21 @@ async def _split(
             task.cancel()
         await asyncio.gather(folding, keeper, return_exceptions=True)
     position = folding.result()
+    if await _life_of(sink, definition) != before:
+        raise ProjectionStopped(
+            f"the store of read model {definition.name!r} was restarted while several processes filled it, and may "
+            "have lost what it had taken from them; rebuild it again"
+        )
     page = await store.read_log(after=position - 1, limit=1) if position else None
     append_id = page.events[0].append_id.hex() if page is not None and page.events else ""
     move = Move(0, position, append_id, claimed.epoch)
     if not await sink.write(definition, building(definition.name), [], [], move):
         raise ProjectionStopped(f"read model {definition.name!r} was taken over by another rebuild")
     return msgspec.structs.replace(claimed, position=position, append_id=append_id)
+
+
+async def _life_of(sink: Sink, definition: ReadModelDefinition) -> str:
+    return await sink.life(definition.name) if isinstance(sink, RoutedSink) else ""
 
 
 class _Kept:

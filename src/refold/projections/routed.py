@@ -69,6 +69,11 @@ class RoutedSink:
         """The sink of a read model that lives elsewhere."""
         return self._elsewhere.get(read_model_of_table(name))
 
+    async def life(self, name: str) -> str:
+        """Another text whenever a read model's store elsewhere may have lost what it had acknowledged."""
+        sink = self.external(name)
+        return "" if sink is None else await sink.life()
+
     async def prepare(self) -> None:
         """See `Sink.prepare`. A store elsewhere that is away is waited for by its projections, and by nobody else."""
         await self._default.prepare()

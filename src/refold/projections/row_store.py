@@ -17,7 +17,7 @@ from refold.projections.checkpoint import Move
 from refold.projections.conditions import Condition
 from refold.projections.sink import Loaded, Query
 
-__all__ = ["FullText", "RowStore", "Standing"]
+__all__ = ["Forgetful", "FullText", "RowStore", "Standing"]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,17 @@ class FullText(Protocol):
         self, definition: ReadModelDefinition, text: str, limit: int, fields: Sequence[str] | None = None
     ) -> list[ReadModel]:
         """The rows that fit a text, the best first. Raises `InvalidQuery`, `ProjectionStopped`."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """What a row store does beside that may lose its last moments, with the rows and the checkpoint that was with them:
+    a restart, or another server in its place.
+    """
+
+    async def life(self) -> str:
+        """Another text whenever it may have lost what it had acknowledged. Raises `StoreUnavailable`."""
         ...
 
 

@@ -47,7 +47,7 @@ from refold.projections.sinks.postgres_checkpoints import (
     on_connection,
 )
 from refold.projections.sinks.postgres_pages import ordering, page_of
-from refold.projections.sinks.postgres_rows import DIALECT, NOW, PostgresRows, create_table, rows_of
+from refold.projections.sinks.postgres_rows import DIALECT, NOW, QUICKLY, PostgresRows, create_table, rows_of
 from refold.projections.tables import condition_sql
 
 __all__ = ["PostgresSink"]
@@ -403,7 +403,7 @@ class PostgresSink(PostgresCheckpoints):
         changed, deleted = fold.changes(state, touched)
         new = rows.encoded(changed)
         # Here the commit is the append's, and must be flushed.
-        sql = rows.writing(new).replace("set_config('synchronous_commit', 'off', true)", "1")
+        sql = rows.writing(new).replace(QUICKLY, "1")
         parameters = (
             move.after,
             move.append_id,

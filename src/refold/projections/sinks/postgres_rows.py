@@ -17,11 +17,18 @@ from refold.projections.columns import DOCUMENT, Kind, column_kinds, refuse_unke
 from refold.projections.documents import document_columns
 from refold.projections.tables import create_indexes, table_of
 
-__all__ = ["DIALECT", "NOW", "PostgresRows", "create_table", "rows_of"]
+__all__ = ["DIALECT", "NOW", "QUICKLY", "PostgresRows", "create_table", "rows_of"]
 
 DIALECT: Any = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 """The server's clock, in microseconds."""
+QUICKLY = """set_config('synchronous_commit', case when $1::bigint > $4::bigint and $4::bigint > 0 then 'off'
+    when current_setting('synchronous_commit') = 'off' then 'local'
+    else current_setting('synchronous_commit') end, true)"""
+"""Rows can be folded again, so a commit that moves their checkpoint need not be flushed: both are kept or lost
+together, and the next move finds out. Nobody would find out where it does not move, as the processes of a rebuild
+write, nor where it leaves 0 with all that they wrote.
+"""
 _AT_ONCE = "jsonb_array_elements($6::text::jsonb) as n (value)"
 _ONE_BY_ONE = "(select e.value::jsonb from json_array_elements($6::text::json) as e (value) offset 0) as n (value)"
 _LARGE = 64 * 2**20
@@ -52,7 +59,7 @@ class PostgresRows:
             f"join {quoted} t on {same_key}"
         )
         self.write = (
-            "with quick as (select set_config('synchronous_commit', 'off', true)), "
+            f"with quick as (select {QUICKLY}), "
             f"moved as (update {checkpoints} set position = $1, append_id = $2, status = 'running', error = '', "
             f"updated_at = {NOW} where name = $3 and position = $4 and epoch = $5 returning 1), "
             f"deleted as (delete from {quoted} t using json_to_recordset($7::text::json) as k ({key_record}) "
@@ -60,9 +67,7 @@ class PostgresRows:
             f"written as (insert into {quoted} ({names}) "
             f"select {self._new()} where exists (select from moved) on conflict ({keys}) "
             + (f"do update set {update}) " if others else "do nothing) ")
-            +
-            # Rows can be folded again, so this commit need not be flushed: the checkpoint is kept or lost with them.
-            "select (select count(*) from moved), (select count(*) from quick)"
+            + "select (select count(*) from moved), (select count(*) from quick)"
         )
         self.source = f"{quoted} t"
 

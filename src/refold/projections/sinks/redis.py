@@ -62,6 +62,10 @@ class RedisRows:
         """See `RowStore.prepare`."""
         await self._server.examine()
 
+    async def life(self) -> str:
+        """See `Forgetful.life`: each run of each server has an id of its own."""
+        return await self._server.run_id()
+
     async def close(self) -> None:
         """See `RowStore.close`."""
         await self._server.close()

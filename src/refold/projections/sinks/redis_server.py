@@ -85,6 +85,12 @@ class RedisServer:
                 "vanish; set maxmemory-policy noeviction"
             )
 
+    async def run_id(self) -> str:
+        """Which run of which server answers."""
+        async with self._told():
+            server = await self._client.info("server")
+        return str(server["run_id"])
+
     async def rows(self, name: str, generation: str, at_once: int) -> list[list[bytes]]:
         """All hashes of a generation, in pieces, each as field, value, field, value …"""
         base = f"{self.tables(name)}:{generation}"
