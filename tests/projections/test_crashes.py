@@ -7,7 +7,7 @@ import pytest
 from refold.folds.read_model import read_model_of
 from refold.projections.checkpoint import Move
 from refold.projections.sink import building
-from tests.projections.stores import Stock, shop
+from tests.projections.stores import Added, Stock, shop, until
 from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.postgres
@@ -48,6 +48,25 @@ async def test_the_move_behind_them_is_kept(url: str, own_postgres: PostgresServ
         checkpoint = await context.projections.sink.checkpoint(TABLE)
         assert checkpoint is not None
         assert checkpoint.position == 7
+
+
+async def test_what_a_crash_took_back_is_folded_again_though_nothing_more_comes(
+    url: str, own_postgres: PostgresServer
+) -> None:
+    """Also where nothing was asked of the server meanwhile, so that nobody has noticed."""
+    async with shop.connect(url, lease=4.0) as context:
+        await context.get(Stock, "a", after=await context.append("stock-a", [Added(count=1)]), timeout=20)
+        last = await context.append("stock-a", [Added(count=1)])
+        await context.get(Stock, "a", after=last, timeout=20)
+        # No statement, and no turn of the loop, until it is over.
+        own_postgres.stop("immediate")
+        own_postgres.start()
+
+        async def folded() -> bool:
+            row = await context.get(Stock, "a")
+            return row is not None and row.count == 2
+
+        await until(folded, "the row to be as it was")
 
 
 async def test_a_page_is_kept_or_lost_with_its_checkpoint(url: str, own_postgres: PostgresServer) -> None:

@@ -55,7 +55,7 @@ async def test_a_store_that_may_have_forgotten_what_they_wrote_is_not_believed(
 ) -> None:
     """The position beside their rows is the same before and after, so nobody would miss them."""
 
-    async def split(definition: ReadModelDefinition, epoch: int, told: Told, until: int | None) -> int:
+    async def split(definition: ReadModelDefinition, epoch: int, progress: Told, until: int | None) -> int:
         own_redis.stop()
         own_redis.start()
         return 3

@@ -27,7 +27,12 @@ _LATE = 0.4
 class _Held(msgspec.Struct):
     epoch: int
     kept_at: float
+    written: Callable[[], int]
     lost: bool = False
+
+
+def _unknown() -> int:
+    return 0
 
 
 class Leases:
@@ -51,9 +56,11 @@ class Leases:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def hold(self, name: str, epoch: int) -> None:
-        """A checkpoint was claimed just now."""
-        self._held[name] = _Held(epoch, time.monotonic())
+    def hold(self, name: str, epoch: int, written: Callable[[], int] = _unknown) -> None:
+        """A checkpoint was claimed just now. `written` says how far its owner has moved it, where the log's database
+        has it: one that has gone back is not held any more, but claimed anew.
+        """
+        self._held[name] = _Held(epoch, time.monotonic(), written)
 
     def let_go(self, name: str, epoch: int) -> None:
         """A checkpoint is this owner's no more."""
@@ -92,6 +99,7 @@ class Leases:
         asked = {name: held.epoch for name, held in self._held.items() if not held.lost}
         if not asked:
             return
+        written = {name: self._held[name].written() for name in asked}
         began = time.monotonic()
         kept = await self._sink.renew_all(asked, self.seconds)
         for name, epoch in asked.items():
@@ -99,5 +107,9 @@ class Leases:
             if held is None or held.epoch != epoch:
                 continue
             held.lost = now is None or now.epoch != epoch
+            if now is not None and now.position is not None and now.position < written[name]:
+                # A crash took what was not flushed, and nobody has noticed: nothing was asked of the server meanwhile.
+                _log.warning("%s went back from position %d to %d", name, written[name], now.position)
+                held.lost = True
             if now is not None and now.renewed:
                 held.kept_at = began

@@ -34,7 +34,7 @@ from refold.projections.parking.gate import open_gate
 from refold.projections.parking.records import Desk, Pause
 from refold.projections.parking.requests import Requests
 from refold.projections.roster import Shift
-from refold.projections.routed import log_of
+from refold.projections.routed import RoutedSink, log_of
 from refold.projections.shards import WHOLE, Shard
 from refold.projections.sink import Sink, lives_elsewhere, previous
 from refold.store.doorbell import Doorbell
@@ -139,6 +139,7 @@ class Projection:
         self._wanted = frozenset(event.__message_name__ for event in definition.evolves)
         self._care = Care(sink.records, definition, owner, feed.one_at_a_time)
         self._requests = Requests(store, sink.records, definition, feed.types, together=sink.together(definition.name))
+        self._lives_elsewhere = isinstance(sink, RoutedSink) and sink.external(definition.name) is not None
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
 
@@ -199,8 +200,8 @@ class Projection:
             await self._sink.register(self.definition, name)
             await self._wait(self._lease / 4)
             return
-        self.epoch = checkpoint.epoch
-        self._leases.hold(mine, self.epoch)
+        self.epoch, self._written = checkpoint.epoch, checkpoint.position
+        self._leases.hold(mine, self.epoch, *([] if self._lives_elsewhere else [lambda: self._written]))
         if self.status in (STOPPED, CHANGED):
             self.status, self.error = RUNNING, ""  # it was rebuilt
         try:

@@ -160,11 +160,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Kept(msgspec.Struct, frozen=True):
     """What became of a lease that was to be kept: the epoch of its checkpoint now, and whether it was renewed. It is
-    not when the checkpoint is another's by now, or was being moved at that moment.
+    not when the checkpoint is another's by now, or was being moved at that moment. `position` is where it stands, where
+    the rows are with it and a crash of the server may take both back.
     """
 
     epoch: int
     renewed: bool
+    position: int | None = None
 
 
 class Holder(msgspec.Struct, frozen=True):

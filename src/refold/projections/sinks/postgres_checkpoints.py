@@ -258,11 +258,11 @@ class PostgresCheckpoints:
                 update {self._checkpoints} c set lease_until = {NOW} + $2 from free where c.name = free.name
                 returning c.name
             )
-            select c.name, c.epoch, exists (select from renewed r where r.name = c.name)::int
+            select c.name, c.epoch, exists (select from renewed r where r.name = c.name)::int, c.position
             from {self._checkpoints} c join mine m on m.name = c.name""",
             (mine, int(seconds * 1_000_000)),
         )
-        return {name: Kept(epoch, bool(renewed)) for name, epoch, renewed in rows}
+        return {name: Kept(epoch, bool(renewed), position) for name, epoch, renewed, position in rows}
 
     async def release(self, name: str, epoch: int) -> None:
         """See `Sink.release`."""
