@@ -27,6 +27,7 @@ __all__ = [
     "commit_batch",
     "find_append",
     "matching_sql",
+    "overwritten",
     "transaction",
 ]
 
@@ -58,6 +59,21 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("rollback")
         raise
+
+
+def overwritten(connection: sqlite3.Connection) -> bool:
+    """Whether what could not be flushed is gone for good. It stands in the write-ahead log, whole, until a later commit
+    is written in its place: whoever opens the file after a kill would find it there. So such a commit is made.
+    """
+    try:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        version: int = connection.execute("pragma user_version").fetchone()[0]
+        with transaction(connection):
+            connection.execute(f"pragma user_version = {version}")
+    except sqlite3.Error:
+        return False
+    return True
 
 
 class _Batch:
@@ -216,6 +232,8 @@ def commit_batch(
             return [_failed(connection, appends[0], problem, where)]
         if concerns_everything(problem):
             return [in_words(problem, where)] * len(appends)
+        if is_flush(problem) and not overwritten(connection):
+            return [_unknown(append, problem, where) for append in appends]
     except RefoldError as problem:
         if len(appends) == 1:
             return [problem]
@@ -225,11 +243,15 @@ def commit_batch(
     return [outcome for append in appends for outcome in commit_batch(connection, [append], inline, where)]
 
 
+def _unknown(append: Append, problem: sqlite3.Error, where: str) -> OutcomeUnknown:
+    return OutcomeUnknown(append.id, f"{where}: the disk did not take what was committed: {problem}")
+
+
 def _failed(connection: sqlite3.Connection, append: Append, problem: Exception, where: str) -> Outcome:
     """The outcome of an append whose commit raised something. Once the commit was done it is stored all the same."""
     if isinstance(problem, sqlite3.Error):
-        if is_flush(problem):
-            return OutcomeUnknown(append.id, f"{where}: the disk did not take what was committed: {problem}")
+        if is_flush(problem) and not overwritten(connection):
+            return _unknown(append, problem, where)
         return in_words(problem, where)
     stored = find_append(connection, append.id.bytes)
     if stored is not None:

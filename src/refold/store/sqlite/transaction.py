@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from refold import faults
-from refold.errors import ConfigurationError, StoreError
+from refold.errors import ConfigurationError, OutcomeUnknown, StoreError
 from refold.store.append import Append, AppendResult, validate_append
-from refold.store.sqlite.committing import Inline, append_all
+from refold.store.sqlite.committing import Inline, append_all, overwritten
+from refold.store.sqlite.problems import is_flush
 from refold.store.sqlite.writer import Run
 
 __all__ = ["SqliteTransaction"]
@@ -70,8 +71,14 @@ class SqliteTransaction:
         self._refuse_when_lost(connection)
         faults.at("sqlite.transaction.append")
         results = append_all(connection, self._staged, inline)
-        faults.at("sqlite.transaction.before_commit")
-        connection.execute("commit")
+        try:
+            faults.at("sqlite.transaction.before_commit")
+            connection.execute("commit")
+        except sqlite3.Error as problem:
+            if is_flush(problem) and self._staged and not overwritten(connection):
+                cause = f"{self._where}: the disk did not take what was committed: {problem}"
+                raise OutcomeUnknown(self._staged[0].id, cause) from problem
+            raise
         faults.at("sqlite.transaction.committed")
         return results
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 from refold.errors import Overloaded, StoreUnavailable
 from refold.store.sqlite.address import Address, identity_of
-from refold.store.sqlite.committing import transaction
-from refold.store.sqlite.problems import said_in_words
+from refold.store.sqlite.committing import overwritten, transaction
+from refold.store.sqlite.problems import in_words, is_flush
 from refold.store.sqlite.threads import Answered, Thread
 
 __all__ = ["Run", "Writer"]
@@ -78,7 +78,7 @@ class Writer:
 
     def _transacted(self, job: Job[T], durable: bool, connection: sqlite3.Connection) -> T:
         self.refuse_when_gone()
-        with said_in_words(self._name):
+        with _told(connection, self._name):
             if durable:
                 with transaction(connection):
                     return job(connection)
@@ -93,7 +93,7 @@ class Writer:
                 connection.execute("pragma synchronous = full")
 
     def _in_words(self, job: Job[T]) -> T:
-        with said_in_words(self._name):
+        with _told(self.connection, self._name):
             return job(self.connection)
 
     @asynccontextmanager
@@ -148,6 +148,19 @@ class Writer:
             self._turn.release()
         await self._thread.run(self.connection.close)
         self._thread.close()
+
+
+@contextmanager
+def _told(connection: sqlite3.Connection, where: str) -> Iterator[None]:
+    """Turns SQLite's errors into Refold's; what the disk refused to flush is made sure to be gone, or not known."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        if is_flush(problem) and not overwritten(connection):
+            raise StoreUnavailable(
+                f"{where}: the disk did not take what was committed ({problem}); whether it is stored is not known"
+            ) from problem
+        raise in_words(problem, where) from problem
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
