@@ -106,6 +106,37 @@ async def test_who_is_far_behind_when_the_store_goes_away_comes_back_for_the_res
     assert b"".join(rest).count(b"id:") == 0
 
 
+async def test_what_was_kept_is_not_believed_when_the_store_comes_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have lost its last moments: whoever follows then gets what is there, not what was."""
+    monkeypatch.setattr(tail, "_PAUSE", 0.01)
+    await deposit(server, 3)
+    read_log, refused = server.tail._store.read_log, asyncio.Event()
+
+    async def once_away(**asked: object) -> object:
+        if not refused.is_set():
+            refused.set()
+            raise StoreUnavailable("the store is away")
+        return await read_log(**asked)  # type: ignore[arg-type]  # as it was called
+
+    async with (
+        aclosing(server.tail.follow(3, EVERYTHING)) as quick,
+        aclosing(server.tail.follow(3, EVERYTHING)) as slow,
+    ):
+        await anext(slow)
+        for times in (1, 4):  # by the second of these the tail is surely read
+            await deposit(server, times)
+            await seen(quick, times)
+        assert len(server.tail._frames) >= 4
+        monkeypatch.setattr(server.tail._store, "read_log", once_away)
+        await deposit(server, 1)
+        await asyncio.wait_for(refused.wait(), 20)
+        await seen(quick, 1)
+        assert len(server.tail._frames) <= 1
+        assert await seen(slow, 6) == [4, 5, 6, 7, 8, 9]
+
+
 async def test_what_is_kept_is_bounded_also_where_events_are_large(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

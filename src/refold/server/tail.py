@@ -113,7 +113,12 @@ class Tail:
                 page = await self._store.read_log(after=self._last, limit=_PAGE)
             except RefoldError as problem:
                 _log.warning("the tail of the log cannot be read: %s", problem)
+                # A store that comes back may have lost what it had: whoever follows reads it there, not here.
+                begun, self._frames, self._size = False, [], 0
                 await asyncio.sleep(_PAUSE)
+                continue
+            if page.head < self._last:
+                begun = False
                 continue
             if page.events:
                 new = [(stored, frame_of(stored)) for stored in page.events]
