@@ -64,9 +64,7 @@ class Upcasts:
     """The upcasters of one event class, one after the other."""
 
     def __init__(self, upcasters: Mapping[int, Upcaster]) -> None:
-        self._steps = [
-            (function, _parameters_of(function) == 2) for _, function in sorted(upcasters.items(), key=lambda it: it[0])
-        ]
+        self._steps = [(upcasters[before], _parameters_of(upcasters[before]) == 2) for before in sorted(upcasters)]
 
     def payload_of(self, stored: StoredEvent) -> dict[str, Any]:
         """What it would say, had today's class written it. Raises `DecodeError`, naming the step that failed."""
@@ -74,17 +72,14 @@ class Upcasts:
             payload: Any = msgspec.json.decode(stored.payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:
             raise DecodeError(f"{_named(stored)} is not JSON: {problem}") from problem
-        for before, (function, takes_stored) in enumerate(self._steps):
-            if before + 1 < stored.schema_version:
-                continue
+        written = stored.schema_version
+        for before, (function, takes_stored) in enumerate(self._steps[written - 1 :], written):
             try:
                 payload = function(payload, stored) if takes_stored else function(payload)
             except Exception as problem:
-                raise DecodeError(f"{_step(stored, before + 1, function)} cannot convert it: {problem!r}") from problem
+                raise DecodeError(f"{_step(stored, before, function)} cannot convert it: {problem!r}") from problem
             if not isinstance(payload, dict):
-                raise DecodeError(
-                    f"{_step(stored, before + 1, function)} gave {payload!r}, and not the payload, a dict"
-                )
+                raise DecodeError(f"{_step(stored, before, function)} gave {payload!r}, and not the payload, a dict")
         return cast("dict[str, Any]", payload)
 
 

@@ -31,10 +31,6 @@ class _Held(msgspec.Struct):
     lost: bool = False
 
 
-def _unknown() -> int:
-    return 0
-
-
 class Leases:
     """The leases of one process, of `seconds` each. `before` is called before each round: it may let some go."""
 
@@ -56,7 +52,7 @@ class Leases:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def hold(self, name: str, epoch: int, written: Callable[[], int] = _unknown) -> None:
+    def hold(self, name: str, epoch: int, written: Callable[[], int] = lambda: 0) -> None:
         """A checkpoint was claimed just now. `written` says how far its owner has moved it, where the log's database
         has it: one that has gone back is not held any more, but claimed anew.
         """

@@ -201,7 +201,7 @@ class Projection:
             await self._wait(self._lease / 4)
             return
         self.epoch, self._written = checkpoint.epoch, checkpoint.position
-        self._leases.hold(mine, self.epoch, *([] if self._lives_elsewhere else [lambda: self._written]))
+        self._leases.hold(mine, self.epoch, lambda: 0 if self._lives_elsewhere else self._written)
         if self.status in (STOPPED, CHANGED):
             self.status, self.error = RUNNING, ""  # it was rebuilt
         try:

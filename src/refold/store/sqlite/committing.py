@@ -29,6 +29,7 @@ __all__ = [
     "matching_sql",
     "overwritten",
     "transaction",
+    "unflushed",
 ]
 
 Inline = Callable[[sqlite3.Connection, list[StoredEvent]], None]
@@ -233,7 +234,7 @@ def commit_batch(
         if concerns_everything(problem):
             return [in_words(problem, where)] * len(appends)
         if is_flush(problem) and not overwritten(connection):
-            return [_unknown(append, problem, where) for append in appends]
+            return [unflushed(append, problem, where) for append in appends]
     except RefoldError as problem:
         if len(appends) == 1:
             return [problem]
@@ -243,7 +244,8 @@ def commit_batch(
     return [outcome for append in appends for outcome in commit_batch(connection, [append], inline, where)]
 
 
-def _unknown(append: Append, problem: sqlite3.Error, where: str) -> OutcomeUnknown:
+def unflushed(append: Append, problem: sqlite3.Error, where: str) -> OutcomeUnknown:
+    """The outcome of an append that the disk has neither flushed nor let be overwritten."""
     return OutcomeUnknown(append.id, f"{where}: the disk did not take what was committed: {problem}")
 
 
@@ -251,7 +253,7 @@ def _failed(connection: sqlite3.Connection, append: Append, problem: Exception, 
     """The outcome of an append whose commit raised something. Once the commit was done it is stored all the same."""
     if isinstance(problem, sqlite3.Error):
         if is_flush(problem) and not overwritten(connection):
-            return _unknown(append, problem, where)
+            return unflushed(append, problem, where)
         return in_words(problem, where)
     stored = find_append(connection, append.id.bytes)
     if stored is not None:

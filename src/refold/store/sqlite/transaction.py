@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from refold import faults
-from refold.errors import ConfigurationError, OutcomeUnknown, StoreError
+from refold.errors import ConfigurationError, StoreError
 from refold.store.append import Append, AppendResult, validate_append
-from refold.store.sqlite.committing import Inline, append_all, overwritten
-from refold.store.sqlite.problems import is_flush
+from refold.store.sqlite.committing import Inline, append_all, overwritten, unflushed
+from refold.store.sqlite.problems import in_words, is_flush
 from refold.store.sqlite.writer import Run
 
 __all__ = ["SqliteTransaction"]
@@ -75,10 +75,11 @@ class SqliteTransaction:
             faults.at("sqlite.transaction.before_commit")
             connection.execute("commit")
         except sqlite3.Error as problem:
-            if is_flush(problem) and self._staged and not overwritten(connection):
-                cause = f"{self._where}: the disk did not take what was committed: {problem}"
-                raise OutcomeUnknown(self._staged[0].id, cause) from problem
-            raise
+            if not (self._staged and is_flush(problem)):
+                raise
+            if overwritten(connection):
+                raise in_words(problem, self._where) from problem
+            raise unflushed(self._staged[0], problem, self._where) from problem
         faults.at("sqlite.transaction.committed")
         return results
 
